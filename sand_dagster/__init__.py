@@ -1,0 +1,1 @@
+"""SAND: Self-taught Action Deliberation for language agents, on Dagster."""

@@ -1,0 +1,106 @@
+"""The prompts of Figures 5 and 6: filling them in, and reading what the base model answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Literal
+
+from sand_dagster.sand.turns import parse_reply
+
+Outcome = Literal["ok", "empty", "no_marker", "no_list", "mentions_notes", "prompt_too_long"]
+"""Why a critique or a thought was taken ("ok") or not. Counted by kind."""
+
+_SLOT = re.compile(r"\{(\w+)\}")
+_CANDIDATE_LINE = re.compile(r"^- \{candidate_action_\d+\}.*\n", re.MULTILINE)
+_LEAK = re.compile(r"scratch[- ]?pad|simulat|imagined (?:several )?futures|outside help", re.IGNORECASE)
+_LIST_ITEM = re.compile(r"^\s*[-*]\s+\S.*?:\s*\S", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """The usable text of a reply, empty unless `outcome` is "ok"."""
+
+    text: str
+    outcome: Outcome
+
+
+@cache
+def template(name: str) -> str:
+    """The prompt `name` ("critique": Figure 5, "deliberation": Figure 6) as published."""
+    return resources.files("sand_dagster.sand").joinpath(f"prompts/{name}.txt").read_text().rstrip("\n")
+
+
+def fill(text: str, values: Mapping[str, str]) -> str:
+    """Fill `{name}` slots in one pass, so braces in the values stay what they are."""
+    return _SLOT.sub(lambda slot: values.get(slot[1], slot[0]), text)
+
+
+def critique_prompt(instruction: str, history: str, action: str, rollout: str) -> str:
+    """Prompt_c of Eq. 5 for one candidate; `action` fills both spellings of its slot."""
+    return fill(
+        template("critique"),
+        {
+            "task_instruction": instruction,
+            "interaction_history": history,
+            "sample_action": action,
+            "sampled_action": action,
+            "executed_rollout": rollout,
+        },
+    )
+
+
+def deliberation_prompt(
+    instruction: str, history: str, candidates: Sequence[tuple[str, str]], expert_action: str
+) -> str:
+    """Prompt_d of Eq. 6: one line for each (candidate action, critique), however many there are.
+
+    A candidate without a critique (the variant without EAC) is listed as the bare action.
+    """
+    lines = "".join(
+        f"- {action}: {' '.join(note.split())}\n" if note else f"- {action}\n" for action, note in candidates
+    )
+    published = template("deliberation")
+    first = _CANDIDATE_LINE.search(published)
+    assert first is not None
+    rest = _CANDIDATE_LINE.sub("", published[first.start() :])
+    values = {
+        "task_instrution": instruction,
+        "interaction_history": history,
+        "expert_action": expert_action,
+    }
+    return fill(published[: first.start()], values) + lines + fill(rest, values)
+
+
+def parse_critique(reply: str) -> Parsed:
+    """The paragraph after `Action Evaluation:` (Figure 5), white space folded to single spaces."""
+    if not reply.strip():
+        return Parsed("", "empty")
+    _, marker, text = reply.partition("Action Evaluation:")
+    if not marker:
+        return Parsed("", "no_marker")
+    text = " ".join(text.split())
+    if not text:
+        return Parsed("", "empty")
+    return Parsed("", "mentions_notes") if _LEAK.search(text) else Parsed(text, "ok")
+
+
+def parse_deliberation(reply: str) -> Parsed:
+    """The thought z̃_t without its `Thought:` and without any `Action:` line, which is ours to append.
+
+    A deliberation that holds no candidate list is not one.
+    """
+    text = parse_reply(reply).thought
+    if not text:
+        return Parsed("", "empty")
+    if not is_deliberation(text):
+        return Parsed("", "no_list")
+    return Parsed("", "mentions_notes") if _LEAK.search(text) else Parsed(text, "ok")
+
+
+def is_deliberation(thought: str) -> bool:
+    """Whether a thought compares candidates: at least one `- action: judgement` line (Figure 6)."""
+    return _LIST_ITEM.search(thought) is not None

@@ -1,0 +1,73 @@
+"""Turns as text: how a ReAct-style step is written for the model, and read from its reply (Section 3)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sand_dagster.sand.interfaces import Domain
+from sand_dagster.sand.types import Message, Step
+
+_ACTION_LINE = re.compile(r"^[ \t]*Action:[ \t]*(.*)$", re.MULTILINE)
+_NO_HISTORY = "No action has been taken yet."
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A parsed reply (z_t, a_t). `action` is None where no line begins with `Action:` and says something."""
+
+    thought: str
+    action: str | None
+
+
+def parse_reply(text: str) -> Reply:
+    """Split a reply into thought and action.
+
+    The action is the first line after the *last* `Action:` that begins a line: a deliberation may hold the
+    word in its list. A thought is optional (Figures 7 and 8 allow `Action:` alone).
+    """
+    found = None
+    for found in _ACTION_LINE.finditer(text):
+        pass
+    if found is None:
+        return Reply(_strip_thought(text), None)
+    return Reply(_strip_thought(text[: found.start()]), found.group(1).strip() or None)
+
+
+def _strip_thought(text: str) -> str:
+    return text.strip().removeprefix("Thought:").strip()
+
+
+def render_turn(thought: str, action: str) -> str:
+    """The assistant's message for (z_t, a_t)."""
+    return f"Thought: {thought}\nAction: {action}" if thought else f"Action: {action}"
+
+
+def render_observation(observation: str) -> str:
+    """The user's message for o_t."""
+    return f"Observation: {observation}"
+
+
+def conversation(domain: Domain, instruction: str, steps: Sequence[Step]) -> list[Message]:
+    """h_t as a chat: Figure 7 or 8 with the task, then a turn and its observation for every step."""
+    messages: list[Message] = [{"role": "user", "content": domain.prompt(instruction)}]
+    for step in steps:
+        messages.append({"role": "assistant", "content": render_turn(step.thought, step.action)})
+        messages.append({"role": "user", "content": render_observation(step.observation)})
+    return messages
+
+
+def render_history(steps: Sequence[Step]) -> str:
+    """h_t as running text, for `{interaction_history}` in Figures 5 and 6."""
+    lines = (f"{render_turn(s.thought, s.action)}\n{render_observation(s.observation)}" for s in steps)
+    return "\n".join(lines) or _NO_HISTORY
+
+
+def render_rollout(steps: Sequence[Step], reward: float) -> str:
+    """ê_t as running text, for `{executed_rollout}` in Figure 5.
+
+    The first step is the candidate itself. The last line states r_t, which Eq. 5 conditions on.
+    """
+    lines = [f"Action: {step.action}\n{render_observation(step.observation)}" for step in steps]
+    return "\n".join([*lines, f"Final task reward: {reward:.2f} out of 1.00"])
