@@ -20,5 +20,5 @@ def identify(table: str, *parts: object) -> str:
 
 
 def derive_seed(*parts: object) -> int:
-    """A sampling seed in [0, 2**31), derived from (experiment seed, iteration, trajectory, step, sample, ...)."""
+    """A sampling seed in [0, 2**31), derived from (experiment seed, iteration, trajectory, ...)."""
     return int(digest("seed", *parts)[:8], 16) & 0x7FFFFFFF

@@ -116,5 +116,5 @@ class Trainer(Protocol):
     def finetune(
         self, conversations: Sequence[Sequence[Message]], parent: Path, output: Path, seed: int, epochs: int
     ) -> Mapping[str, object]:
-        """Finetune the model in `parent` on the assistant's tokens; writes a Hugging Face folder to `output`."""
+        """Finetune `parent` on the assistant's tokens; writes a Hugging Face folder to `output`."""
         ...

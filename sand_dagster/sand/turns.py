@@ -27,12 +27,10 @@ def parse_reply(text: str) -> Reply:
     The action is the first line after the *last* `Action:` that begins a line: a deliberation may hold the
     word in its list. A thought is optional (Figures 7 and 8 allow `Action:` alone).
     """
-    found = None
-    for found in _ACTION_LINE.finditer(text):
-        pass
-    if found is None:
+    lines = list(_ACTION_LINE.finditer(text))
+    if not lines:
         return Reply(_strip_thought(text), None)
-    return Reply(_strip_thought(text[: found.start()]), found.group(1).strip() or None)
+    return Reply(_strip_thought(text[: lines[-1].start()]), lines[-1].group(1).strip() or None)
 
 
 def _strip_thought(text: str) -> str:

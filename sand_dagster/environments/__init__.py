@@ -1,0 +1,59 @@
+"""Environments behind one interface: each is a folder here that offers the names of `EnvironmentKind`."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from pydantic import BaseModel
+
+from sand_dagster.sand.interfaces import Domain, Environment
+from sand_dagster.sand.types import Task, Trajectory
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total) while long work goes on."""
+
+
+class EnvironmentKind(Protocol):
+    """What the package `sand_dagster.environments.<kind>` offers.
+
+    `Options` is the `environment` section of an experiment's YAML, `kind` left out. `home` is `$SAND_HOME`:
+    what an environment makes for itself (generated games, compiled games) goes below it.
+    """
+
+    Options: type[BaseModel]
+    DOMAIN: Domain
+
+    @staticmethod
+    def make(options: Any, home: Path) -> Environment:
+        """An environment for one worker process; nothing is opened before its first `reset`."""
+        ...
+
+    @staticmethod
+    def tasks(options: Any, home: Path, progress: Progress) -> list[Task]:
+        """All tasks, of the splits `train`, `seen` and `unseen`, in a stable order."""
+        ...
+
+    @staticmethod
+    def experts(options: Any, home: Path, tasks: Sequence[Task], progress: Progress) -> Iterator[Trajectory]:
+        """The expert's trajectories e for those of `tasks` that it has any for."""
+        ...
+
+
+def kinds() -> list[str]:
+    """The names of the environments there are."""
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.ispkg)
+
+
+def environment_kind(name: str) -> EnvironmentKind:
+    """The environment called `name`.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    if name not in kinds():
+        raise ValueError(f"there is no environment {name!r}; there are {', '.join(kinds())}")
+    return cast(EnvironmentKind, importlib.import_module(f"sand_dagster.environments.{name}"))
