@@ -1,0 +1,320 @@
+"""One typed, documented schema a table. A row carries its own id and its parents' ids.
+
+Ids are hashes of what determines the row (`sand.identity`), so the same inputs give the same ids on every run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+_TEXT, _INT, _REAL, _FLAG = pl.String(), pl.Int64(), pl.Float64(), pl.Boolean()
+_PLAYED = pl.List(pl.Struct({"thought": _TEXT, "action": _TEXT, "observation": _TEXT, "valid": _FLAG}))
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column's type and what it holds. `parent` names the table that the id in it comes from."""
+
+    dtype: pl.DataType
+    description: str
+    parent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table: its row's id column, its columns, and whether it is partitioned by iteration."""
+
+    name: str
+    row: str
+    key: str
+    columns: dict[str, Column]
+    partitioned: bool = True
+
+    @property
+    def schema(self) -> dict[str, pl.DataType]:
+        """Column names and polars types, in order."""
+        return {name: column.dtype for name, column in self.columns.items()}
+
+    @property
+    def parents(self) -> dict[str, str]:
+        """Columns that hold parents' ids, and the tables these come from."""
+        return {name: column.parent for name, column in self.columns.items() if column.parent}
+
+    def frame(self, rows: list[dict[str, Any]]) -> pl.DataFrame:
+        """`rows` as a frame of exactly this schema.
+
+        Raises:
+            ValueError: a row lacks a column, or has one that the schema does not know.
+        """
+        for number, row in enumerate(rows):
+            if row.keys() != self.columns.keys():
+                wrong = ", ".join(sorted(row.keys() ^ self.columns.keys()))
+                raise ValueError(f"table {self.name}, row {number}: missing or unknown columns: {wrong}")
+        return pl.DataFrame(rows, schema=self.schema, orient="row")
+
+
+_STEP_COLUMNS = {
+    "step_id": Column(_TEXT, "id of the step"),
+    "trajectory_id": Column(_TEXT, "id of the trajectory; kept through all iterations"),
+    "task_id": Column(_TEXT, "the task", parent="tasks"),
+    "index": Column(_INT, "t - 1: the step's place in its trajectory, from 0"),
+    "instruction": Column(_TEXT, "u: the environment's first observation and the goal"),
+    "thought": Column(_TEXT, "z_t, or the deliberation z̃_t; empty where the agent wrote an action alone"),
+    "action": Column(_TEXT, "a_t"),
+    "observation": Column(_TEXT, "o_t"),
+    "reward": Column(_REAL, "final reward of the trajectory, in [0, 1]"),
+    "deliberated": Column(_FLAG, "whether the thought is a synthesised deliberation"),
+    "origin": Column(_TEXT, "who chose the action: expert, or switched (Section 4.4's expert switch)"),
+}
+
+TABLES: dict[str, Table] = {
+    table.name: table
+    for table in (
+        Table(
+            "tasks",
+            "a task of the environment",
+            "task_id",
+            {
+                "task_id": Column(_TEXT, "id of the task, readable"),
+                "environment": Column(_TEXT, "the environment it belongs to"),
+                "split": Column(_TEXT, "train, seen or unseen"),
+                "kind": Column(_TEXT, "the task's type"),
+                "step_limit": Column(_INT, "turns the agent has"),
+                "spec": Column(_TEXT, "JSON: what the environment needs to open it"),
+            },
+            partitioned=False,
+        ),
+        Table(
+            "expert_trajectories",
+            "a step of an expert trajectory",
+            "step_id",
+            _STEP_COLUMNS,
+            partitioned=False,
+        ),
+        Table(
+            "base_model",
+            "a file of the frozen base model",
+            "file_id",
+            {
+                "file_id": Column(_TEXT, "id of the file"),
+                "model_id": Column(_TEXT, "content hash of the model"),
+                "source": Column(_TEXT, "the name in the experiment"),
+                "folder": Column(_TEXT, "where it lies; empty for an endpoint"),
+                "file": Column(_TEXT, "name of the file"),
+                "bytes": Column(_INT, "its size"),
+                "sha256": Column(_TEXT, "its hash"),
+            },
+            partitioned=False,
+        ),
+        Table(
+            "demonstrations",
+            "a step of D_exp, as this iteration sees it",
+            "step_id",
+            {
+                **_STEP_COLUMNS,
+                "parent_step_id": Column(
+                    _TEXT,
+                    "the step it came from: of expert_trajectories, or of the previous "
+                    "iteration's deliberation_trajectories",
+                    parent="expert_trajectories|deliberation_trajectories@previous",
+                ),
+            },
+        ),
+        Table(
+            "policy",
+            "the model that this iteration samples from and finetunes",
+            "policy_id",
+            {
+                "policy_id": Column(_TEXT, "id of the policy in this iteration"),
+                "checkpoint_id": Column(
+                    _TEXT,
+                    "the checkpoint of the previous iteration; empty: the base model",
+                    parent="checkpoints@previous",
+                ),
+                "model_id": Column(_TEXT, "content hash of the model"),
+                "folder": Column(_TEXT, "where the model lies"),
+                "role": Column(_TEXT, "policy (π_k) or base"),
+            },
+        ),
+        Table(
+            "candidate_actions",
+            "a distinct candidate of a step, {â¹..âᴺ} ∪ {a_t}",
+            "candidate_id",
+            {
+                "candidate_id": Column(_TEXT, "id of the candidate"),
+                "step_id": Column(_TEXT, "the demonstration's step", parent="demonstrations"),
+                "policy_id": Column(_TEXT, "the policy that was sampled", parent="policy"),
+                "trajectory_id": Column(_TEXT, "the demonstration"),
+                "task_id": Column(_TEXT, "the task", parent="tasks"),
+                "index": Column(_INT, "the step's place in its trajectory, from 0"),
+                "normalised": Column(_TEXT, "the action, normalised: what makes candidates distinct"),
+                "action": Column(_TEXT, "the action as first written"),
+                "thought": Column(_TEXT, "ẑ_t of the first sample that holds it; the expert's z_t for a_t"),
+                "is_expert": Column(_FLAG, "whether it is a_t"),
+                "votes": Column(_INT, "how many of the N samples chose it"),
+                "texts": Column(pl.List(_TEXT), "the raw samples that chose it"),
+                "deliberates": Column(_FLAG, "1_delib(t) of Eq. 4, the same for all candidates of a step"),
+                "unparsed": Column(_INT, "samples of the step that held no action"),
+                "outcome": Column(_TEXT, "of the step's sampling: ok or prompt_too_long"),
+                "prompt_tokens": Column(_INT, "of the step's N prompts together"),
+                "completion_tokens": Column(_INT, "of the step's N samples together"),
+            },
+        ),
+        Table(
+            "rollouts",
+            "a candidate executed and played to the end",
+            "rollout_id",
+            {
+                "rollout_id": Column(_TEXT, "id of the rollout"),
+                "candidate_id": Column(_TEXT, "the candidate", parent="candidate_actions"),
+                "policy_id": Column(_TEXT, "the policy that played", parent="policy"),
+                "step_id": Column(_TEXT, "the demonstration's step", parent="demonstrations"),
+                "task_id": Column(_TEXT, "the task", parent="tasks"),
+                "steps": Column(_PLAYED, "ê_t: the candidate's step, then π_k's"),
+                "reward": Column(_REAL, "r_t: final reward in [0, 1]"),
+                "ended": Column(_TEXT, "done, step_limit, or prompt_too_long"),
+                "invalid_actions": Column(_INT, "actions the environment refused, the candidate's included"),
+                "unparsed": Column(_INT, "replies that held no action"),
+                "repeats": Column(_INT, "times the episode was started again because a worker died"),
+                "prompt_tokens": Column(_INT, "of all its requests"),
+                "completion_tokens": Column(_INT, "of all its requests"),
+            },
+        ),
+        Table(
+            "critiques",
+            "a candidate's critique c_t",
+            "critique_id",
+            {
+                "critique_id": Column(_TEXT, "id of the critique"),
+                "candidate_id": Column(_TEXT, "the candidate", parent="candidate_actions"),
+                "rollout_id": Column(_TEXT, "the rollout that guided it", parent="rollouts"),
+                "step_id": Column(_TEXT, "the demonstration's step", parent="demonstrations"),
+                "model_id": Column(_TEXT, "the frozen base model's content hash", parent="base_model"),
+                "critique": Column(_TEXT, "the paragraph after `Action Evaluation:`; empty unless ok"),
+                "text": Column(_TEXT, "the raw reply"),
+                "outcome": Column(_TEXT, "ok, empty, no_marker, mentions_notes or prompt_too_long"),
+                "first_outcome": Column(_TEXT, "of the first attempt, before the retry"),
+                "attempts": Column(_INT, "1, or 2 after a retry"),
+                "prompt_hash": Column(_TEXT, "hash of the filled prompt"),
+                "prompt_tokens": Column(_INT, "of all attempts"),
+                "completion_tokens": Column(_INT, "of all attempts"),
+            },
+        ),
+        Table(
+            "deliberation_trajectories",
+            "a step of D_delib, deliberated or kept",
+            "step_id",
+            {
+                **_STEP_COLUMNS,
+                "parent_step_id": Column(_TEXT, "the demonstration's step", parent="demonstrations"),
+                "candidate_ids": Column(
+                    pl.List(_TEXT), "candidates deliberated over", parent="candidate_actions"
+                ),
+                "critique_ids": Column(pl.List(_TEXT), "their critiques", parent="critiques"),
+                "rollout_id": Column(
+                    _TEXT, "the rollout that replaced the demonstration; empty: none", parent="rollouts"
+                ),
+                "model_id": Column(_TEXT, "the base model that wrote the thought", parent="base_model"),
+                "outcome": Column(
+                    _TEXT,
+                    "ok, kept (no deliberation was needed), or why the step kept its thought: "
+                    "empty, no_list, mentions_notes, prompt_too_long, no_critique",
+                ),
+                "first_outcome": Column(_TEXT, "of the first attempt, before the retry"),
+                "attempts": Column(_INT, "0, 1 or 2"),
+                "text": Column(_TEXT, "the raw reply; empty where none was asked for"),
+                "prompt_hash": Column(_TEXT, "hash of the filled prompt; empty where none was asked for"),
+                "prompt_tokens": Column(_INT, "of all attempts"),
+                "completion_tokens": Column(_INT, "of all attempts"),
+            },
+        ),
+        Table(
+            "checkpoints",
+            "a finetuning",
+            "checkpoint_id",
+            {
+                "checkpoint_id": Column(_TEXT, "id of the checkpoint"),
+                "policy_id": Column(_TEXT, "the model that was finetuned", parent="policy"),
+                "step_ids": Column(
+                    pl.List(_TEXT),
+                    "the training steps",
+                    parent="demonstrations|deliberation_trajectories",
+                ),
+                "model_id": Column(_TEXT, "content hash of the finetuned model"),
+                "folder": Column(_TEXT, "where it lies, relative to $SAND_HOME"),
+                "settings": Column(_TEXT, "JSON: the finetuning's settings"),
+                "examples": Column(_INT, "conversations trained on"),
+                "dropped": Column(_INT, "conversations left out because truncation left nothing to learn"),
+                "truncated": Column(_INT, "conversations cut at max_length"),
+                "tokens": Column(_INT, "tokens seen"),
+                "seconds": Column(_REAL, "duration"),
+                "loss_curve": Column(
+                    pl.List(
+                        pl.Struct(
+                            {
+                                "step": _INT,
+                                "epoch": _REAL,
+                                "loss": _REAL,
+                                "learning_rate": _REAL,
+                                "tokens_per_second": _REAL,
+                            }
+                        )
+                    ),
+                    "the training's log",
+                ),
+                "files": Column(
+                    pl.List(pl.Struct({"file": _TEXT, "bytes": _INT, "sha256": _TEXT})),
+                    "the checkpoint's files",
+                ),
+            },
+        ),
+        Table(
+            "eval_episodes",
+            "an evaluated task",
+            "episode_id",
+            {
+                "episode_id": Column(_TEXT, "id of the episode"),
+                "checkpoint_id": Column(_TEXT, "the checkpoint that played", parent="checkpoints"),
+                "task_id": Column(_TEXT, "the task", parent="tasks"),
+                "split": Column(_TEXT, "seen or unseen"),
+                "kind": Column(_TEXT, "the task's type"),
+                "instruction": Column(_TEXT, "u"),
+                "steps": Column(_PLAYED, "the episode"),
+                "rewards": Column(pl.List(_REAL), "reward after each step"),
+                "reward": Column(_REAL, "final reward in [0, 1]"),
+                "ended": Column(_TEXT, "done, step_limit, or prompt_too_long"),
+                "deliberations": Column(_INT, "steps whose thought deliberates"),
+                "invalid_actions": Column(_INT, "actions the environment refused"),
+                "unparsed": Column(_INT, "replies that held no action"),
+                "repeats": Column(_INT, "times the episode was started again because a worker died"),
+                "prompt_tokens": Column(_INT, "of all its requests"),
+                "completion_tokens": Column(_INT, "of all its requests: the paper's tokens a task"),
+            },
+        ),
+        Table(
+            "eval_scores",
+            "a split's aggregate",
+            "score_id",
+            {
+                "score_id": Column(_TEXT, "id of the score"),
+                "checkpoint_id": Column(_TEXT, "the checkpoint that was evaluated", parent="checkpoints"),
+                "episode_ids": Column(pl.List(_TEXT), "the episodes it sums up", parent="eval_episodes"),
+                "split": Column(_TEXT, "seen or unseen"),
+                "protocol": Column(_TEXT, "paper or eto: prompts, shots and step limits"),
+                "tasks": Column(_INT, "episodes"),
+                "average_reward": Column(_REAL, "in [0, 1]: the paper's measure"),
+                "reward_low": Column(_REAL, "lower end of its 95 % bootstrap interval"),
+                "reward_high": Column(_REAL, "upper end"),
+                "success_rate": Column(_REAL, "share of episodes with reward 1"),
+                "deliberation_rate": Column(_REAL, "share of steps whose thought deliberates"),
+                "tokens_per_task": Column(_REAL, "completion tokens an episode"),
+                "steps_per_task": Column(_REAL, "turns an episode"),
+                "invalid_rate": Column(_REAL, "share of steps that the environment refused"),
+                "unparsed_rate": Column(_REAL, "share of replies that held no action"),
+            },
+        ),
+    )
+}
