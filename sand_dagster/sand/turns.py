@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sand_dagster.sand.interfaces import Domain
-from sand_dagster.sand.types import Message, Step
+from sand_dagster.sand.types import Message, Step, Trajectory
 
 _ACTION_LINE = re.compile(r"^[ \t]*Action:[ \t]*(.*)$", re.MULTILINE)
+_NEXT_TASK = "This task has ended. Here is the next one."
 _NO_HISTORY = "No action has been taken yet."
 
 
@@ -38,7 +39,9 @@ def _strip_thought(text: str) -> str:
 
 
 def render_turn(thought: str, action: str) -> str:
-    """The assistant's message for (z_t, a_t)."""
+    """The assistant's message for (z_t, a_t); of a reply without an action only the thought is left."""
+    if not action:
+        return f"Thought: {thought}"
     return f"Thought: {thought}\nAction: {action}" if thought else f"Action: {action}"
 
 
@@ -47,13 +50,28 @@ def render_observation(observation: str) -> str:
     return f"Observation: {observation}"
 
 
-def conversation(domain: Domain, instruction: str, steps: Sequence[Step]) -> list[Message]:
-    """h_t as a chat: Figure 7 or 8 with the task, then a turn and its observation for every step."""
-    messages: list[Message] = [{"role": "user", "content": domain.prompt(instruction)}]
-    for step in steps:
-        messages.append({"role": "assistant", "content": render_turn(step.thought, step.action)})
-        messages.append({"role": "user", "content": render_observation(step.observation)})
-    return messages
+def turn_messages(step: Step) -> list[Message]:
+    """(z_t, a_t) and o_t as two messages."""
+    return [
+        {"role": "assistant", "content": render_turn(step.thought, step.action)},
+        {"role": "user", "content": render_observation(step.observation)},
+    ]
+
+
+def conversation(
+    domain: Domain, instruction: str, steps: Sequence[Step], example: Trajectory | None = None
+) -> list[Message]:
+    """h_t as a chat: Figure 7 or 8 with the task, then a turn and its observation for every step.
+
+    With an `example` (the `eto` protocol's one shot) the prompt asks for the example's task, the example
+    is played, and its last observation is followed by the task to do.
+    """
+    if example is None:
+        first = [{"role": "user", "content": domain.prompt(instruction)}]
+    else:
+        first = conversation(domain, example.instruction, example.steps)
+        first[-1] = {"role": "user", "content": f"{first[-1]['content']}\n\n{_NEXT_TASK}\n{instruction}"}
+    return [*first, *(message for step in steps for message in turn_messages(step))]
 
 
 def render_history(steps: Sequence[Step]) -> str:

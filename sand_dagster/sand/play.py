@@ -1,0 +1,97 @@
+"""Playing a task: the policy acts until the environment is done or the step limit is reached (Section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from sand_dagster.sand.interfaces import Domain, Episode, Generator, PromptTooLong
+from sand_dagster.sand.turns import Reply, conversation, parse_reply, turn_messages
+from sand_dagster.sand.types import Sampling, Step, Trajectory
+from sand_dagster.sand.units import Row
+
+Ended = Literal["done", "step_limit", "prompt_too_long"]
+
+
+@dataclass(slots=True)
+class Played:
+    """What was played from where the episode stood: one entry in each list a turn."""
+
+    steps: list[Step] = field(default_factory=list)
+    valid: list[bool] = field(default_factory=list)
+    rewards: list[float] = field(default_factory=list)
+    ended: Ended = "step_limit"
+    unparsed: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    @property
+    def reward(self) -> float:
+        """r: the reward after the last turn, in [0, 1]; 0 where none was played."""
+        return self.rewards[-1] if self.rewards else 0.0
+
+    @property
+    def invalid(self) -> int:
+        """Turns that the environment refused; a reply without an action is one."""
+        return self.valid.count(False)
+
+    def rows(self) -> list[Row]:
+        """The turns as the tables hold them."""
+        return [
+            {"thought": s.thought, "action": s.action, "observation": s.observation, "valid": ok}
+            for s, ok in zip(self.steps, self.valid, strict=True)
+        ]
+
+
+async def execute(episode: Episode, domain: Domain, played: Played, reply: Reply) -> bool:
+    """Execute one turn and record it; returns whether the episode is over.
+
+    A reply without an action does not reach the environment: it costs a turn and is answered with the
+    environment's refusal.
+    """
+    if reply.action is None:
+        played.unparsed += 1
+        played.steps.append(Step(reply.thought, "", domain.refusal))
+        played.valid.append(False)
+        played.rewards.append(played.reward)
+        return False
+    result = await episode.step(reply.action)
+    played.steps.append(Step(reply.thought, reply.action, result.observation))
+    played.valid.append(result.valid)
+    played.rewards.append(result.reward)
+    if result.done:
+        played.ended = "done"
+    return result.done
+
+
+async def play_on(
+    episode: Episode,
+    domain: Domain,
+    generator: Generator,
+    history: Sequence[Step],
+    played: Played,
+    *,
+    sampling: Sampling,
+    seed: Callable[[int], int],
+    step_limit: int,
+    example: Trajectory | None = None,
+) -> Played:
+    """Let `generator` play until the episode is done, `step_limit` turns are spent, or the context is full.
+
+    `history` is h_{t-1}, which the episode has already replayed; `played` may hold turns already executed
+    (the candidate's). The limit counts both. `seed(index)` is the sampling seed of the turn `index`.
+    """
+    messages = conversation(domain, episode.instruction, [*history, *played.steps], example)
+    while played.ended != "done" and len(history) + len(played.steps) < step_limit:
+        index = len(history) + len(played.steps)
+        try:
+            completion = await generator.complete(messages, replace(sampling, seed=seed(index)))
+        except PromptTooLong:
+            played.ended = "prompt_too_long"
+            return played
+        played.prompt_tokens += completion.prompt_tokens
+        played.completion_tokens += completion.completion_tokens
+        await execute(episode, domain, played, parse_reply(completion.text))
+        messages += turn_messages(played.steps[-1])
+    return played

@@ -1,0 +1,53 @@
+"""The algorithm's knobs: one exists where the paper leaves a choice open or says two things (PAPER's table)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Settings(BaseModel):
+    """A section of an experiment: frozen, and closed to keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SamplingSettings(Settings):
+    """Self-consistency action sampling, Section 4.2."""
+
+    n: int = Field(5, ge=1, description="N: actions sampled from the policy at every step (Eq. 3)")
+    temperature: float = Field(1.0, ge=0, description="temperature of these samples")
+    max_tokens: int = Field(512, ge=1, description="tokens a turn of the agent may have, here and in play")
+
+
+class RolloutSettings(Settings):
+    """Execution of the candidates, Section 4.3."""
+
+    temperature: float = Field(1.0, ge=0, description="temperature at which the policy plays a candidate out")
+    expert_rollout: Literal["policy", "demonstration"] = Field(
+        "policy", description="who continues after the expert's own candidate"
+    )
+
+
+class CritiqueSettings(Settings):
+    """Execution-guided action critique, Eq. 5."""
+
+    temperature: float = Field(0.0, ge=0, description="temperature of the first attempt")
+    retry_temperature: float = Field(0.7, ge=0, description="temperature of the one retry")
+    max_tokens: int = Field(256, ge=1, description="tokens a critique may have")
+
+
+class DeliberationSettings(Settings):
+    """Action deliberation synthesis, Eq. 6, and what the next iteration is handed."""
+
+    temperature: float = Field(0.0, ge=0, description="temperature of the first attempt")
+    retry_temperature: float = Field(0.7, ge=0, description="temperature of the one retry")
+    max_tokens: int = Field(768, ge=1, description="tokens a deliberation may have")
+    carry_over: Literal["previous", "original"] = Field(
+        "previous",
+        description="thoughts of D_exp from iteration 02 on: last iteration's deliberations, or the expert's",
+    )
+    expert_switch: Literal["never", "higher_reward", "higher_reward_or_shorter"] = Field(
+        "never", description="when a rollout replaces the demonstration from its step on (Section 4.4)"
+    )
