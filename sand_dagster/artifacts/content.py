@@ -1,0 +1,98 @@
+"""What a table says, apart from how it is stored: checking rows, and the hash of their content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from sand_dagster.artifacts.schemas import Table
+
+_INCIDENTAL = frozenset({"folder", "seconds", "tokens_per_second", "repeats"})
+"""Columns and fields that tell of the machine and its luck: a file's place, a duration, a worker that died.
+
+They are stored but not hashed, so that the same work gives the same content hash wherever it is done.
+"""
+
+_PYTHON_TYPES: dict[type[pl.DataType], tuple[type, ...]] = {
+    pl.String: (str,),
+    pl.Int64: (int,),
+    pl.Float64: (int, float),
+    pl.Boolean: (bool,),
+}
+
+
+def checked_frame(table: Table, rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """`rows` as a frame of the table's schema, every value of its column's type and every key its own.
+
+    Polars itself would turn a value of the wrong type into null, or cut 1.5 to 1.
+
+    Raises:
+        ValueError: a column is missing or unknown, a value has the wrong type, or a key is empty or twice
+            there; the message names table, row and column.
+    """
+    listed = [dict(row) for row in rows]
+    seen: dict[str, int] = {}
+    for number, row in enumerate(listed):
+        for name, value in row.items():
+            if name in table.columns and (wrong := _mismatch(value, table.columns[name].dtype)):
+                raise ValueError(f"table {table.name}, row {number}, column {name}{wrong}")
+        key = row.get(table.key, "?")
+        if not key:
+            raise ValueError(f"table {table.name}, row {number}: the id in {table.key} is empty")
+        if seen.setdefault(key, number) != number and key != "?":
+            raise ValueError(
+                f"table {table.name}, rows {seen[key]} and {number} have the same {table.key} {key!r}"
+            )
+    return table.frame(listed)
+
+
+def _mismatch(value: object, dtype: pl.DataType) -> str:
+    """Where `value` is not of `dtype`, and how; empty where it is. A null is of every type."""
+    if value is None:
+        return ""
+    if isinstance(dtype, pl.List):
+        if not isinstance(value, list | tuple):
+            return f": expected a list, found {type(value).__name__} {value!r}"
+        inner = dtype.inner
+        assert isinstance(inner, pl.DataType)
+        return next((f"[{i}]{wrong}" for i, v in enumerate(value) if (wrong := _mismatch(v, inner))), "")
+    if isinstance(dtype, pl.Struct):
+        fields = {field.name: field.dtype for field in dtype.fields}
+        if not isinstance(value, Mapping) or value.keys() != fields.keys():
+            found = sorted(value) if isinstance(value, Mapping) else type(value).__name__
+            return f": expected the fields {sorted(fields)}, found {found}"
+        for name, inner in fields.items():
+            assert isinstance(inner, pl.DataType)
+            if wrong := _mismatch(value[name], inner):
+                return f".{name}{wrong}"
+        return ""
+    expected = _PYTHON_TYPES[type(dtype)]
+    if isinstance(value, expected) and (bool in expected or not isinstance(value, bool)):
+        return ""
+    return f": expected {dtype}, found {type(value).__name__} {value!r}"
+
+
+def content_hash(table: Table, frame: pl.DataFrame) -> str:
+    """SHA-256, in hex, over the rows in their order, as canonical JSON without the incidental columns.
+
+    It depends on no file format, compression or library version. The order counts: it is what a training
+    reads.
+    """
+    kept = [name for name in table.columns if name not in _INCIDENTAL]
+    state = hashlib.sha256(json.dumps([table.name, kept]).encode())
+    for row in frame.select(kept).iter_rows():
+        text = json.dumps(_essential(row), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        state.update(b"\n" + text.encode())
+    return state.hexdigest()
+
+
+def _essential(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _essential(v) for name, v in value.items() if name not in _INCIDENTAL}
+    if isinstance(value, list | tuple):
+        return [_essential(v) for v in value]
+    return value

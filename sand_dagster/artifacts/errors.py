@@ -1,0 +1,60 @@
+"""What can be wrong with stored data, said to the person who has to act on it."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import polars as pl
+
+
+class ArtifactError(Exception):
+    """Something about stored data that a person can put right; the message says how."""
+
+
+class MissingArtifact(ArtifactError):
+    """A partition is not complete: it was never materialised, or a run ended before its manifest."""
+
+    def __init__(self, experiment: str, table: str, iteration: str | None, folder: Path) -> None:
+        partition = f" for iteration {iteration}" if iteration else ""
+        super().__init__(
+            f"experiment {experiment}: {table}{partition} is not there (no manifest in {folder}). "
+            f"Materialise the asset {experiment}/{table}{partition} first."
+        )
+        self.experiment, self.table, self.iteration = experiment, table, iteration
+
+
+class TornArtifact(ArtifactError):
+    """A file does not hold what its manifest says."""
+
+    def __init__(self, file: Path, expected: str, found: str) -> None:
+        super().__init__(
+            f"{file} is damaged: expected {expected}, found {found}. "
+            "Materialise its asset again; finished units are taken from the journal beside it."
+        )
+        self.file = file
+
+
+class PartitionBusy(ArtifactError):
+    """Another process writes the same partition."""
+
+
+class DiskFull(ArtifactError):
+    """A file could not be written because the disk is full. What was journalled before is kept."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(
+            f"no space left on the disk while writing {file}. Free some space and materialise the asset "
+            "again; finished units are kept in the journal beside it."
+        )
+        self.file = file
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether `error` says that the disk, or the user's share of it, is full.
+
+    Polars wraps the system's error in one of its own that keeps only the text.
+    """
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return isinstance(error, pl.exceptions.PolarsError) and "No space left on device" in str(error)

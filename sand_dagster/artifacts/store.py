@@ -1,0 +1,224 @@
+"""Tables on disk: Parquet in `$SAND_HOME/<experiment>/<table>/iteration=<k>/`, complete with its manifest."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from sand_dagster.artifacts.content import checked_frame, content_hash
+from sand_dagster.artifacts.errors import MissingArtifact, PartitionBusy, TornArtifact
+from sand_dagster.artifacts.files import remove, sha256, write_whole
+from sand_dagster.artifacts.journal import Journal
+from sand_dagster.artifacts.manifest import Manifest, package_versions, plain
+from sand_dagster.artifacts.schemas import TABLES, Table
+from sand_dagster.sand.identity import digest
+
+DATA, MANIFEST, JOURNAL, LOCK = "data.parquet", "manifest.json", "journal.jsonl", "writer.lock"
+"""The files of a partition."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_ITERATION = re.compile(r"\d{2,}")
+
+
+class PartitionWriter:
+    """A partition being written: the journal of its finished units, then all rows at once."""
+
+    def __init__(self, folder: Path, table: Table, journal: Journal, provenance: dict[str, Any]) -> None:
+        self.journal = journal
+        self._folder, self._table, self._provenance = folder, table, provenance
+
+    @property
+    def folder(self) -> Path:
+        """The partition's folder, for files besides the rows, such as a checkpoint's model.
+
+        Whoever asks may write there, over files of an earlier commit: from here on the partition is not
+        complete until `commit`.
+        """
+        remove(self._folder / MANIFEST)
+        return self._folder
+
+    def commit(self, rows: list[dict[str, Any]], counts: Mapping[str, int | float]) -> Manifest:
+        """Write `rows`, then the manifest: the partition is complete from here on.
+
+        `counts` are the stage's outcomes, tokens and rates. Killed at any moment, this leaves the partition
+        as it was or not complete, never a manifest that does not match the rows.
+
+        Raises:
+            ValueError: a row does not fit the schema, or an id is empty or twice there.
+            DiskFull: there was no space.
+        """
+        frame = checked_frame(self._table, rows)
+        hashed = content_hash(self._table, frame)
+        data, manifest_file = self._folder / DATA, self._folder / MANIFEST
+
+        write_whole(
+            data,
+            lambda path: frame.write_parquet(path, compression="zstd"),
+            before_replacing=lambda: remove(manifest_file),
+        )
+        manifest = Manifest(
+            **self._provenance,
+            rows=frame.height,
+            content_hash=hashed,
+            parquet_sha256=sha256(data),
+            counts=dict(counts),
+            created_at=datetime.now(UTC),
+        )
+        manifest.save(manifest_file)
+        return manifest
+
+
+class ArtifactStore:
+    """The tables of one experiment."""
+
+    def __init__(self, home: Path, experiment: str) -> None:
+        self.home, self.experiment = home, _checked_name("experiment", experiment)
+
+    def folder(self, table: str, iteration: str | None) -> Path:
+        """Where a partition lies, below `$SAND_HOME`; it need not exist.
+
+        Raises:
+            ValueError: there is no such table, or `iteration` is not two or more digits for a partitioned
+                table, or not None for another.
+        """
+        below = self.home / self.experiment / _table(table).name
+        if not _table(table).partitioned:
+            if iteration is not None:
+                raise ValueError(
+                    f"table {table} has no iterations, but iteration {iteration!r} was asked for"
+                )
+            return below
+        if iteration is None or not _ITERATION.fullmatch(iteration):
+            raise ValueError(f"an iteration of {table} is two digits such as 01, found {iteration!r}")
+        return below / f"iteration={iteration}"
+
+    def manifest(self, table: str, iteration: str | None) -> Manifest | None:
+        """The partition's manifest, or None where it is not complete.
+
+        Raises:
+            TornArtifact: the manifest cannot be read.
+        """
+        return Manifest.load(self.folder(table, iteration) / MANIFEST)
+
+    def require(self, table: str, iteration: str | None) -> Manifest:
+        """The partition's manifest.
+
+        Raises:
+            MissingArtifact: it is not complete.
+            TornArtifact: the manifest cannot be read.
+        """
+        manifest = self.manifest(table, iteration)
+        if manifest is None:
+            raise MissingArtifact(self.experiment, table, iteration, self.folder(table, iteration))
+        return manifest
+
+    def read(self, table: str, iteration: str | None) -> pl.DataFrame:
+        """The partition's rows, in the order in which they were committed.
+
+        Raises:
+            MissingArtifact: it is not complete.
+            TornArtifact: the file is gone, or is not the one that the manifest was written for.
+        """
+        manifest = self.require(table, iteration)
+        data = self.folder(table, iteration) / DATA
+        if not data.exists():
+            raise TornArtifact(data, f"{manifest.rows} rows", "no file")
+        found = sha256(data)
+        if found != manifest.parquet_sha256:
+            raise TornArtifact(data, f"SHA-256 {manifest.parquet_sha256}", found)
+        frame = pl.read_parquet(data, hive_partitioning=False)
+        if frame.height != manifest.rows:
+            raise TornArtifact(data, f"{manifest.rows} rows", str(frame.height))
+        if dict(frame.schema) != _table(table).schema:
+            raise TornArtifact(data, "the columns of this version's schema", f"{dict(frame.schema)}")
+        return frame
+
+    def iterations(self, table: str) -> list[str]:
+        """The complete iterations of `table`, in order."""
+        below = self.home / self.experiment / _table(table).name
+        found = (
+            path.parent.name.removeprefix("iteration=") for path in below.glob(f"iteration=*/{MANIFEST}")
+        )
+        return sorted(filter(_ITERATION.fullmatch, found))
+
+    @contextmanager
+    def writing(
+        self,
+        table: str,
+        iteration: str | None,
+        *,
+        inputs: Mapping[str, Manifest],
+        config: object,
+        seed: int,
+        run_id: str,
+    ) -> Iterator[PartitionWriter]:
+        """A partition to write, by this process alone.
+
+        `inputs` are the manifests of what it is made from, `config` the part of the configuration that
+        determines it. Without a commit, the earlier rows stay, and what was journalled.
+
+        Raises:
+            PartitionBusy: another process writes it.
+        """
+        folder = self.folder(table, iteration)
+        folder.mkdir(parents=True, exist_ok=True)
+        settings = plain(config)
+        provenance = {
+            "table": table,
+            "experiment": self.experiment,
+            "iteration": iteration,
+            "inputs": {name: manifest.content_hash for name, manifest in inputs.items()},
+            "config_hash": digest(settings),
+            "config": settings,
+            "versions": package_versions(),
+            "run_id": run_id,
+            "seed": seed,
+        }
+        with _locked(folder / LOCK, run_id), Journal(folder / JOURNAL) as journal:
+            yield PartitionWriter(folder, _table(table), journal, provenance)
+
+
+@contextmanager
+def _locked(path: Path, run_id: str) -> Iterator[None]:
+    """Hold the lock file `path`, which says who does; the system lets go when the process ends."""
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise PartitionBusy(_who_holds(path.parent, file.read())) from None
+        file.truncate(0)
+        file.write(json.dumps({"pid": os.getpid(), "run_id": run_id}))
+        file.flush()
+        yield
+        file.truncate(0)
+
+
+def _who_holds(folder: Path, note: str) -> str:
+    try:
+        holder = json.loads(note)
+        who = f"process {holder['pid']} (run {holder['run_id']})"
+    except (ValueError, KeyError, TypeError):
+        who = "another process, which has not said which,"
+    return f"{folder} is being written by {who}. Wait until it has ended, or end it, then try again."
+
+
+def _table(name: str) -> Table:
+    if name not in TABLES:
+        raise ValueError(f"there is no table {name!r}; there are {', '.join(TABLES)}")
+    return TABLES[name]
+
+
+def _checked_name(what: str, name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"the name of an {what} is letters, digits, '.', '_' and '-', found {name!r}")
+    return name
