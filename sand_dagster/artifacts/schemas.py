@@ -1,6 +1,7 @@
 """One typed, documented schema a table. A row carries its own id and its parents' ids.
 
-Ids are hashes of what determines the row (`sand.identity`), so the same inputs give the same ids on every run.
+Ids are hashes of what determines the row (`sand.identity`), so the same inputs give the same ids
+on every run.
 """
 
 from __future__ import annotations
@@ -178,7 +179,6 @@ TABLES: dict[str, Table] = {
                 "ended": Column(_TEXT, "done, step_limit, or prompt_too_long"),
                 "invalid_actions": Column(_INT, "actions the environment refused, the candidate's included"),
                 "unparsed": Column(_INT, "replies that held no action"),
-                "repeats": Column(_INT, "times the episode was started again because a worker died"),
                 "prompt_tokens": Column(_INT, "of all its requests"),
                 "completion_tokens": Column(_INT, "of all its requests"),
             },
@@ -289,7 +289,6 @@ TABLES: dict[str, Table] = {
                 "deliberations": Column(_INT, "steps whose thought deliberates"),
                 "invalid_actions": Column(_INT, "actions the environment refused"),
                 "unparsed": Column(_INT, "replies that held no action"),
-                "repeats": Column(_INT, "times the episode was started again because a worker died"),
                 "prompt_tokens": Column(_INT, "of all its requests"),
                 "completion_tokens": Column(_INT, "of all its requests: the paper's tokens a task"),
             },

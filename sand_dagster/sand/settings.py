@@ -1,4 +1,4 @@
-"""The algorithm's knobs: one exists where the paper leaves a choice open or says two things (PAPER's table)."""
+"""The algorithm's knobs: one exists where the paper leaves a choice open or says two things."""
 
 from __future__ import annotations
 

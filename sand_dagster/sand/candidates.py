@@ -1,0 +1,132 @@
+"""Self-consistency action sampling and the inconsistency indicator (Section 4.2, Eq. 3 and Eq. 4)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+
+from sand_dagster.sand.identity import derive_seed, digest, identify
+from sand_dagster.sand.interfaces import Domain, Generator, PromptTooLong
+from sand_dagster.sand.settings import SamplingSettings
+from sand_dagster.sand.trajectories import Demonstration
+from sand_dagster.sand.turns import conversation, parse_reply
+from sand_dagster.sand.types import Completion, Sampling, Trajectory
+from sand_dagster.sand.units import Finished, Row, Stage, Unit, run_units
+
+
+async def sample_candidates(
+    stage: Stage,
+    demonstrations: Sequence[Demonstration],
+    policy: Generator,
+    policy_id: str,
+    domain: Domain,
+    settings: SamplingSettings,
+    example: Trajectory | None = None,
+) -> Finished:
+    """The `candidate_actions` rows of every step of every demonstration: one for each distinct candidate.
+
+    At each step t, N turns are sampled from π_k given h_{t-1} of D_exp. Outcomes: `deliberates`, `agrees`
+    (the set holds the expert's action alone), `prompt_too_long`.
+    """
+    units = [
+        Unit(
+            digest(
+                "candidates", row["step_id"], policy.model_id, policy_id, settings.model_dump(), stage.seed
+            ),
+            partial(_sample_step, stage, demonstration, t, policy, policy_id, domain, settings, example),
+        )
+        for demonstration in demonstrations
+        for t, row in enumerate(demonstration.rows)
+    ]
+    return await run_units(stage, units)
+
+
+async def _sample_step(
+    stage: Stage,
+    demonstration: Demonstration,
+    t: int,
+    policy: Generator,
+    policy_id: str,
+    domain: Domain,
+    settings: SamplingSettings,
+    example: Trajectory | None,
+) -> tuple[list[Row], str]:
+    messages = conversation(domain, demonstration.instruction, demonstration.history(t), example)
+    samplings = (
+        Sampling(
+            settings.temperature,
+            settings.max_tokens,
+            derive_seed(stage.seed, stage.iteration, "sample", demonstration.id, t, n),
+        )
+        for n in range(settings.n)
+    )
+    samples: list[Completion] = []
+    outcome = "ok"
+    try:
+        # The first alone: it fills the prefix cache that the others then hit.
+        samples.append(await policy.complete(messages, next(samplings)))
+        samples += await asyncio.gather(*(policy.complete(messages, sampling) for sampling in samplings))
+    except PromptTooLong:
+        outcome = "prompt_too_long"
+    expert = demonstration.rows[t]
+    rows = candidate_rows(expert, samples, domain)
+    for row in rows:
+        row |= {
+            "candidate_id": identify(
+                "candidate_actions",
+                expert["step_id"],
+                policy_id,
+                settings.model_dump(),
+                stage.seed,
+                row["normalised"],
+            ),
+            "policy_id": policy_id,
+            "outcome": outcome,
+        }
+    if outcome == "ok":
+        outcome = "deliberates" if rows[0]["deliberates"] else "agrees"
+    return rows, outcome
+
+
+def candidate_rows(expert: Row, samples: Sequence[Completion], domain: Domain) -> list[Row]:
+    """The set {â¹..âᴺ} ∪ {a_t} of *normalised* actions, the expert's first, then by votes.
+
+    Eq. 4 compares the set's size with 1 (Algorithm 1's `= 0` cannot be meant). Raw texts are kept beside
+    the normalised action; a sample without an action is counted and is no candidate.
+    """
+    replies = [(sample.text, parse_reply(sample.text)) for sample in samples]
+    chosen: dict[str, list[tuple[str, str, str]]] = {domain.normalise(expert["action"]): []}
+    unparsed = 0
+    for text, reply in replies:
+        if reply.action is None:
+            unparsed += 1
+        else:
+            sampled = (text, reply.thought, reply.action)
+            chosen.setdefault(domain.normalise(reply.action), []).append(sampled)
+    own = next(iter(chosen))
+    rows: list[Row] = []
+    for normalised, votes in sorted(
+        chosen.items(), key=lambda item: (item[0] != own, -len(item[1]), item[0])
+    ):
+        is_expert = normalised == own
+        _, thought, action = ("", expert["thought"], expert["action"]) if is_expert else votes[0]
+        rows.append(
+            {
+                "step_id": expert["step_id"],
+                "trajectory_id": expert["trajectory_id"],
+                "task_id": expert["task_id"],
+                "index": expert["index"],
+                "normalised": normalised,
+                "action": action,
+                "thought": thought,
+                "is_expert": is_expert,
+                "votes": len(votes),
+                "texts": [text for text, _, _ in votes],
+                "deliberates": len(chosen) > 1,
+                "unparsed": unparsed,
+                "prompt_tokens": sum(sample.prompt_tokens for sample in samples),
+                "completion_tokens": sum(sample.completion_tokens for sample in samples),
+            }
+        )
+    return rows

@@ -1,0 +1,126 @@
+"""Execution-guided action critique: the frozen base model judges each candidate (Eq. 5, Figure 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from sand_dagster.sand.identity import derive_seed, digest, identify
+from sand_dagster.sand.interfaces import Generator, PromptTooLong
+from sand_dagster.sand.prompting import Outcome, Parsed, critique_prompt, parse_critique
+from sand_dagster.sand.settings import CritiqueSettings, DeliberationSettings
+from sand_dagster.sand.trajectories import Demonstration
+from sand_dagster.sand.turns import render_history, render_rollout
+from sand_dagster.sand.types import Sampling, Step
+from sand_dagster.sand.units import Finished, Row, Stage, Unit, run_units
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the base model answered to a prompt of Figure 5 or 6, after at most one retry."""
+
+    parsed: Parsed
+    first_outcome: Outcome
+    text: str
+    attempts: int
+    prompt_tokens: int
+    completion_tokens: int
+
+    def columns(self) -> Row:
+        """The columns that the tables of critiques and of deliberations share."""
+        return {
+            "text": self.text,
+            "outcome": self.parsed.outcome,
+            "first_outcome": self.first_outcome,
+            "attempts": self.attempts,
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+        }
+
+
+async def ask(
+    base: Generator,
+    prompt: str,
+    parse: Callable[[str], Parsed],
+    settings: CritiqueSettings | DeliberationSettings,
+    seed: Callable[[int], int],
+) -> Answer:
+    """Ask π_base; a reply that does not parse is asked for once more, at the retry's temperature."""
+    prompt_tokens = completion_tokens = 0
+    outcomes: list[Outcome] = []
+    for attempt, temperature in enumerate((settings.temperature, settings.retry_temperature), start=1):
+        sampling = Sampling(temperature, settings.max_tokens, seed(attempt))
+        try:
+            completion = await base.complete([{"role": "user", "content": prompt}], sampling)
+        except PromptTooLong:
+            return Answer(Parsed("", "prompt_too_long"), "prompt_too_long", "", attempt, 0, 0)
+        prompt_tokens += completion.prompt_tokens
+        completion_tokens += completion.completion_tokens
+        parsed = parse(completion.text)
+        outcomes.append(parsed.outcome)
+        if parsed.outcome == "ok":
+            break
+    return Answer(parsed, outcomes[0], completion.text, attempt, prompt_tokens, completion_tokens)
+
+
+async def criticise(
+    stage: Stage,
+    candidates: Sequence[Row],
+    rollouts: Mapping[str, Row],
+    demonstrations: Sequence[Demonstration],
+    base: Generator,
+    settings: CritiqueSettings,
+) -> Finished:
+    """The `critiques` rows: c_t ~ π_base(· | â_t, ê_t, r_t, Prompt_c) for every candidate with a rollout.
+
+    `rollouts` is keyed by candidate id. The outcome counted is that of parsing the reply.
+    """
+    by_id = {demonstration.id: demonstration for demonstration in demonstrations}
+    units = []
+    for candidate in candidates:
+        rollout = rollouts.get(candidate["candidate_id"])
+        if rollout is None:
+            continue
+        demonstration = by_id[candidate["trajectory_id"]]
+        played = [Step(s["thought"], s["action"], s["observation"]) for s in rollout["steps"]]
+        prompt = critique_prompt(
+            demonstration.instruction,
+            render_history(demonstration.history(candidate["index"])),
+            candidate["action"],
+            render_rollout(played, rollout["reward"]),
+        )
+        critique_id = identify(
+            "critiques",
+            candidate["candidate_id"],
+            rollout["rollout_id"],
+            base.model_id,
+            settings.model_dump(),
+        )
+        work = partial(_criticise_one, stage, critique_id, candidate, rollout, base, prompt, settings)
+        units.append(Unit(digest("critique", critique_id, prompt), work))
+    return await run_units(stage, units)
+
+
+async def _criticise_one(
+    stage: Stage,
+    critique_id: str,
+    candidate: Row,
+    rollout: Row,
+    base: Generator,
+    prompt: str,
+    settings: CritiqueSettings,
+) -> tuple[list[Row], str]:
+    seed = partial(derive_seed, stage.seed, stage.iteration, "critique", candidate["candidate_id"])
+    answer = await ask(base, prompt, parse_critique, settings, seed)
+    row = {
+        "critique_id": critique_id,
+        "candidate_id": candidate["candidate_id"],
+        "rollout_id": rollout["rollout_id"],
+        "step_id": candidate["step_id"],
+        "model_id": base.model_id,
+        "critique": answer.parsed.text,
+        "prompt_hash": digest(prompt),
+        **answer.columns(),
+    }
+    return [row], answer.parsed.outcome

@@ -1,0 +1,124 @@
+"""Evaluation: every test task played once at temperature 0, and a split's average reward (Section 5.1)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from functools import partial
+
+from sand_dagster.sand.identity import derive_seed, digest, identify
+from sand_dagster.sand.interfaces import Domain, Environments, Generator
+from sand_dagster.sand.play import Played, play_on
+from sand_dagster.sand.prompting import is_deliberation
+from sand_dagster.sand.types import Sampling, Task, Trajectory
+from sand_dagster.sand.units import Finished, Row, Stage, Unit, run_units
+
+_RESAMPLES = 1000
+
+
+async def evaluate(
+    stage: Stage,
+    tasks: Sequence[Task],
+    environments: Environments,
+    policy: Generator,
+    checkpoint_id: str,
+    domain: Domain,
+    max_tokens: int,
+    temperature: float = 0.0,
+    example: Trajectory | None = None,
+) -> Finished:
+    """The `eval_episodes` rows, one a task. The agent samples one turn a step, and nothing else."""
+    units = []
+    for task in tasks:
+        episode_id = identify(
+            "eval_episodes", checkpoint_id, task.id, task.step_limit, max_tokens, temperature
+        )
+        work = partial(
+            _evaluate_one,
+            *(stage, episode_id, task, environments, policy, checkpoint_id, domain),
+            *(Sampling(temperature, max_tokens), example),
+        )
+        units.append(Unit(digest("episode", episode_id, policy.model_id, stage.seed), work))
+    return await run_units(stage, units)
+
+
+async def _evaluate_one(
+    stage: Stage,
+    episode_id: str,
+    task: Task,
+    environments: Environments,
+    policy: Generator,
+    checkpoint_id: str,
+    domain: Domain,
+    sampling: Sampling,
+    example: Trajectory | None,
+) -> tuple[list[Row], str]:
+    episode = await environments.open(task)
+    try:
+        played = await play_on(
+            episode,
+            domain,
+            policy,
+            (),
+            Played(),
+            sampling=sampling,
+            seed=partial(derive_seed, stage.seed, stage.iteration, "evaluation", task.id),
+            step_limit=task.step_limit,
+            example=example,
+        )
+    finally:
+        await episode.close()
+    row = {
+        "episode_id": episode_id,
+        "checkpoint_id": checkpoint_id,
+        "task_id": task.id,
+        "split": task.split,
+        "kind": task.kind,
+        "instruction": episode.instruction,
+        "steps": played.rows(),
+        "rewards": played.rewards,
+        "reward": played.reward,
+        "ended": played.ended,
+        "deliberations": sum(is_deliberation(step.thought) for step in played.steps),
+        "invalid_actions": played.invalid,
+        "unparsed": played.unparsed,
+        "prompt_tokens": played.prompt_tokens,
+        "completion_tokens": played.completion_tokens,
+    }
+    return [row], played.ended
+
+
+def score(episodes: Sequence[Row], checkpoint_id: str, split: str, protocol: str, seed: int) -> Row:
+    """The `eval_scores` row of one split's episodes (at least one)."""
+    rewards = [episode["reward"] for episode in episodes]
+    steps = sum(len(episode["steps"]) for episode in episodes)
+    low, high = bootstrap_interval(rewards, seed)
+
+    def rate(column: str) -> float:
+        return sum(episode[column] for episode in episodes) / steps if steps else 0.0
+
+    episode_ids = [episode["episode_id"] for episode in episodes]
+    return {
+        "score_id": identify("eval_scores", checkpoint_id, split, protocol, episode_ids),
+        "checkpoint_id": checkpoint_id,
+        "episode_ids": episode_ids,
+        "split": split,
+        "protocol": protocol,
+        "tasks": len(episodes),
+        "average_reward": sum(rewards) / len(rewards),
+        "reward_low": low,
+        "reward_high": high,
+        "success_rate": sum(reward >= 1.0 for reward in rewards) / len(rewards),
+        "deliberation_rate": rate("deliberations"),
+        "tokens_per_task": sum(episode["completion_tokens"] for episode in episodes) / len(episodes),
+        "steps_per_task": steps / len(episodes),
+        "invalid_rate": rate("invalid_actions"),
+        "unparsed_rate": rate("unparsed"),
+    }
+
+
+def bootstrap_interval(rewards: Sequence[float], seed: int) -> tuple[float, float]:
+    """The 95 % percentile bootstrap interval of the mean, over tasks."""
+    draw = random.Random(seed)
+    means = sorted(sum(draw.choices(rewards, k=len(rewards))) / len(rewards) for _ in range(_RESAMPLES))
+    return means[int(0.025 * _RESAMPLES)], means[int(0.975 * _RESAMPLES) - 1]

@@ -1,0 +1,119 @@
+"""Rollouts: every distinct candidate executed from h_{t-1} and played to the end (Section 4.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from sand_dagster.sand.identity import derive_seed, digest, identify
+from sand_dagster.sand.interfaces import Domain, Environments, Generator
+from sand_dagster.sand.play import Played, execute, play_on
+from sand_dagster.sand.settings import RolloutSettings
+from sand_dagster.sand.trajectories import Demonstration
+from sand_dagster.sand.turns import Reply
+from sand_dagster.sand.types import Sampling, Task, Trajectory
+from sand_dagster.sand.units import Finished, Row, Stage, Unit, run_units
+
+
+async def roll_out(
+    stage: Stage,
+    candidates: Sequence[Row],
+    demonstrations: Sequence[Demonstration],
+    tasks: Mapping[str, Task],
+    environments: Environments,
+    policy: Generator,
+    policy_id: str,
+    domain: Domain,
+    settings: RolloutSettings,
+    max_tokens: int,
+    example: Trajectory | None = None,
+) -> Finished:
+    """The `rollouts` rows of all candidates of deliberating steps, the expert's own included.
+
+    The candidate (ẑ_t, â_t) is executed after h_{t-1}, then π_k plays on at the settings' temperature, until
+    the environment is done or the task's step limit is reached. Siblings of one step stand side by side, so
+    that they share the replayed prefix and the engine's prefix cache. Outcome: how the rollout ended.
+    """
+    by_id = {demonstration.id: demonstration for demonstration in demonstrations}
+    units = []
+    for candidate in candidates:
+        if not candidate["deliberates"]:
+            continue
+        demonstration = by_id[candidate["trajectory_id"]]
+        task = tasks[candidate["task_id"]]
+        rollout_id = identify(
+            "rollouts",
+            candidate["candidate_id"],
+            policy_id,
+            candidate["thought"],
+            candidate["action"],
+            settings.model_dump(),
+            max_tokens,
+            task.step_limit,
+        )
+        work = partial(
+            _roll_out_one,
+            *(stage, rollout_id, candidate, demonstration, task, environments, policy, policy_id),
+            *(domain, settings, max_tokens, example),
+        )
+        units.append(Unit(digest("rollout", rollout_id, policy.model_id, stage.seed), work))
+    return await run_units(stage, units)
+
+
+async def _roll_out_one(
+    stage: Stage,
+    rollout_id: str,
+    candidate: Row,
+    demonstration: Demonstration,
+    task: Task,
+    environments: Environments,
+    policy: Generator,
+    policy_id: str,
+    domain: Domain,
+    settings: RolloutSettings,
+    max_tokens: int,
+    example: Trajectory | None,
+) -> tuple[list[Row], str]:
+    history = demonstration.history(candidate["index"])
+    if candidate["is_expert"] and settings.expert_rollout == "demonstration":
+        played = demonstrated(demonstration, candidate["index"])
+    else:
+        episode = await environments.open(task, history)
+        try:
+            played = Played()
+            await execute(episode, domain, played, Reply(candidate["thought"], candidate["action"]))
+            await play_on(
+                episode,
+                domain,
+                policy,
+                history,
+                played,
+                sampling=Sampling(settings.temperature, max_tokens),
+                seed=partial(derive_seed, stage.seed, stage.iteration, "rollout", candidate["candidate_id"]),
+                step_limit=task.step_limit,
+                example=example,
+            )
+        finally:
+            await episode.close()
+    row = {
+        "rollout_id": rollout_id,
+        "candidate_id": candidate["candidate_id"],
+        "policy_id": policy_id,
+        "step_id": candidate["step_id"],
+        "task_id": task.id,
+        "steps": played.rows(),
+        "reward": played.reward,
+        "ended": played.ended,
+        "invalid_actions": played.invalid,
+        "unparsed": played.unparsed,
+        "prompt_tokens": played.prompt_tokens,
+        "completion_tokens": played.completion_tokens,
+    }
+    return [row], played.ended
+
+
+def demonstrated(demonstration: Demonstration, t: int) -> Played:
+    """The demonstration itself from step `t` on, as the rollout of the expert's candidate."""
+    steps = demonstration.history(len(demonstration.rows))[t:]
+    rewards = [0.0] * (len(steps) - 1) + [demonstration.reward]
+    return Played(steps, [True] * len(steps), rewards, "done")
