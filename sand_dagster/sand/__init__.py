@@ -1,1 +1,1 @@
-"""SAND itself: the algorithm, knowing only its interfaces (no Dagster, vLLM, TRL, ALFWorld, ScienceWorld, DuckDB)."""
+"""SAND itself. Knows its interfaces only: no Dagster, vLLM, TRL, ALFWorld, ScienceWorld or DuckDB."""

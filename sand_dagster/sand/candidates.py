@@ -7,22 +7,20 @@ from collections.abc import Sequence
 from functools import partial
 
 from sand_dagster.sand.identity import derive_seed, digest, identify
-from sand_dagster.sand.interfaces import Domain, Generator, PromptTooLong
+from sand_dagster.sand.interfaces import Domain, PromptTooLong
+from sand_dagster.sand.play import Agent
 from sand_dagster.sand.settings import SamplingSettings
 from sand_dagster.sand.trajectories import Demonstration
-from sand_dagster.sand.turns import conversation, parse_reply
-from sand_dagster.sand.types import Completion, Sampling, Trajectory
+from sand_dagster.sand.turns import parse_reply
+from sand_dagster.sand.types import Completion, Sampling
 from sand_dagster.sand.units import Finished, Row, Stage, Unit, run_units
 
 
 async def sample_candidates(
     stage: Stage,
     demonstrations: Sequence[Demonstration],
-    policy: Generator,
-    policy_id: str,
-    domain: Domain,
+    policy: Agent,
     settings: SamplingSettings,
-    example: Trajectory | None = None,
 ) -> Finished:
     """The `candidate_actions` rows of every step of every demonstration: one for each distinct candidate.
 
@@ -32,9 +30,14 @@ async def sample_candidates(
     units = [
         Unit(
             digest(
-                "candidates", row["step_id"], policy.model_id, policy_id, settings.model_dump(), stage.seed
+                "candidates",
+                row["step_id"],
+                policy.model.model_id,
+                policy.id,
+                settings.model_dump(),
+                stage.seed,
             ),
-            partial(_sample_step, stage, demonstration, t, policy, policy_id, domain, settings, example),
+            partial(_sample_step, stage, demonstration, t, policy, settings),
         )
         for demonstration in demonstrations
         for t, row in enumerate(demonstration.rows)
@@ -46,17 +49,14 @@ async def _sample_step(
     stage: Stage,
     demonstration: Demonstration,
     t: int,
-    policy: Generator,
-    policy_id: str,
-    domain: Domain,
+    policy: Agent,
     settings: SamplingSettings,
-    example: Trajectory | None,
 ) -> tuple[list[Row], str]:
-    messages = conversation(domain, demonstration.instruction, demonstration.history(t), example)
+    messages = policy.prompt(demonstration.instruction, demonstration.history(t))
     samplings = (
         Sampling(
             settings.temperature,
-            settings.max_tokens,
+            policy.max_tokens,
             derive_seed(stage.seed, stage.iteration, "sample", demonstration.id, t, n),
         )
         for n in range(settings.n)
@@ -65,23 +65,25 @@ async def _sample_step(
     outcome = "ok"
     try:
         # The first alone: it fills the prefix cache that the others then hit.
-        samples.append(await policy.complete(messages, next(samplings)))
-        samples += await asyncio.gather(*(policy.complete(messages, sampling) for sampling in samplings))
+        samples.append(await policy.model.complete(messages, next(samplings)))
+        samples += await asyncio.gather(
+            *(policy.model.complete(messages, sampling) for sampling in samplings)
+        )
     except PromptTooLong:
         outcome = "prompt_too_long"
     expert = demonstration.rows[t]
-    rows = candidate_rows(expert, samples, domain)
+    rows = candidate_rows(expert, samples, policy.domain)
     for row in rows:
         row |= {
             "candidate_id": identify(
                 "candidate_actions",
                 expert["step_id"],
-                policy_id,
+                policy.id,
                 settings.model_dump(),
                 stage.seed,
                 row["normalised"],
             ),
-            "policy_id": policy_id,
+            "policy_id": policy.id,
             "outcome": outcome,
         }
     if outcome == "ok":

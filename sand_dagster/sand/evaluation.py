@@ -7,38 +7,26 @@ from collections.abc import Sequence
 from functools import partial
 
 from sand_dagster.sand.identity import derive_seed, digest, identify
-from sand_dagster.sand.interfaces import Domain, Environments, Generator
-from sand_dagster.sand.play import Played, play_on
+from sand_dagster.sand.interfaces import Environments
+from sand_dagster.sand.play import Agent, Played, play_on
 from sand_dagster.sand.prompting import is_deliberation
-from sand_dagster.sand.types import Sampling, Task, Trajectory
+from sand_dagster.sand.types import Task
 from sand_dagster.sand.units import Finished, Row, Stage, Unit, run_units
 
 _RESAMPLES = 1000
 
 
 async def evaluate(
-    stage: Stage,
-    tasks: Sequence[Task],
-    environments: Environments,
-    policy: Generator,
-    checkpoint_id: str,
-    domain: Domain,
-    max_tokens: int,
-    temperature: float = 0.0,
-    example: Trajectory | None = None,
+    stage: Stage, tasks: Sequence[Task], environments: Environments, agent: Agent, temperature: float
 ) -> Finished:
     """The `eval_episodes` rows, one a task. The agent samples one turn a step, and nothing else."""
     units = []
     for task in tasks:
         episode_id = identify(
-            "eval_episodes", checkpoint_id, task.id, task.step_limit, max_tokens, temperature
+            "eval_episodes", agent.id, task.id, task.step_limit, agent.max_tokens, temperature
         )
-        work = partial(
-            _evaluate_one,
-            *(stage, episode_id, task, environments, policy, checkpoint_id, domain),
-            *(Sampling(temperature, max_tokens), example),
-        )
-        units.append(Unit(digest("episode", episode_id, policy.model_id, stage.seed), work))
+        work = partial(_evaluate_one, stage, episode_id, task, environments, agent, temperature)
+        units.append(Unit(digest("episode", episode_id, agent.model.model_id, stage.seed), work))
     return await run_units(stage, units)
 
 
@@ -47,30 +35,25 @@ async def _evaluate_one(
     episode_id: str,
     task: Task,
     environments: Environments,
-    policy: Generator,
-    checkpoint_id: str,
-    domain: Domain,
-    sampling: Sampling,
-    example: Trajectory | None,
+    agent: Agent,
+    temperature: float,
 ) -> tuple[list[Row], str]:
     episode = await environments.open(task)
     try:
         played = await play_on(
             episode,
-            domain,
-            policy,
+            agent,
             (),
             Played(),
-            sampling=sampling,
+            temperature=temperature,
             seed=partial(derive_seed, stage.seed, stage.iteration, "evaluation", task.id),
             step_limit=task.step_limit,
-            example=example,
         )
     finally:
         await episode.close()
     row = {
         "episode_id": episode_id,
-        "checkpoint_id": checkpoint_id,
+        "checkpoint_id": agent.id,
         "task_id": task.id,
         "split": task.split,
         "kind": task.kind,

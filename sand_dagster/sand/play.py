@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 from sand_dagster.sand.interfaces import Domain, Episode, Generator, PromptTooLong
 from sand_dagster.sand.turns import Reply, conversation, parse_reply, turn_messages
-from sand_dagster.sand.types import Sampling, Step, Trajectory
+from sand_dagster.sand.types import Message, Sampling, Step, Trajectory
 from sand_dagster.sand.units import Row
 
 Ended = Literal["done", "step_limit", "prompt_too_long"]
@@ -44,6 +44,25 @@ class Played:
         ]
 
 
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """π: a model that acts in an environment's words.
+
+    `id` is that of the policy or checkpoint, for the rows that it leaves. `max_tokens` bounds a turn.
+    `example` is the one shot of the `eto` protocol.
+    """
+
+    id: str
+    model: Generator
+    domain: Domain
+    max_tokens: int
+    example: Trajectory | None = None
+
+    def prompt(self, instruction: str, history: Sequence[Step]) -> list[Message]:
+        """h_{t-1} as the model sees it."""
+        return conversation(self.domain, instruction, history, self.example)
+
+
 async def execute(episode: Episode, domain: Domain, played: Played, reply: Reply) -> bool:
     """Execute one turn and record it; returns whether the episode is over.
 
@@ -67,31 +86,30 @@ async def execute(episode: Episode, domain: Domain, played: Played, reply: Reply
 
 async def play_on(
     episode: Episode,
-    domain: Domain,
-    generator: Generator,
+    agent: Agent,
     history: Sequence[Step],
     played: Played,
     *,
-    sampling: Sampling,
+    temperature: float,
     seed: Callable[[int], int],
     step_limit: int,
-    example: Trajectory | None = None,
 ) -> Played:
-    """Let `generator` play until the episode is done, `step_limit` turns are spent, or the context is full.
+    """Let `agent` play until the episode is done, `step_limit` turns are spent, or the context is full.
 
     `history` is h_{t-1}, which the episode has already replayed; `played` may hold turns already executed
     (the candidate's). The limit counts both. `seed(index)` is the sampling seed of the turn `index`.
     """
-    messages = conversation(domain, episode.instruction, [*history, *played.steps], example)
+    messages = agent.prompt(episode.instruction, [*history, *played.steps])
     while played.ended != "done" and len(history) + len(played.steps) < step_limit:
         index = len(history) + len(played.steps)
         try:
-            completion = await generator.complete(messages, replace(sampling, seed=seed(index)))
+            sampling = Sampling(temperature, agent.max_tokens, seed(index))
+            completion = await agent.model.complete(messages, sampling)
         except PromptTooLong:
             played.ended = "prompt_too_long"
             return played
         played.prompt_tokens += completion.prompt_tokens
         played.completion_tokens += completion.completion_tokens
-        await execute(episode, domain, played, parse_reply(completion.text))
+        await execute(episode, agent.domain, played, parse_reply(completion.text))
         messages += turn_messages(played.steps[-1])
     return played

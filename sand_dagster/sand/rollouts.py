@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from sand_dagster.sand.identity import derive_seed, digest, identify
-from sand_dagster.sand.interfaces import Domain, Environments, Generator
-from sand_dagster.sand.play import Played, execute, play_on
+from sand_dagster.sand.interfaces import Environments
+from sand_dagster.sand.play import Agent, Played, execute, play_on
 from sand_dagster.sand.settings import RolloutSettings
 from sand_dagster.sand.trajectories import Demonstration
 from sand_dagster.sand.turns import Reply
-from sand_dagster.sand.types import Sampling, Task, Trajectory
+from sand_dagster.sand.types import Task
 from sand_dagster.sand.units import Finished, Row, Stage, Unit, run_units
 
 
@@ -21,12 +21,8 @@ async def roll_out(
     demonstrations: Sequence[Demonstration],
     tasks: Mapping[str, Task],
     environments: Environments,
-    policy: Generator,
-    policy_id: str,
-    domain: Domain,
+    policy: Agent,
     settings: RolloutSettings,
-    max_tokens: int,
-    example: Trajectory | None = None,
 ) -> Finished:
     """The `rollouts` rows of all candidates of deliberating steps, the expert's own included.
 
@@ -44,19 +40,25 @@ async def roll_out(
         rollout_id = identify(
             "rollouts",
             candidate["candidate_id"],
-            policy_id,
+            policy.id,
             candidate["thought"],
             candidate["action"],
             settings.model_dump(),
-            max_tokens,
+            policy.max_tokens,
             task.step_limit,
         )
         work = partial(
             _roll_out_one,
-            *(stage, rollout_id, candidate, demonstration, task, environments, policy, policy_id),
-            *(domain, settings, max_tokens, example),
+            stage,
+            rollout_id,
+            candidate,
+            demonstration,
+            task,
+            environments,
+            policy,
+            settings,
         )
-        units.append(Unit(digest("rollout", rollout_id, policy.model_id, stage.seed), work))
+        units.append(Unit(digest("rollout", rollout_id, policy.model.model_id, stage.seed), work))
     return await run_units(stage, units)
 
 
@@ -67,12 +69,8 @@ async def _roll_out_one(
     demonstration: Demonstration,
     task: Task,
     environments: Environments,
-    policy: Generator,
-    policy_id: str,
-    domain: Domain,
+    policy: Agent,
     settings: RolloutSettings,
-    max_tokens: int,
-    example: Trajectory | None,
 ) -> tuple[list[Row], str]:
     history = demonstration.history(candidate["index"])
     if candidate["is_expert"] and settings.expert_rollout == "demonstration":
@@ -81,24 +79,22 @@ async def _roll_out_one(
         episode = await environments.open(task, history)
         try:
             played = Played()
-            await execute(episode, domain, played, Reply(candidate["thought"], candidate["action"]))
+            await execute(episode, policy.domain, played, Reply(candidate["thought"], candidate["action"]))
             await play_on(
                 episode,
-                domain,
                 policy,
                 history,
                 played,
-                sampling=Sampling(settings.temperature, max_tokens),
+                temperature=settings.temperature,
                 seed=partial(derive_seed, stage.seed, stage.iteration, "rollout", candidate["candidate_id"]),
                 step_limit=task.step_limit,
-                example=example,
             )
         finally:
             await episode.close()
     row = {
         "rollout_id": rollout_id,
         "candidate_id": candidate["candidate_id"],
-        "policy_id": policy_id,
+        "policy_id": policy.id,
         "step_id": candidate["step_id"],
         "task_id": task.id,
         "steps": played.rows(),

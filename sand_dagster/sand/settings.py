@@ -18,7 +18,6 @@ class SamplingSettings(Settings):
 
     n: int = Field(5, ge=1, description="N: actions sampled from the policy at every step (Eq. 3)")
     temperature: float = Field(1.0, ge=0, description="temperature of these samples")
-    max_tokens: int = Field(512, ge=1, description="tokens a turn of the agent may have, here and in play")
 
 
 class RolloutSettings(Settings):
