@@ -1,0 +1,246 @@
+"""A partition is complete or not, and never says what is not so."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from sand_dagster.artifacts.errors import DiskFull, MissingArtifact, PartitionBusy, TornArtifact
+from sand_dagster.artifacts.manifest import Manifest
+from sand_dagster.artifacts.store import ArtifactStore
+from tests.artifacts.rows import row
+
+TASKS = [row("tasks", f"task {n}", split="train", step_limit=30) for n in range(3)]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ArtifactStore:
+    return ArtifactStore(tmp_path, "household")
+
+
+def write(
+    store: ArtifactStore, table: str, iteration: str | None, rows: list[dict[str, Any]], **inputs: Manifest
+) -> Manifest:
+    with store.writing(table, iteration, inputs=inputs, config={"n": 5}, seed=7, run_id="run-1") as writer:
+        return writer.commit(rows, {"rows": len(rows), "rate": 0.5})
+
+
+def test_what_was_committed_is_read_back_with_its_provenance(store: ArtifactStore) -> None:
+    tasks = write(store, "tasks", None, TASKS)
+    manifest = write(store, "policy", "01", [row("policy", "p", role="policy")], tasks=tasks)
+    assert store.read("tasks", None).rows(named=True) == TASKS
+    assert store.manifest("policy", "01") == manifest
+    assert manifest.inputs == {"tasks": tasks.content_hash}
+    assert (manifest.rows, manifest.seed, manifest.run_id, manifest.config) == (1, 7, "run-1", {"n": 5})
+    assert manifest.counts == {"rows": 1, "rate": 0.5}
+    assert manifest.versions["polars"] == pl.__version__
+    assert (store.iterations("policy"), store.iterations("rollouts")) == (["01"], [])
+    assert store.folder("policy", "01") == store.home / "household/policy/iteration=01"
+
+
+def test_the_content_hash_is_of_the_rows_alone(store: ArtifactStore, tmp_path: Path) -> None:
+    first = write(store, "tasks", None, TASKS)
+    other = ArtifactStore(tmp_path, "other")
+    assert write(other, "tasks", None, TASKS).content_hash == first.content_hash
+    changed = [*TASKS[:2], {**TASKS[2], "step_limit": 31}]
+    assert write(other, "tasks", None, changed).content_hash != first.content_hash
+    assert write(other, "tasks", None, TASKS[::-1]).content_hash != first.content_hash
+    assert first.content_hash == "69fcedf5987bb6773055b97ac7dd0f1f5d47e886db482b575751758c02ea4b75"
+
+
+def test_the_content_hash_leaves_out_how_long_it_took(store: ArtifactStore) -> None:
+    point = {"step": 1, "epoch": 0.1, "loss": 2.0, "learning_rate": 1e-5, "tokens_per_second": 10.0}
+
+    def finetuned(**values: Any) -> str:
+        return write(store, "checkpoints", "00", [row("checkpoints", "c", **values)]).content_hash
+
+    slow = finetuned(seconds=9.0, loss_curve=[point])
+    assert finetuned(seconds=1.0, loss_curve=[point | {"tokens_per_second": 90.0}]) == slow
+    assert finetuned(seconds=1.0, loss_curve=[point | {"loss": 2.5}]) != slow
+
+
+def test_what_is_not_complete_is_missing_and_the_error_says_what_to_do(store: ArtifactStore) -> None:
+    assert store.manifest("rollouts", "01") is None
+    with pytest.raises(
+        MissingArtifact, match=r"household: rollouts for iteration 01 .* Materialise"
+    ) as error:
+        store.read("rollouts", "01")
+    assert "household/rollouts" in str(error.value)
+    with store.writing("rollouts", "01", inputs={}, config={}, seed=0, run_id="r") as writer:
+        writer.journal.put("a", {})
+    with pytest.raises(MissingArtifact):
+        store.read("rollouts", "01")
+
+
+@pytest.mark.parametrize("damage", ["cut", "swapped", "gone"])
+def test_a_file_that_is_not_the_manifests_is_torn(store: ArtifactStore, damage: str) -> None:
+    write(store, "tasks", None, TASKS)
+    data = store.folder("tasks", None) / "data.parquet"
+    if damage == "cut":
+        data.write_bytes(data.read_bytes()[:-10])
+    elif damage == "swapped":
+        pl.read_parquet(data).head(2).write_parquet(data)
+    else:
+        data.unlink()
+    with pytest.raises(TornArtifact, match=r"data\.parquet .* Materialise") as error:
+        store.read("tasks", None)
+    assert error.value.file == data
+
+
+def test_a_manifest_that_is_none_is_torn(store: ArtifactStore) -> None:
+    write(store, "tasks", None, TASKS)
+    (store.folder("tasks", None) / "manifest.json").write_text('{"table": "tasks"}')
+    with pytest.raises(TornArtifact, match=r"manifest\.json .*experiment"):
+        store.read("tasks", None)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([TASKS[0], TASKS[0]], "rows 0 and 1 have the same task_id 'task 0'"),
+        ([{**TASKS[0], "task_id": ""}], "row 0: the id in task_id is empty"),
+        ([{**TASKS[0], "step_limit": 1.5}], "row 0, column step_limit: expected Int64, found float 1.5"),
+        ([{**TASKS[0], "step_limit": True}], "column step_limit: expected Int64, found bool"),
+        ([{**TASKS[0], "colour": "red"}], "row 0: missing or unknown columns: colour"),
+        ([{k: v for k, v in TASKS[0].items() if k != "split"}], "unknown columns: split"),
+    ],
+)
+def test_rows_that_do_not_fit_are_refused_and_the_old_ones_stay(
+    store: ArtifactStore, rows: list[dict[str, Any]], message: str
+) -> None:
+    write(store, "tasks", None, TASKS)
+    with pytest.raises(ValueError, match=message):
+        write(store, "tasks", None, rows)
+    assert store.read("tasks", None).height == 3
+
+
+def test_nested_values_are_checked(store: ArtifactStore) -> None:
+    step = {"thought": "", "action": "look", "observation": "", "valid": True}
+    assert write(store, "rollouts", "01", [row("rollouts", "r", steps=[step])]).rows == 1
+    for steps in ([{**step, "valid": 1}], [{"thought": ""}], "look", ["look"]):
+        with pytest.raises(ValueError, match="row 0, column steps"):
+            write(store, "rollouts", "01", [row("rollouts", "r", steps=steps)])
+
+
+def test_a_second_writer_is_refused_and_told_who_is_there(store: ArtifactStore) -> None:
+    with (
+        store.writing("tasks", None, inputs={}, config={}, seed=0, run_id="first") as writer,
+        pytest.raises(PartitionBusy, match=r"process \d+ \(run first\)"),
+        store.writing("tasks", None, inputs={}, config={}, seed=0, run_id="second"),
+    ):
+        pass
+    writer.journal.close()
+    assert write(store, "tasks", None, TASKS).rows == 3
+
+
+@pytest.mark.parametrize(
+    ("table", "iteration"),
+    [("../tasks", None), ("tasks", "01"), ("rollouts", None), ("rollouts", "1"), ("rollouts", "../../01")],
+)
+def test_names_do_not_leave_the_folder(store: ArtifactStore, table: str, iteration: str | None) -> None:
+    with pytest.raises(ValueError, match=r"table|iteration"):
+        store.folder(table, iteration)
+
+
+@pytest.mark.parametrize("name", ["..", "a/b", "", "/tmp", ".hidden", "a\n"])
+def test_an_experiments_name_is_no_path(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="experiment"):
+        ArtifactStore(tmp_path, name)
+
+
+_KILLED = """
+import os, signal, sys, time
+from pathlib import Path
+from sand_dagster.artifacts import store as module
+from tests.artifacts.rows import row
+
+moment, home = sys.argv[1], Path(sys.argv[2])
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+store = module.ArtifactStore(home, "household")
+with store.writing("tasks", None, inputs={}, config={}, seed=0, run_id="killed") as writer:
+    writer.journal.put("unit", {"n": 1})
+    if moment == "before the data":
+        module.content_hash = die
+    elif moment == "before the manifest":
+        module.Manifest.save = die
+    elif moment == "with files":
+        (writer.folder / "model.safetensors").write_text("new")
+        die()
+    elif moment == "holding the lock":
+        print("held", flush=True)
+        time.sleep(60)
+    writer.commit([row("tasks", "new")], {})
+"""
+
+
+def killed(home: Path, moment: str) -> subprocess.Popen[str]:
+    root = Path(__file__).parents[2]
+    return subprocess.Popen(
+        [sys.executable, "-c", _KILLED, moment, str(home)], cwd=root, stdout=subprocess.PIPE, text=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("moment", "rows"), [("before the data", 3), ("before the manifest", None), ("with files", None)]
+)
+def test_a_kill_leaves_the_old_rows_or_nothing(store: ArtifactStore, moment: str, rows: int | None) -> None:
+    write(store, "tasks", None, TASKS)
+    with killed(store.home, moment) as process:
+        assert process.wait(60) == -signal.SIGKILL
+    if rows is None:
+        with pytest.raises(MissingArtifact):
+            store.read("tasks", None)
+    else:
+        assert store.read("tasks", None).height == rows
+    with store.writing("tasks", None, inputs={}, config={}, seed=0, run_id="again") as writer:
+        assert writer.journal.get("unit") == {"n": 1}
+        writer.commit(TASKS[:1], {})
+    assert store.read("tasks", None).height == 1
+
+
+def test_a_killed_writers_lock_is_free_again(store: ArtifactStore) -> None:
+    with killed(store.home, "holding the lock") as process:
+        assert process.stdout is not None and process.stdout.readline() == "held\n"
+        with pytest.raises(PartitionBusy, match=rf"process {process.pid} \(run killed\)"):
+            write(store, "tasks", None, TASKS)
+        process.kill()
+    assert write(store, "tasks", None, TASKS).rows == 3
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = shutil.which("mount")
+    made = mount and subprocess.run(
+        [mount, "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)], capture_output=True
+    )
+    if not made or made.returncode:
+        pytest.skip("mounting a small disk takes root")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_names_the_file_and_keeps_the_old_rows_and_the_journal(small_disk: Path) -> None:
+    store = ArtifactStore(small_disk, "household")
+    write(store, "tasks", None, TASKS)
+    many = [row("tasks", f"{time.time_ns()} {n}", spec=str(hash((n, "x")))) for n in range(5000)]
+    with store.writing("tasks", None, inputs={}, config={}, seed=0, run_id="r") as writer:
+        writer.journal.put("unit", {"n": 1})
+        with pytest.raises(DiskFull, match=r"no space .*data\.parquet"):
+            writer.commit(many, {})
+        with pytest.raises(DiskFull, match=r"no space .*journal\.jsonl"):
+            writer.journal.put("large", {"text": "x" * 100_000})
+    assert store.read("tasks", None).height == 3
+    with store.writing("tasks", None, inputs={}, config={}, seed=0, run_id="r") as writer:
+        assert writer.journal.get("unit") == {"n": 1}
