@@ -1,1 +1,120 @@
+"""ALFWorld: household tasks in text (Shridhar et al. 2021), from published `game.tw-pddl` files."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sand_dagster.environments import Progress
+from sand_dagster.environments.alfworld.domain import AlfworldDomain
+from sand_dagster.environments.alfworld.environment import AlfworldEnvironment, OpenedGame
+from sand_dagster.environments.alfworld.experts import read_experts
+from sand_dagster.environments.alfworld.games import SPLITS, GameError, kind_of, list_games, locate, read_game
+from sand_dagster.environments.alfworld.spelling import PUT_TOGGLE, Spelling, spelling_of
+from sand_dagster.environments.alfworld.stock import StockPlay
+from sand_dagster.sand.identity import digest
+from sand_dagster.sand.types import Task, Trajectory
+
+DOMAIN = AlfworldDomain()
+
+
+class Limits(BaseModel):
+    """How many games of a split are used; all, where there is no number."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    train: int | None = Field(None, ge=0, description="training games")
+    seen: int | None = Field(None, ge=0, description="test games in rooms of the training games")
+    unseen: int | None = Field(None, ge=0, description="test games in rooms never trained in")
+
+
+class Options(BaseModel):
+    """The `environment` section of an experiment on ALFWorld."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    games: Path = Field(description="folder of json_2.1.1: train/, valid_seen/, valid_unseen/")
+    engine: Literal["compiled", "stock"] = Field(
+        "compiled", description="our engine, which plays the same texts and forks, or textworld's own"
+    )
+    unsupported: Literal["leave_out", "stock"] = Field(
+        "leave_out",
+        description="a game that the compiler refuses is left out and counted, or played by the stock engine",
+    )
+    grammar: Literal["as_published", "put_toggle"] = Field(
+        "as_published",
+        description="words the agent reads: the game file's own, or the older grammar of Figure 7's actions",
+    )
+    limits: Limits = Field(Limits(), description="how many games of each split")
+    step_limit: int = Field(
+        30, ge=1, description="turns in an episode: 30 in the paper, 40 in ETO's protocol"
+    )
+    experts: Path | None = Field(None, description="expert trajectories in ETO's format (JSON)")
+
+
+def make(options: Options, home: Path) -> AlfworldEnvironment:
+    """An environment for one worker process; nothing is opened before its first `reset`."""
+
+    def open_game(task: Task) -> OpenedGame:
+        path = locate(options.games, str(task.spec["game"]))
+        spoken = _spelling(path)
+        return OpenedGame(StockPlay(path), spoken, _heard(options, spoken))
+
+    return AlfworldEnvironment(open_game)
+
+
+def tasks(options: Options, home: Path, progress: Progress) -> list[Task]:
+    """The games of all splits, sorted by path; of a limited split, those whose path's hash comes first.
+
+    Raises:
+        GameError: the folder is missing, or holds no game.
+    """
+    found = [
+        _task(game, split, options.step_limit)
+        for folder, split in SPLITS.items()
+        for game in _limited(list(list_games(options.games, folder)), getattr(options.limits, split))
+    ]
+    if not found:
+        raise GameError(f"{options.games} holds no game.tw-pddl in {', '.join(SPLITS)}")
+    progress(len(found), len(found))
+    return found
+
+
+def experts(options: Options, home: Path, tasks: Sequence[Task], progress: Progress) -> Iterator[Trajectory]:
+    """The trajectories of the file `options.experts`, in the words that the environment will use.
+
+    Raises:
+        ExpertError: the file or a row of it is malformed.
+    """
+    if options.experts is None:
+        return
+
+    def reword(task: Task, observation: str) -> str:
+        path = locate(options.games, str(task.spec["game"]))
+        return _heard(options, _spelling(path)).reword(observation)
+
+    for done, trajectory in enumerate(read_experts(options.experts, tasks, reword), 1):
+        progress(done, max(done, len(tasks)))
+        yield trajectory
+
+
+@cache
+def _spelling(path: Path) -> Spelling:
+    return spelling_of(read_game(path).grammar)
+
+
+def _heard(options: Options, spoken: Spelling) -> Spelling:
+    return PUT_TOGGLE if options.grammar == "put_toggle" else spoken
+
+
+def _limited(games: list[str], limit: int | None) -> list[str]:
+    return games if limit is None else sorted(sorted(games, key=digest)[:limit])
+
+
+def _task(game: str, split: str, step_limit: int) -> Task:
+    folder = str(Path(game).parent)
+    return Task(f"alfworld/{folder}", "alfworld", split, kind_of(game), step_limit, {"game": game})

@@ -1,0 +1,32 @@
+"""What ALFWorld says of itself without being run: Figure 7's prompt, and when two actions are the same."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import resources
+
+from sand_dagster.environments.alfworld.spelling import MOVE_USE, as_written
+from sand_dagster.sand.prompting import fill
+
+REFUSAL = "Nothing happens."
+"""The engine's answer to whatever it does not understand or cannot do."""
+
+
+@cache
+def _instruction() -> str:
+    return resources.files(__package__).joinpath("instruction.txt").read_text().strip("\n")
+
+
+class AlfworldDomain:
+    """See `Domain`."""
+
+    name = "alfworld"
+    refusal = REFUSAL
+
+    def normalise(self, action: str) -> str:
+        """Lower case, white space folded, no trailing full stop, `move X to Y` for `put`, `use X` for `toggle`."""
+        return MOVE_USE.respell(as_written(action).lower())
+
+    def prompt(self, instruction: str) -> str:
+        """Figure 7 with the game's first observation for `{task}`."""
+        return fill(_instruction(), {"task": instruction})

@@ -1,0 +1,108 @@
+"""Finding and reading `game.tw-pddl` files, never outside the games folder."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+GAME_FILE = "game.tw-pddl"
+SPLITS = {"train": "train", "valid_seen": "seen", "valid_unseen": "unseen"}
+"""The folder of the published data, and the split of the paper that it is."""
+
+MAX_BYTES = 8 * 2**20
+"""The largest published game file has some 230 kB."""
+
+_KIND = re.compile(r"[a-z_]+")
+_GET_GAMES = (
+    "point `games` at a folder with train/, valid_seen/ and valid_unseen/ in it (alfworld-download fetches "
+    "json_2.1.1)"
+)
+
+
+class GameError(ValueError):
+    """A game file that is missing or cannot be read. Says which, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class GameFile:
+    """The contents of a `game.tw-pddl` file. `walkthrough` is a plan that wins, made by one who sees all."""
+
+    path: Path
+    domain: str
+    problem: str
+    grammar: str
+    walkthrough: tuple[str, ...]
+    solvable: bool
+
+
+def read_game(path: Path) -> GameFile:
+    """Read and check a game file.
+
+    Raises:
+        GameError: it is missing, too large, not JSON, or lacks a part.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise GameError(f"{path} has {size} bytes; a game file has at most {MAX_BYTES}")
+        data: Any = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise GameError(f"there is no game {path}; {_GET_GAMES}") from error
+    except OSError as error:
+        raise GameError(f"the game {path} cannot be read: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise GameError(
+            f"{path} is not a whole JSON file ({error}); delete its folder and fetch the games again"
+        ) from error
+    texts = []
+    for key in ("pddl_domain", "pddl_problem", "grammar"):
+        text = data.get(key) if isinstance(data, dict) else None
+        if not isinstance(text, str):
+            raise GameError(
+                f"{path}: expected the text {key!r}, found {type(text).__name__}; not a PDDL game"
+            )
+        texts.append(text)
+    walkthrough = data.get("walkthrough") or ()
+    if not isinstance(walkthrough, list | tuple) or not all(isinstance(c, str) for c in walkthrough):
+        raise GameError(f"{path}: expected `walkthrough` to be a list of commands")
+    return GameFile(path, *texts, walkthrough=tuple(walkthrough), solvable=data.get("solvable") is not False)
+
+
+def locate(games: Path, game: str) -> Path:
+    """The path of `game` (relative, as in a task's `spec`), which may not lead out of the folder `games`.
+
+    Raises:
+        GameError: it does, or is not a game's path.
+    """
+    root = games.resolve()
+    path = (root / game).resolve()
+    if not path.is_relative_to(root) or path.name != GAME_FILE:
+        raise GameError(f"{game!r} is not the path of a {GAME_FILE} inside {games}")
+    return path
+
+
+def list_games(games: Path, split: str) -> Iterator[str]:
+    """The games of a split's folder, sorted, as paths relative to `games`.
+
+    Those that the stock engine's own collection leaves out (movable receptacles, sliced objects) are too.
+
+    Raises:
+        GameError: the games folder is missing.
+    """
+    if not games.is_dir():
+        raise GameError(f"there is no games folder {games}; {_GET_GAMES}")
+    for path in sorted((games / split).glob(f"**/{GAME_FILE}")):
+        game = path.relative_to(games).as_posix()
+        if "movable" not in game and "Sliced" not in game:
+            yield game
+
+
+def kind_of(game: str) -> str:
+    """The task type of a game, from its folder `type-Object-MovableReceptacle-Receptacle-scene`."""
+    parts = Path(game).parts
+    found = _KIND.match(parts[-3] if len(parts) > 2 else "")
+    return found[0] if found else "unknown"

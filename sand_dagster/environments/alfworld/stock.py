@@ -1,0 +1,92 @@
+"""The reference: a game played by textworld's own PDDL engine, as alfworld sets it up."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from threading import Lock
+from typing import Any, Self
+
+from sand_dagster.environments.alfworld.games import GameError, read_game
+from sand_dagster.sand.interfaces import ReplayMismatch
+
+TRANSLATOR = Lock()
+"""Held while `fast_downward.pddl2sas` or textworld's parsers run: they are not safe in two threads."""
+
+
+class StockPlay:
+    """See `Play`. Slow: a load or reset takes 0.3 to 2.5 s, a step 30 to 125 ms; `fork` resets and replays.
+
+    The file's grammar goes through Python's `eval` here: play games of a source that you trust.
+
+    Raises:
+        GameError: the file is missing or torn, or the engine cannot load it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        read_game(path)
+        self._path = path
+        self._history: list[tuple[str, str]] = []
+        self._environment: Any = _load(path)
+        self.intro = self.reset()
+
+    def reset(self) -> str:
+        """Back to the start; returns the intro."""
+        self._history.clear()
+        with TRANSLATOR, _KeptArguments():
+            self._state: Any = self._environment.reset()
+        return str(self._state.feedback)
+
+    def step(self, command: str) -> str:
+        with TRANSLATOR:
+            self._state, _, _ = self._environment.step(command)
+        observation = str(self._state.feedback)
+        self._history.append((command, observation))
+        return observation
+
+    def won(self) -> bool:
+        return bool(self._state["won"])
+
+    def admissible(self) -> list[str]:
+        return list(self._state["admissible_commands"])
+
+    def fork(self) -> Self:
+        """A new engine, brought here by replay.
+
+        Raises:
+            ReplayMismatch: an observation differs from what was seen the first time.
+        """
+        copy = type(self)(self._path)
+        for index, (command, expected) in enumerate(self._history):
+            found = copy.step(command)
+            if found != expected:
+                raise ReplayMismatch(str(self._path), index, command, expected, found)
+        return copy
+
+    def close(self) -> None:
+        self._environment = None
+
+
+class _KeptArguments:
+    """`pddl2sas` overwrites `sys.argv`."""
+
+    def __enter__(self) -> None:
+        self._arguments = sys.argv
+
+    def __exit__(self, *_: object) -> None:
+        sys.argv = self._arguments
+
+
+def _load(path: Path) -> Any:
+    import textworld
+    from alfworld.agents.environment.alfred_tw_env import AlfredDemangler, AlfredInfos
+
+    with TRANSLATOR, _KeptArguments():
+        try:
+            return textworld.start(
+                str(path),
+                textworld.EnvInfos(won=True, admissible_commands=True),
+                wrappers=[AlfredDemangler(), AlfredInfos],
+            )
+        except Exception as error:
+            raise GameError(f"{path}: the stock engine cannot load it ({error!r})") from error
