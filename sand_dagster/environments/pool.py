@@ -1,0 +1,277 @@
+"""Many episodes on a few worker processes, behind one asynchronous front (`Environments`)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from pydantic import BaseModel
+
+from sand_dagster.environments.wire import Message, prefix_message, task_message
+from sand_dagster.environments.worker_process import EnvironmentFailed, WorkerProcess
+from sand_dagster.sand.interfaces import EnvironmentDied
+from sand_dagster.sand.types import Step, StepResult, Task
+
+__all__ = ["EnvironmentFailed", "EnvironmentPool", "PoolCounts"]
+
+_REMEMBERED_TASKS = 10_000
+_IMBALANCE = 8
+"""How many more episodes than the idlest worker the worker that knows a task may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolCounts:
+    """What a pool did. `forks` opened an episode from a parked prefix, `resets` from the start; `replayed`
+    are the recorded actions executed again; `died` counts workers, and environments in living workers,
+    that ended on their own; `recycled` workers were replaced before they grew."""
+
+    opened: int
+    resets: int
+    forks: int
+    replayed: int
+    died: int
+    recycled: int
+
+
+@dataclass(eq=False)
+class _Seat:
+    """A worker's place in the pool, which outlives the worker."""
+
+    worker: WorkerProcess | None = None
+    episodes: int = 0
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class _Episode:
+    """An episode on a worker. See `Episode`."""
+
+    def __init__(
+        self, pool: EnvironmentPool, seat: _Seat, worker: WorkerProcess, key: int, task_id: str
+    ) -> None:
+        self._pool, self._seat, self._worker, self._key, self._task_id = pool, seat, worker, key, task_id
+        self._open = True
+        self.instruction = ""
+
+    async def step(self, action: str) -> StepResult:
+        """Execute one action.
+
+        Raises:
+            EnvironmentDied: the worker, or the simulator that it holds, ended.
+            EnvironmentFailed: the environment raised an error.
+        """
+        if not self._open:
+            raise ValueError(f"task {self._task_id}: the episode was closed")
+        reply = await self._pool._ask(self._worker, self._task_id, "step", episode=self._key, action=action)
+        return StepResult(reply["observation"], reply["reward"], reply["done"], reply["valid"])
+
+    async def close(self) -> None:
+        """Give the place back. Idempotent; an episode that is never closed keeps its place."""
+        if self._open:
+            self._open = False
+            self._worker.tell("close", episode=self._key)
+            self._pool._left(self._seat, self._worker)
+
+
+class EnvironmentPool:
+    """Episodes of the environment `kind` on `workers` processes.
+
+    ```python
+    async with EnvironmentPool("household", options, home, workers=2) as pool:
+        episode = await pool.open(task, prefix)
+        result = await episode.step("go to sinkbasin 1")
+        await episode.close()
+    ```
+
+    Args:
+        kind: an environment of this package, or the dotted name of a module that offers what
+            `EnvironmentKind` names.
+        options: the kind's `Options`.
+        home: `$SAND_HOME`.
+        workers: how many processes.
+        max_open: how many episodes may be open at once; `open` waits beyond it. Environments that hold
+            a process of their own (ScienceWorld's JVM) have one a worker.
+        memory_limit: resident bytes of a worker after which it is recycled: it plays its open
+            episodes to their end while a fresh one takes the new ones.
+        max_resets: the same after so many resets.
+        silence_s: a worker that has been asked and answers nothing for so long is killed.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        options: BaseModel,
+        home: Path,
+        workers: int,
+        *,
+        max_open: int = 512,
+        memory_limit: int = 1 << 30,
+        max_resets: int = 5_000,
+        silence_s: float = 300.0,
+    ) -> None:
+        if workers < 1:
+            raise ValueError(f"a pool needs at least one worker, not {workers}")
+        self._kind, self._options, self._home = kind, options.model_dump_json(), home
+        self._memory_limit, self._max_resets, self._silence_s = memory_limit, max_resets, silence_s
+        self._seats = [_Seat() for _ in range(workers)]
+        self._max_open, self._exclusive = max_open, False
+        self._room = asyncio.Semaphore(max_open)
+        self._known: OrderedDict[str, _Seat] = OrderedDict()
+        self._keys = count()
+        self._opened = self._died = self._recycled = 0
+        self._past = {"resets": 0, "forks": 0, "replayed": 0}
+        self._retiring: set[WorkerProcess] = set()
+        self._endings: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        try:
+            await asyncio.gather(*(self._staff(seat) for seat in self._seats))
+        except BaseException:
+            await self.close()
+            raise
+        self._exclusive = any(seat.worker is not None and seat.worker.exclusive for seat in self._seats)
+        if self._exclusive:
+            self._room = asyncio.Semaphore(min(len(self._seats), self._max_open))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def open(self, task: Task, prefix: Sequence[Step] = ()) -> _Episode:
+        """Start `task` and replay `prefix`, checking every observation against the recorded one.
+
+        A step with an empty action stands for a reply that held none: it does not reach the environment,
+        and its observation has to be the domain's refusal. Waits while `max_open` episodes are open.
+
+        Raises:
+            ReplayMismatch: an observation differs.
+            EnvironmentDied: the worker, or the simulator that it holds, ended.
+            EnvironmentFailed: the environment raised an error.
+        """
+        await self._room.acquire()
+        seat = self._choose(task.id)
+        seat.episodes += 1
+        try:
+            worker = await self._staff(seat)
+        except BaseException:
+            seat.episodes -= 1
+            self._room.release()
+            raise
+        worker.episodes += 1
+        episode = _Episode(self, seat, worker, next(self._keys), task.id)
+        try:
+            reply = await self._ask(
+                worker,
+                task.id,
+                "open",
+                episode=episode._key,
+                task=task_message(task),
+                prefix=prefix_message(prefix),
+            )
+        except BaseException:
+            await episode.close()
+            raise
+        self._opened += 1
+        episode.instruction = reply["instruction"]
+        return episode
+
+    async def close(self) -> None:
+        """End every worker. Episodes that are still open end with EnvironmentDied."""
+        workers = [*self._retiring, *(seat.worker for seat in self._seats if seat.worker is not None)]
+        self._retiring.clear()
+        for seat in self._seats:
+            seat.worker = None
+        await asyncio.gather(*(self._end(worker) for worker in workers), *self._endings)
+
+    @property
+    def counts(self) -> PoolCounts:
+        """What the pool did so far."""
+        workers = [*self._retiring, *(seat.worker for seat in self._seats if seat.worker is not None)]
+        totals = {name: past + sum(w.counts[name] for w in workers) for name, past in self._past.items()}
+        return PoolCounts(
+            self._opened, totals["resets"], totals["forks"], totals["replayed"], self._died, self._recycled
+        )
+
+    @property
+    def pids(self) -> list[int]:
+        """The process ids of the workers that take new episodes."""
+        return [seat.worker.pid for seat in self._seats if seat.worker is not None]
+
+    def _choose(self, task_id: str) -> _Seat:
+        """The seat that opened this task before, as long as it is not far busier than another."""
+        idlest = min(self._seats, key=lambda seat: seat.episodes)
+        seat = self._known.get(task_id, idlest)
+        if (self._exclusive and seat.episodes) or seat.episodes > idlest.episodes + _IMBALANCE:
+            seat = idlest
+        self._known[task_id] = seat
+        self._known.move_to_end(task_id)
+        if len(self._known) > _REMEMBERED_TASKS:
+            self._known.popitem(last=False)
+        return seat
+
+    async def _staff(self, seat: _Seat) -> WorkerProcess:
+        """The seat's worker; a fresh one where it has none, has died, or has grown."""
+        async with seat.lock:
+            worker = seat.worker
+            if worker is not None and not worker.alive:
+                self._count_death(worker)
+                self._remember(worker)
+                worker = None
+            elif worker is not None and self._grown(worker):
+                self._recycled += 1
+                self._retiring.add(worker)
+                self._end_when_left(worker)
+                worker = None
+            if worker is None:
+                seat.worker = None
+                worker = seat.worker = await WorkerProcess.start(
+                    self._kind, self._options, self._home, self._silence_s
+                )
+            return worker
+
+    def _grown(self, worker: WorkerProcess) -> bool:
+        heavy: bool = worker.counts["rss"] > self._memory_limit
+        return heavy or worker.counts["resets"] >= self._max_resets
+
+    async def _ask(self, worker: WorkerProcess, task_id: str, op: str, **fields: object) -> Message:
+        try:
+            return await worker.ask(task_id, op, **fields)
+        except EnvironmentDied:
+            self._count_death(worker)
+            raise
+
+    def _count_death(self, worker: WorkerProcess) -> None:
+        if not worker.mourned:
+            self._died += 1
+            worker.mourned = not worker.alive
+
+    def _left(self, seat: _Seat, worker: WorkerProcess) -> None:
+        seat.episodes -= 1
+        worker.episodes -= 1
+        self._room.release()
+        self._end_when_left(worker)
+
+    def _end_when_left(self, worker: WorkerProcess) -> None:
+        if worker in self._retiring and worker.episodes == 0:
+            self._retiring.discard(worker)
+            self._later(self._end(worker))
+
+    async def _end(self, worker: WorkerProcess) -> None:
+        self._remember(worker)
+        await worker.stop()
+
+    def _remember(self, worker: WorkerProcess) -> None:
+        for name in self._past:
+            self._past[name] += worker.counts[name]
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._endings.add(task)
+        task.add_done_callback(self._endings.discard)

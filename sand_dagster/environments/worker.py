@@ -1,0 +1,268 @@
+"""A worker process of the pool: many episodes of one environment, played as its parent asks.
+
+`python -m sand_dagster.environments.worker` reads requests from standard input and answers on standard
+output, one after another. It ends when its input does, so it cannot outlive its parent. What libraries
+print goes to standard error. Nothing heavy is imported: only the environment that the first message names.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import resource
+import select
+import signal
+import sys
+import traceback
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from sand_dagster.environments import EnvironmentKind, environment_kind, kinds
+from sand_dagster.environments.wire import LENGTH, Message, pack, read_task
+from sand_dagster.sand.interfaces import Environment, EnvironmentDied, ReplayMismatch
+
+_ORPHAN_CHECK_S = 5.0
+_PARKED = 256
+_PAGE = resource.getpagesize()
+
+
+def load_kind(name: str) -> EnvironmentKind:
+    """The environment `name` of this package, or the module of that dotted name (a user's own environment).
+
+    Raises:
+        ValueError: `name` is neither.
+        ImportError: the module cannot be imported.
+    """
+    if "." in name and name not in kinds():
+        return importlib.import_module(name)  # type: ignore[return-value]
+    return environment_kind(name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Snapshot:
+    """An environment parked after `observations`; it is forked, never stepped."""
+
+    environment: Environment
+    instruction: str
+    observations: tuple[str, ...]
+
+
+class _Parking:
+    """Snapshots by (task, actions), the least recently used dropped first."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._snapshots: OrderedDict[tuple[str, tuple[str, ...]], _Snapshot] = OrderedDict()
+
+    def deepest(self, task: str, actions: tuple[str, ...]) -> _Snapshot | None:
+        """The snapshot of `task` at the longest known beginning of `actions`."""
+        for length in range(len(actions), -1, -1):
+            key = (task, actions[:length])
+            if key in self._snapshots:
+                self._snapshots.move_to_end(key)
+                return self._snapshots[key]
+        return None
+
+    def park(self, task: str, actions: tuple[str, ...], snapshot: _Snapshot) -> None:
+        self._snapshots[(task, actions)] = snapshot
+        if len(self._snapshots) > self._size:
+            self._snapshots.popitem(last=False)[1].environment.close()
+
+    def close(self) -> None:
+        for snapshot in self._snapshots.values():
+            snapshot.environment.close()
+        self._snapshots.clear()
+
+
+class Worker:
+    """The episodes of one process.
+
+    Two attributes that an environment's class may have say how it is to be kept: `cheap_fork` (forking
+    costs far less than a replay, so prefixes are parked and forked) and `exclusive` (it holds something
+    large, such as a JVM: one episode at a time, and the object is used again for the next one).
+    """
+
+    def __init__(self, kind: EnvironmentKind, options: BaseModel, home: Path) -> None:
+        self._kind, self._options, self._home = kind, options, home
+        first = kind.make(options, home)
+        self.exclusive = bool(getattr(first, "exclusive", False))
+        self.cheap_fork = bool(getattr(first, "cheap_fork", False))
+        self._vacant: list[Environment] = [first]
+        self._episodes: dict[int, Environment] = {}
+        self._parking = _Parking(_PARKED if self.cheap_fork else 0)
+        self._counts = {"resets": 0, "forks": 0, "replayed": 0}
+
+    def answer(self, request: Message) -> Message:
+        """Do what the request asks; an error becomes an answer that carries it to the parent."""
+        reply: Message
+        try:
+            match request["op"]:
+                case "open":
+                    reply = self._open(request)
+                case "step":
+                    result = self._episodes[request["episode"]].step(request["action"])
+                    reply = {
+                        "observation": result.observation,
+                        "reward": result.reward,
+                        "done": result.done,
+                        "valid": result.valid,
+                    }
+                case "close":
+                    if (environment := self._episodes.pop(request["episode"], None)) is not None:
+                        self._vacate(environment)
+                    reply = self._state()
+                case other:
+                    raise ValueError(f"the worker knows open, step and close, not {other!r}")
+        except ReplayMismatch as error:
+            reply = {
+                "error": "mismatch",
+                "index": error.index,
+                "action": error.action,
+                "expected": error.expected,
+                "found": error.found,
+            }
+        except EnvironmentDied as error:
+            reply = {"error": "died", "message": str(error)}
+        except Exception as error:
+            reply = {
+                "error": "failed",
+                "message": f"{type(error).__name__}: {error}",
+                "traceback": traceback.format_exc(),
+            }
+        return {"id": request["id"], **reply}
+
+    def close(self) -> None:
+        """Close every environment."""
+        for environment in [*self._episodes.values(), *self._vacant]:
+            environment.close()
+        self._parking.close()
+
+    def _open(self, request: Message) -> Message:
+        task, prefix = read_task(request["task"]), request["prefix"]
+        key = json.dumps(request["task"], sort_keys=True)
+        actions = tuple(action for action, _ in prefix)
+        parked = self._parking.deepest(key, actions) if self.cheap_fork else None
+        if parked is not None:
+            instruction, seen = parked.instruction, list(parked.observations)
+            for index, observation in enumerate(seen):
+                _check(task.id, index, prefix[index], observation)
+            environment = parked.environment.fork()
+            self._counts["forks"] += 1
+        else:
+            environment = self._vacant.pop() if self._vacant else self._kind.make(self._options, self._home)
+            instruction, seen = "", []
+        try:
+            if parked is None:
+                self._counts["resets"] += 1
+                instruction = environment.reset(task)
+                self._park(key, (), environment, instruction, ())
+            for index in range(len(seen), len(prefix)):
+                seen.append(self._replay(environment, actions[index]))
+                _check(task.id, index, prefix[index], seen[-1])
+            if len(seen) > (len(parked.observations) if parked else 0):
+                self._park(key, actions, environment, instruction, tuple(seen))
+        except BaseException:
+            self._vacate(environment)
+            raise
+        self._episodes[request["episode"]] = environment
+        return {"instruction": instruction, **self._state()}
+
+    def _replay(self, environment: Environment, action: str) -> str:
+        if not action:
+            # A recorded turn whose reply held no action never reached the environment.
+            return self._kind.DOMAIN.refusal
+        self._counts["replayed"] += 1
+        return environment.step(action).observation
+
+    def _park(
+        self,
+        task: str,
+        actions: tuple[str, ...],
+        environment: Environment,
+        instruction: str,
+        observations: tuple[str, ...],
+    ) -> None:
+        if self.cheap_fork:
+            self._parking.park(task, actions, _Snapshot(environment.fork(), instruction, observations))
+
+    def _vacate(self, environment: Environment) -> None:
+        if self.exclusive and not self._vacant:
+            self._vacant.append(environment)
+        else:
+            environment.close()
+
+    def _state(self) -> Message:
+        return {"rss": _resident_bytes(), **self._counts}
+
+
+def _check(task_id: str, index: int, recorded: Sequence[str], found: str) -> None:
+    action, expected = recorded
+    if found != expected:
+        raise ReplayMismatch(task_id, index, action, expected, found)
+
+
+def _resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE
+
+
+class _Requests:
+    """The messages on a file descriptor, until it ends or the parent is gone."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd, self._buffer, self._parent = fd, bytearray(), os.getppid()
+
+    def next(self) -> Message | None:
+        while True:
+            if len(self._buffer) >= LENGTH.size:
+                end = LENGTH.size + LENGTH.unpack_from(self._buffer)[0]
+                if len(self._buffer) >= end:
+                    message: Message = json.loads(self._buffer[LENGTH.size : end])
+                    del self._buffer[:end]
+                    return message
+            if not self._wait() or not (chunk := os.read(self._fd, 1 << 16)):
+                return None
+            self._buffer += chunk
+
+    def _wait(self) -> bool:
+        # A process that the parent forked may hold our input open after the parent's death: no EOF comes.
+        while not select.select([self._fd], [], [], _ORPHAN_CHECK_S)[0]:
+            if os.getppid() != self._parent:
+                return False
+        return True
+
+
+def _write(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def main() -> None:
+    """Serve until the parent is done. The first message names the environment, its options and `home`."""
+    # Libraries and the processes that they start get neither end of the protocol.
+    requests, replies = _Requests(os.dup(0)), os.dup(1)
+    with Path(os.devnull).open() as nothing:
+        os.dup2(nothing.fileno(), 0)
+    os.dup2(2, 1)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    if (hello := requests.next()) is None:
+        return
+    kind = load_kind(hello["kind"])
+    worker = Worker(kind, kind.Options.model_validate_json(hello["options"]), Path(hello["home"]))
+    try:
+        _write(replies, pack({"exclusive": worker.exclusive, "cheap_fork": worker.cheap_fork}))
+        while (request := requests.next()) is not None:
+            _write(replies, pack(worker.answer(request)))
+    except BrokenPipeError:
+        pass
+    finally:
+        worker.close()
+
+
+if __name__ == "__main__":
+    main()
