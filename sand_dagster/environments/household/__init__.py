@@ -1,1 +1,107 @@
+"""The household world: ALFWorld games that the project generates itself, played on ALFWorld's engine.
 
+For games by the thousand without the engine see `generation.make_game`, `simulation.Simulation`, `playing.play`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sand_dagster.environments import Progress, alfworld
+from sand_dagster.environments.alfworld.environment import AlfworldEnvironment
+from sand_dagster.environments.alfworld.games import kind_of
+from sand_dagster.environments.household.expert import Expert
+from sand_dagster.environments.household.generation import STEP_LIMIT
+from sand_dagster.environments.household.playing import expert_seed
+from sand_dagster.environments.household.rooms import Split
+from sand_dagster.environments.household.store import SPLITS, games_folder, generated
+from sand_dagster.sand.identity import identify
+from sand_dagster.sand.types import Step, Task, Trajectory
+
+DOMAIN = alfworld.DOMAIN
+
+
+class Options(BaseModel):
+    """The `environment` section of an experiment in the household world."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    train: int = Field(default=80, ge=1, description="training games")
+    seen: int = Field(default=100, ge=0, description="test games in rooms of the training games")
+    unseen: int = Field(default=100, ge=0, description="test games in rooms never trained in")
+    seed: int = Field(default=0, ge=0, description="draws the rooms, the objects and the tasks")
+    step_limit: int = Field(
+        default=STEP_LIMIT, ge=20, description="turns in an episode; the expert wins every game within them"
+    )
+    engine: Literal["compiled", "stock"] = Field(
+        default="compiled", description="our engine, which plays the same texts and forks, or textworld's own"
+    )
+
+
+def make(options: Options, home: Path) -> AlfworldEnvironment:
+    """An environment for one worker process; nothing is opened before its first `reset`."""
+    games = alfworld.Options.model_validate(
+        {"games": _folder(options, home), "engine": options.engine, "step_limit": options.step_limit}
+    )
+    return alfworld.make(games, home)
+
+
+def tasks(options: Options, home: Path, progress: Progress) -> list[Task]:
+    """All tasks: `train`, `seen`, `unseen`, each in the order of generation. Makes the games that are missing."""
+    games = generated(_folder(options, home), _counts(options), options.seed, options.step_limit, progress)
+    return [_task(game, split, options.step_limit) for split in SPLITS for game in games[split]]
+
+
+def experts(options: Options, home: Path, tasks: Sequence[Task], progress: Progress) -> Iterator[Trajectory]:
+    """The exploring expert's trajectories for the training tasks among `tasks`, played on the engine.
+
+    Raises:
+        RuntimeError: the expert lost a game that it has won in the simulation.
+    """
+    training = [task for task in tasks if task.split == "train"]
+    environment = make(options, home)
+    try:
+        for done, task in enumerate(training, start=1):
+            yield _demonstrate(environment, task)
+            progress(done, len(training))
+    finally:
+        environment.close()
+
+
+def _demonstrate(environment: AlfworldEnvironment, task: Task) -> Trajectory:
+    instruction = environment.reset(task)
+    seed = expert_seed(Path(str(task.spec["game"])).parent.name)
+    expert = Expert(instruction, seed)
+    steps: list[Step] = []
+    reward = 0.0
+    while len(steps) < task.step_limit and reward < 1.0:
+        turn = expert.act()
+        result = environment.step(turn.action)
+        expert.observe(turn.action, result.observation)
+        steps.append(Step(turn.thought, turn.action, result.observation))
+        reward = result.reward
+    if reward < 1.0:
+        raise RuntimeError(
+            f"task {task.id}: the expert has not won after {len(steps)} steps, but it did in the simulation; the "
+            "engine and the simulation differ. Its last step: "
+            f"{steps[-1].action!r} gave {steps[-1].observation!r}"
+        )
+    return Trajectory(identify("expert", task.id, seed), task, instruction, steps, reward)
+
+
+def _counts(options: Options) -> Mapping[Split, int]:
+    return {"train": options.train, "seen": options.seen, "unseen": options.unseen}
+
+
+def _folder(options: Options, home: Path) -> Path:
+    return games_folder(home, _counts(options), options.seed, options.step_limit)
+
+
+def _task(game: str, split: Split, step_limit: int) -> Task:
+    folder = Path(game).parent
+    name = f"household/{split}/{folder.parent.name}/{folder.name}"
+    return Task(name, "household", split, kind_of(game), step_limit, {"game": game})

@@ -1,0 +1,82 @@
+"""The expert: explores as a person would, from the observations alone, and says what it thinks (Section 4.1's D_exp).
+
+    expert = Expert(instruction, seed=7)
+    turn = expert.act()
+    expert.observe(turn.action, observation)
+
+To act from any point of a game, its own or another's, `observe` the steps so far and then `act`. What it does next
+depends on the seed, the skill and those steps only, so replaying its own steps leads to the same next one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from random import Random
+
+from sand_dagster.environments.household.belief import Belief
+from sand_dagster.environments.household.intents import Intent, best
+from sand_dagster.environments.household.mistakes import Mistake, slip, unprepared
+from sand_dagster.environments.household.thoughts import think
+from sand_dagster.sand.types import Step
+
+_TASTE = 0.5
+"""Spread of the factors by which a player's eagerness to search a place departs from common sense."""
+_FORGETFUL = 0.5
+"""How likely a player without any skill is to overlook, all game long, that the object has to be prepared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What the player writes, what it is for, and the mistake it makes by it, if any."""
+
+    thought: str
+    action: str
+    intent: Intent
+    mistake: Mistake | None = None
+
+
+class Expert:
+    """A player of household games. At full skill it wins every generated game within the step limit.
+
+    Args:
+        instruction: the first observation with the task, as the environment gives it.
+        seed: varies the order of searching, the wording, and the mistakes.
+        skill: the probability that a turn is the sensible one; otherwise a mistake is made where one can be.
+    """
+
+    def __init__(self, instruction: str, seed: int | str = 0, skill: float = 1.0) -> None:
+        self.belief = Belief(instruction)
+        self.skill = skill
+        self._seed = seed
+        rng = Random(f"household expert {seed}")
+        self._taste = {r: math.exp(rng.gauss(0.0, _TASTE)) for r in self.belief.receptacles}
+        self._forgets = rng.random() < _FORGETFUL * (1.0 - skill)
+
+    def observe(self, action: str, observation: str) -> None:
+        """Take in one step, whoever acted."""
+        self.belief.update(action, observation)
+
+    def replay(self, steps: Iterable[Step]) -> None:
+        """Take in all of `steps`."""
+        for step in steps:
+            self.observe(step.action, step.observation)
+
+    def intend(self) -> Intent:
+        """The sensible next step, whatever the skill."""
+        return best(self.belief, self._taste)
+
+    def act(self) -> Turn:
+        """The next turn. Changes nothing: the step is known only once it is observed."""
+        rng = Random(f"household turn {self._seed} {len(self.belief.steps)}")
+        intent, mistake = self._decide(rng)
+        return Turn(think(self.belief, intent, rng), intent.action, intent, mistake)
+
+    def _decide(self, rng: Random) -> tuple[Intent, Mistake | None]:
+        intent = self.intend()
+        if self._forgets and (forgotten := unprepared(self.belief, intent)):
+            return forgotten, "unprepared"
+        if rng.random() >= self.skill and (slipped := slip(self.belief, intent, rng)):
+            return slipped[1], slipped[0]
+        return intent, None

@@ -1,0 +1,149 @@
+"""What an imperfect player does instead: slips that the base model's teachers need to see and to judge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from random import Random
+from typing import Literal
+
+from sand_dagster.environments.household.belief import Belief, type_of
+from sand_dagster.environments.household.catalogue import can_contain
+from sand_dagster.environments.household.intents import Intent, deliver, go, put
+
+Mistake = Literal[
+    "unlikely place",  # searches where common sense says it is not
+    "known place",  # goes again to what it has already seen
+    "overcommits",  # takes the object from where it did not see it
+    "wrong object",  # takes another object
+    "unprepared",  # brings the object without cleaning, heating or cooling it
+    "wrong place",  # puts the object down where it does not belong
+    "still closed",  # acts on a closed receptacle as if it were open
+    "repeats",  # does the last action again
+    "garbled",  # writes an action that the environment cannot read
+]
+
+_WEIGHTS: Mapping[Mistake, float] = {
+    "unlikely place": 4,
+    "known place": 2,
+    "overcommits": 3,
+    "wrong object": 2,
+    "unprepared": 3,
+    "wrong place": 2,
+    "still closed": 2,
+    "repeats": 1,
+    "garbled": 1,
+}
+
+
+def slip(belief: Belief, intended: Intent, rng: Random) -> tuple[Mistake, Intent] | None:
+    """One of the mistakes that can be made here instead of `intended`; None where none can."""
+    found = {name: make(belief, intended, rng) for name, make in _MAKERS.items()}
+    open_to = {
+        name: made for name, made in found.items() if made is not None and made.action != intended.action
+    }
+    if not open_to:
+        return None
+    name = rng.choices(list(open_to), [_WEIGHTS[name] for name in open_to])[0]
+    return name, open_to[name]
+
+
+def unprepared(belief: Belief, intended: Intent, rng: Random | None = None) -> Intent | None:
+    """Deliver what is in the hand as it is, where the goal wants it prepared first."""
+    thing = belief.holding
+    if thing is None or not belief.fits(thing) or belief.prepared(thing) or belief.goal.looks:
+        return None
+    return deliver(belief, thing)
+
+
+def _unlikely_place(belief: Belief, intended: Intent, rng: Random) -> Intent | None:
+    if intended.purpose not in ("search", "look inside", "check again"):
+        return None
+    thing = type_of(intended.thing)
+    places = sorted(
+        (r for r in belief.unexplored() if r != belief.location), key=lambda r: belief.promise(r, thing)
+    )
+    if len(places) < 3:
+        return None
+    place = rng.choice(places[: len(places) // 2])
+    return Intent("search", go(place), intended.thing, place)
+
+
+def _known_place(belief: Belief, intended: Intent, rng: Random) -> Intent | None:
+    places = [r for r in belief.receptacles if r in belief.contents and r != belief.location]
+    if not places:
+        return None
+    place = rng.choice(places)
+    return Intent("search", go(place), belief.goal.thing, place)
+
+
+def _overcommits(belief: Belief, intended: Intent, rng: Random) -> Intent | None:
+    here = belief.location
+    if belief.holding is not None or here is None or intended.purpose == "take":
+        return None
+    thing = f"{belief.goal.thing.lower()} {rng.choice((1, 1, 1, 2))}"
+    if thing in belief.contents.get(here, ()):
+        return None
+    return Intent("take", f"take {thing} from {here}", thing, here)
+
+
+def _wrong_object(belief: Belief, intended: Intent, rng: Random) -> Intent | None:
+    here = belief.location
+    if belief.holding is not None or here is None or belief.closed.get(here, False):
+        return None
+    things = [t for t in belief.contents.get(here, ()) if not belief.fits(t) and type_of(t) != "DeskLamp"]
+    if not things:
+        return None
+    thing = rng.choice(things)
+    return Intent("take", f"take {thing} from {here}", thing, here)
+
+
+def _wrong_place(belief: Belief, intended: Intent, rng: Random) -> Intent | None:
+    here, thing = belief.location, belief.holding
+    if here is None or thing is None or type_of(here) == belief.goal.target or belief.closed.get(here, False):
+        return None
+    if not can_contain(type_of(here), type_of(thing)):
+        return None
+    return Intent("put", put(thing, here), thing, here)
+
+
+def _still_closed(belief: Belief, intended: Intent, rng: Random) -> Intent | None:
+    here = belief.location
+    if here is None or not belief.closed.get(here, False):
+        return None
+    if intended.purpose == "make way":
+        return Intent("put", put(intended.thing, here), intended.thing, here)
+    return None
+
+
+def _repeats(belief: Belief, intended: Intent, rng: Random) -> Intent | None:
+    if not belief.steps:
+        return None
+    return Intent(intended.purpose, belief.steps[-1].action, intended.thing, intended.receptacle)
+
+
+def _garbled(belief: Belief, intended: Intent, rng: Random) -> Intent | None:
+    words = intended.action.split()
+    numbers = [i for i, word in enumerate(words) if word.isdigit()]
+    if not numbers:
+        return None
+    action = rng.choice(
+        (
+            " ".join(word for i, word in enumerate(words) if i != numbers[-1]),
+            f"{'check' if words[0] == 'go' else 'use'} {intended.receptacle}",
+            intended.action.replace("go to", "walk to").replace("take", "pick up").replace("put", "place"),
+        )
+    )
+    return Intent(intended.purpose, action, intended.thing, intended.receptacle)
+
+
+_MAKERS: Mapping[Mistake, Callable[[Belief, Intent, Random], Intent | None]] = {
+    "unlikely place": _unlikely_place,
+    "known place": _known_place,
+    "overcommits": _overcommits,
+    "wrong object": _wrong_object,
+    "unprepared": unprepared,
+    "wrong place": _wrong_place,
+    "still closed": _still_closed,
+    "repeats": _repeats,
+    "garbled": _garbled,
+}
