@@ -1,0 +1,185 @@
+"""The rows that a row came from, or that came of it, as a tree that a person can read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any, Literal
+
+from rich.markup import escape
+from rich.tree import Tree
+
+from sand_dagster.artifacts.lineage import Lineage, Link, Node
+from sand_dagster.artifacts.schemas import TABLES
+
+Direction = Literal["ancestors", "descendants"]
+
+_TELLING: dict[str, Sequence[str]] = {
+    "tasks": ("kind", "split"),
+    "expert_trajectories": ("index", "action"),
+    "base_model": ("source",),
+    "demonstrations": ("index", "action", "origin"),
+    "policy": ("role",),
+    "candidate_actions": ("action", "votes", "is_expert"),
+    "rollouts": ("reward", "ended"),
+    "critiques": ("outcome", "critique"),
+    "deliberation_trajectories": ("index", "action", "deliberated"),
+    "checkpoints": ("examples", "tokens"),
+    "eval_episodes": ("split", "reward", "ended"),
+    "eval_scores": ("split", "tasks", "average_reward", "success_rate"),
+}
+"""The columns that tell a person which row this is."""
+
+_TEXT_WIDTH = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """The rows that one column links to in one table: how many there are, and the first few of them."""
+
+    column: str
+    table: str
+    total: int
+    nodes: list[Family]
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A row with what it links to. `repeated`: it stands elsewhere in the tree, and is opened only there."""
+
+    node: Node
+    telling: dict[str, Any]
+    repeated: bool = False
+    branches: list[Branch] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """The tree as JSON values."""
+        return {
+            **self.node._asdict(),
+            **self.telling,
+            "repeated": self.repeated,
+            "branches": [
+                {
+                    "column": b.column,
+                    "table": b.table,
+                    "total": b.total,
+                    "rows": [n.as_json() for n in b.nodes],
+                }
+                for b in self.branches
+            ],
+        }
+
+
+def family(lineage: Lineage, node: Node, direction: Direction = "ancestors", width: int = 3) -> Family:
+    """The tree from `node` through all iterations, with at most `width` rows of each branch opened."""
+    links: dict[Node, list[list[Link]]] = {}
+    queue = [node]
+    while queue:
+        current = queue.pop()
+        if current in links:
+            continue
+        links[current] = _grouped(lineage, current, direction)
+        queue.extend(_end(link, direction) for group in links[current] for link in group[:width])
+    telling = _tell(lineage, links)
+    opened: set[Node] = set()
+
+    def open_up(current: Node) -> Family:
+        if current in opened:
+            return Family(current, telling[current], repeated=bool(links[current]))
+        opened.add(current)
+        branches = [
+            Branch(
+                group[0].column,
+                _end(group[0], direction).table,
+                len(group),
+                [open_up(_end(link, direction)) for link in group[:width]],
+            )
+            for group in links[current]
+        ]
+        return Family(current, telling[current], branches=branches)
+
+    return open_up(node)
+
+
+def _grouped(lineage: Lineage, node: Node, direction: Direction) -> list[list[Link]]:
+    """The links of `node`, one group a column and table at their other end."""
+    links = lineage.parents(node) if direction == "ancestors" else lineage.children(node)
+
+    def branch(link: Link) -> tuple[str, str, str]:
+        end = _end(link, direction)
+        return end.table, end.iteration or "", link.column
+
+    # The tables stand in the pipeline's order. The nearest stage first, so that it is opened under this row.
+    order = list(TABLES) if direction == "descendants" else list(reversed(TABLES))
+    links.sort(key=lambda link: (order.index(_end(link, direction).table), branch(link)))
+    return [list(group) for _, group in groupby(links, key=branch)]
+
+
+def _end(link: Link, direction: Direction) -> Node:
+    return link.parent if direction == "ancestors" else link.child
+
+
+def _tell(lineage: Lineage, nodes: Iterable[Node]) -> dict[Node, dict[str, Any]]:
+    """What the telling columns say of every node, one query a table."""
+    told: dict[Node, dict[str, Any]] = {}
+    by_table: dict[str, list[Node]] = {}
+    for node in nodes:
+        by_table.setdefault(node.table, []).append(node)
+    for table, members in by_table.items():
+        key = "model_id" if table == "base_model" else TABLES[table].key
+        rows = lineage.query(
+            f"SELECT DISTINCT iteration, {key}::VARCHAR AS node_id, {', '.join(_TELLING[table])} "
+            f"FROM {table} WHERE {key} IN (SELECT unnest($1::VARCHAR[]))",
+            [[node.id for node in members]],
+        )
+        for row in rows.iter_rows(named=True):
+            told[Node(table, row.pop("iteration"), row.pop("node_id"))] = row
+    return told
+
+
+def render(lineage: Lineage, tree: Family, direction: Direction = "ancestors") -> Tree:
+    """`tree` for the terminal, under a line that counts all rows it stands for."""
+    reached = lineage.ancestors(tree.node) if direction == "ancestors" else lineage.descendants(tree.node)
+    counts = dict(reached.group_by("table").len().iter_rows())
+    listed = ", ".join(f"{counts[table]} {table}" for table in TABLES if table in counts)
+    root = Tree(_line(tree), guide_style="dim", highlight=False)
+    root.add(f"[dim]{direction}: {listed or 'none'}[/dim]")
+    _grow(root, tree)
+    return root
+
+
+def _grow(tree: Tree, members: Family) -> set[Node]:
+    """Add what `members` links to, and return all rows below it.
+
+    A row names its grandparents too: a single row that stands further down already is not drawn again.
+    """
+    drawn: set[Node] = set()
+    for branch in members.branches:
+        if branch.total == 1:
+            only = branch.nodes[0]
+            if only.node not in drawn:
+                drawn |= {only.node, *_grow(tree.add(_line(only, branch.column)), only)}
+            continue
+        place = tree.add(f"[dim]{branch.column}:[/dim] {branch.total} {branch.table}")
+        for member in branch.nodes:
+            drawn |= {member.node, *_grow(place.add(_line(member)), member)}
+        if branch.total > len(branch.nodes):
+            place.add(f"[dim]… and {branch.total - len(branch.nodes)} more[/dim]")
+    return drawn
+
+
+def _line(members: Family, column: str = "") -> str:
+    node = members.node
+    place = f"{node.table}\\[{node.iteration}]" if node.iteration else node.table
+    said = "  ".join(
+        f"{name} {_short(value)}" for name, value in members.telling.items() if value is not None
+    )
+    label = f"[dim]{column}:[/dim] " if column else ""
+    above = " [dim](see above)[/dim]" if members.repeated else ""
+    return f"{label}[bold]{place}[/bold] [cyan]{escape(node.id)}[/cyan]  {escape(said)}{above}"
+
+
+def _short(value: object) -> str:
+    text = f"{value:.3f}" if isinstance(value, float) else " ".join(str(value).split())
+    return text if len(text) <= _TEXT_WIDTH else text[: _TEXT_WIDTH - 1] + "…"

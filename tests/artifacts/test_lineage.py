@@ -1,0 +1,177 @@
+"""Lineage across two iterations: what a row came from, what came of it, and ids that lead nowhere."""
+
+from __future__ import annotations
+
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from sand_dagster.artifacts.ancestry import Family, family, render
+from sand_dagster.artifacts.lineage import Lineage, LineageError, Node
+from sand_dagster.artifacts.store import ArtifactStore
+from tests.artifacts.experiment import two_iterations, write
+from tests.artifacts.rows import row
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("it's home")
+    two_iterations(home)
+    return home
+
+
+@pytest.fixture(scope="module")
+def lineage(home: Path) -> Lineage:
+    return Lineage(home, "household")
+
+
+def test_views_show_all_iterations_and_take_parameters(lineage: Lineage) -> None:
+    scores = lineage.query(
+        "SELECT iteration, average_reward FROM eval_scores WHERE split = $1 ORDER BY iteration", ["seen"]
+    )
+    assert scores.rows() == [("00", 0.25), ("01", 1.25)]
+    tasks = lineage.query("SELECT task_id, iteration FROM tasks ORDER BY ALL")
+    assert tasks.rows() == [("t0", None), ("t1", None)]
+    links = lineage.query("SELECT parent_id FROM links WHERE child_id = 's10' AND parent_table = 'critiques'")
+    assert sorted(links["parent_id"]) == ["q1", "q2"]
+
+
+@pytest.mark.parametrize(
+    ("sql", "message"),
+    [
+        ("COPY tasks TO '/tmp/tasks.csv'", "one SELECT"),
+        ("SELECT 1; SELECT 2", "one SELECT"),
+        ("SET threads = 1", "one SELECT"),
+        ("SELECT * FROM read_csv('/etc/passwd')", "Permission"),
+        ("SELECT * FROM nothing", r"nothing does not exist[\s\S]*Tables of experiment household: tasks, "),
+        ("SELEC", "syntax error"),
+    ],
+)
+def test_only_one_select_over_the_tables_is_answered(lineage: Lineage, sql: str, message: str) -> None:
+    with pytest.raises(LineageError, match=message):
+        lineage.query(sql)
+
+
+def test_parents_are_looked_for_where_the_schema_says(lineage: Lineage) -> None:
+    def parents(id: str) -> set[tuple[str, Node]]:
+        return {(link.column, link.parent) for link in lineage.parents(lineage.node(id))}
+
+    assert parents("s10") == {
+        ("task_id", Node("tasks", None, "t0")),
+        ("parent_step_id", Node("demonstrations", "01", "d10")),
+        ("candidate_ids", Node("candidate_actions", "01", "a1")),
+        ("candidate_ids", Node("candidate_actions", "01", "a2")),
+        ("critique_ids", Node("critiques", "01", "q1")),
+        ("critique_ids", Node("critiques", "01", "q2")),
+        ("model_id", Node("base_model", None, "base")),
+    }
+    assert parents("p1") == {("checkpoint_id", Node("checkpoints", "00", "c00"))}
+    assert parents("p0") == {("model_id", Node("base_model", None, "base"))}
+    assert ("parent_step_id", Node("expert_trajectories", None, "e0")) in parents("d10")
+
+
+def test_a_score_comes_from_everything_that_had_a_part_in_it(lineage: Lineage) -> None:
+    ancestors = {Node(*found) for found in lineage.ancestors(lineage.node("x01")).iter_rows()}
+    everything = {
+        *(Node("tasks", None, id) for id in ("t0", "t1")),
+        *(Node("expert_trajectories", None, id) for id in ("e0", "e1")),
+        Node("base_model", None, "base"),
+        *(Node("demonstrations", "00", id) for id in ("d00", "d01")),
+        *(Node("demonstrations", "01", id) for id in ("d10", "d11")),
+        Node("policy", "00", "p0"),
+        Node("policy", "01", "p1"),
+        *(Node("candidate_actions", "01", id) for id in ("a1", "a2")),
+        *(Node("rollouts", "01", id) for id in ("r1", "r2")),
+        *(Node("critiques", "01", id) for id in ("q1", "q2")),
+        *(Node("deliberation_trajectories", "01", id) for id in ("s10", "s11")),
+        Node("checkpoints", "00", "c00"),
+        Node("checkpoints", "01", "c01"),
+        *(Node("eval_episodes", "01", f"v01{n}") for n in range(5)),
+    }
+    assert ancestors == everything
+    first = {Node(*found) for found in lineage.ancestors(lineage.node("x00")).iter_rows()}
+    assert not any(node.iteration == "01" for node in first)
+
+
+def test_descendants_cross_into_the_next_iteration(lineage: Lineage) -> None:
+    of_rollout = lineage.descendants(lineage.node("r2"))
+    assert set(of_rollout["table"]) == {
+        "critiques",
+        "deliberation_trajectories",
+        "checkpoints",
+        "eval_episodes",
+        "eval_scores",
+    }
+    of_first_step = lineage.descendants(lineage.node("d00"))
+    assert {("policy", "01", "p1"), ("eval_scores", "01", "x01")} <= set(of_first_step.iter_rows())
+    assert lineage.descendants(lineage.node("x01")).is_empty()
+
+
+def walk(tree: Family) -> list[Family]:
+    return [tree] + [below for branch in tree.branches for node in branch.nodes for below in walk(node)]
+
+
+def test_the_tree_opens_every_row_once_and_no_more_than_its_width(lineage: Lineage) -> None:
+    tree = family(lineage, lineage.node("x01"), width=2)
+    episodes = next(branch for branch in tree.branches if branch.table == "eval_episodes")
+    assert (episodes.total, [n.node.id for n in episodes.nodes]) == (5, ["v010", "v011"])
+    opened = [member.node for member in walk(tree) if member.branches]
+    assert len(opened) == len(set(opened))
+    assert {"e0", "base", "c00", "r2"} <= {node.id for node in (member.node for member in walk(tree))}
+    assert next(m for m in walk(tree) if m.node.id == "r2").telling == {"reward": 1.0, "ended": "done"}
+    assert tree.as_json()["branches"][-1]["total"] in (1, 5)
+
+
+def test_the_rendered_tree_counts_what_it_leaves_out(lineage: Lineage) -> None:
+    console = Console(file=StringIO(), width=200)
+    console.print(render(lineage, family(lineage, lineage.node("x01"), width=2)))
+    assert isinstance(console.file, StringIO)
+    text = console.file.getvalue()
+    assert "eval_scores[01] x01" in text
+    assert "5 eval_episodes" in text and "… and 3 more" in text
+    assert "2 tasks, 2 expert_trajectories, 1 base_model, 4 demonstrations" in text
+    assert "action go to [stove 1]" in text
+    assert len(text.splitlines()) < 60
+
+
+def test_an_unknown_id_is_an_error_that_says_where_it_looked(lineage: Lineage) -> None:
+    with pytest.raises(LineageError, match=r"no row with the id 'nope'; complete tables: tasks, "):
+        lineage.node("nope")
+    with pytest.raises(LineageError, match="in iteration 00"):
+        lineage.node("a1", iteration="00")
+
+
+def test_orphans_are_ids_without_a_row_in_any_of_the_tables(tmp_path: Path, lineage: Lineage) -> None:
+    assert lineage.orphans().is_empty()
+    store = two_iterations(tmp_path)
+    write(store, "rollouts", "01", [row("rollouts", "r1", candidate_id="a1", policy_id="p9")])
+    write(store, "policy", "01", [row("policy", "p1", checkpoint_id="c01", model_id="m00")])
+    orphans = Lineage(tmp_path, "household").orphans()
+    assert set(orphans.iter_rows()) == {
+        ("policy", "01", "p1", "checkpoint_id", "c01"),
+        ("rollouts", "01", "r1", "policy_id", "p9"),
+        ("critiques", "01", "q2", "rollout_id", "r2"),
+    }
+    narrowed = Lineage(tmp_path, "household").orphans("critiques", "01")
+    assert narrowed.rows() == [("critiques", "01", "q2", "rollout_id", "r2")]
+    assert Lineage(tmp_path, "household").orphans("critiques", "00").is_empty()
+
+
+def test_what_is_not_complete_is_not_shown(tmp_path: Path) -> None:
+    store = two_iterations(tmp_path)
+    (store.folder("eval_scores", "01") / "manifest.json").unlink()
+    (store.folder("base_model", None) / "manifest.json").unlink()
+    lineage = Lineage(tmp_path, "household")
+    assert lineage.query("SELECT iteration FROM eval_scores").rows() == [("00",)]
+    with pytest.raises(LineageError, match="base_model does not exist"):
+        lineage.query("SELECT * FROM base_model")
+    assert set(lineage.orphans()["missing"]) == {"base"}
+
+
+def test_an_experiment_without_data_has_no_tables(tmp_path: Path) -> None:
+    lineage = Lineage(tmp_path, "household")
+    assert lineage.tables == ()
+    assert lineage.find("a1") == [] and lineage.orphans().is_empty()
+    assert ArtifactStore(tmp_path, "household").iterations("rollouts") == []
