@@ -1,0 +1,86 @@
+"""What a generator has done so far: counts, and tokens a second."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationStats:
+    """Counts since a generator was opened. `busy_seconds` is time with at least one request in flight."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    cached_prompt_tokens: int = 0
+    completion_tokens: int = 0
+    busy_seconds: float = 0.0
+
+    @property
+    def completion_tokens_per_second(self) -> float:
+        """Completion tokens a busy second; 0 where nothing was generated."""
+        return self.completion_tokens / self.busy_seconds if self.busy_seconds else 0.0
+
+    def since(self, earlier: GenerationStats) -> GenerationStats:
+        """What came after `earlier`: an engine outlives a stage."""
+        return GenerationStats(
+            requests=self.requests - earlier.requests,
+            prompt_tokens=self.prompt_tokens - earlier.prompt_tokens,
+            cached_prompt_tokens=self.cached_prompt_tokens - earlier.cached_prompt_tokens,
+            completion_tokens=self.completion_tokens - earlier.completion_tokens,
+            busy_seconds=self.busy_seconds - earlier.busy_seconds,
+        )
+
+
+class Meter:
+    """Counts one generator's work. Used from its event loop only."""
+
+    def __init__(self) -> None:
+        self._total = GenerationStats()
+        self._in_flight = 0
+        self._busy_since = 0.0
+
+    def begin(self) -> None:
+        """A request went out."""
+        if self._in_flight == 0:
+            self._busy_since = time.perf_counter()
+        self._in_flight += 1
+
+    def end(self) -> None:
+        """A request came back, whatever came of it."""
+        self._in_flight -= 1
+        if self._in_flight == 0:
+            self._add(busy_seconds=time.perf_counter() - self._busy_since)
+
+    def count(self, prompt_tokens: int, cached_prompt_tokens: int, completion_tokens: int) -> None:
+        """A request succeeded."""
+        self._add(1, prompt_tokens, cached_prompt_tokens, completion_tokens)
+
+    def stats(self) -> GenerationStats:
+        """The counts so far, the running busy time included."""
+        running = time.perf_counter() - self._busy_since if self._in_flight else 0.0
+        total = self._total
+        return GenerationStats(
+            total.requests,
+            total.prompt_tokens,
+            total.cached_prompt_tokens,
+            total.completion_tokens,
+            total.busy_seconds + running,
+        )
+
+    def _add(
+        self,
+        requests: int = 0,
+        prompt_tokens: int = 0,
+        cached_prompt_tokens: int = 0,
+        completion_tokens: int = 0,
+        busy_seconds: float = 0.0,
+    ) -> None:
+        total = self._total
+        self._total = GenerationStats(
+            total.requests + requests,
+            total.prompt_tokens + prompt_tokens,
+            total.cached_prompt_tokens + cached_prompt_tokens,
+            total.completion_tokens + completion_tokens,
+            total.busy_seconds + busy_seconds,
+        )

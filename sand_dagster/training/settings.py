@@ -1,0 +1,64 @@
+"""The knobs of a finetuning (Section 5.1, "Implementation details")."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from sand_dagster.training.templates import TemplateChoice
+
+
+class LoraSettings(BaseModel):
+    """Low-rank adapters (peft). The adapter is merged into the checkpoint that is written."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rank: int = Field(default=16, ge=1, description="Rank r of the adapters.")
+    alpha: int = Field(default=32, ge=1, description="Adapters are scaled by alpha / rank.")
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="Dropout before the adapters.")
+    targets: Literal["all-linear"] | tuple[str, ...] = Field(
+        default="all-linear",
+        description="Modules that get an adapter, by name; `all-linear`: every linear layer but the head.",
+    )
+
+
+class FinetuningSettings(BaseModel):
+    """How SFT is done, Eq. 2 and Eq. 7. The defaults are the paper's; epochs are the iteration's."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    batch_size: int = Field(default=64, ge=1, description="Trajectories an optimiser step, over all devices.")
+    per_device_batch_size: int = Field(
+        default=8,
+        ge=1,
+        description="Trajectories a device holds at once; accumulation makes up `batch_size`.",
+    )
+    learning_rate: float = Field(default=1e-5, gt=0.0, description="Peak learning rate of AdamW.")
+    scheduler: Literal["cosine", "linear", "constant"] = Field(
+        default="cosine", description="How the learning rate falls over the training."
+    )
+    max_length: int = Field(
+        default=4096, ge=8, description="Tokens of a trajectory that are trained on; the rest is cut off."
+    )
+    method: Literal["full", "lora"] = Field(default="full", description="Train all weights, or adapters.")
+    lora: LoraSettings = Field(default=LoraSettings(), description="Used where `method` is `lora`.")
+    gradient_checkpointing: bool = Field(
+        default=False, description="Recompute activations: less memory, half the speed. For large models."
+    )
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto",
+        description="What matrix products are computed in. `auto`: bfloat16 on a GPU, else float32.",
+    )
+    chat_template: TemplateChoice = Field(
+        default="auto", description="How chats become text; `auto` recognises the model's own format."
+    )
+
+    @model_validator(mode="after")
+    def _batches_add_up(self) -> Self:
+        if self.batch_size % self.per_device_batch_size:
+            raise ValueError(
+                f"batch_size {self.batch_size} is not a multiple of per_device_batch_size "
+                f"{self.per_device_batch_size}: choose one that divides it"
+            )
+        return self
