@@ -1,0 +1,28 @@
+"""The frozen base model."""
+
+from sand_dagster.assets.stage import Result, StageRun, stage
+from sand_dagster.generation.model_folder import file_digest, model_id
+from sand_dagster.sand.identity import identify
+from sand_dagster.sand.units import Row
+
+
+@stage(settings=("model.base", "model.revision"), kinds=frozenset({"huggingface"}))
+def base_model(run: StageRun) -> Result:
+    """The frozen base model π_base: where its files lie, and their hashes. The policy starts here too."""
+    folder = run.generation.base_folder(run.experiment)
+    content = model_id(folder)
+    rows: list[Row] = []
+    for file in sorted(path for path in folder.iterdir() if path.is_file()):
+        sha256 = file_digest(file)
+        rows.append(
+            {
+                "file_id": identify("base_model", content, file.name, sha256),
+                "model_id": content,
+                "source": run.experiment.model.base,
+                "folder": str(folder),
+                "file": file.name,
+                "bytes": file.stat().st_size,
+                "sha256": sha256,
+            }
+        )
+    return Result(rows, {"bytes": sum(row["bytes"] for row in rows)})

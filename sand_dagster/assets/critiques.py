@@ -1,0 +1,35 @@
+"""Execution-guided action critique."""
+
+from sand_dagster.assets.stage import Result, StageRun, stage
+from sand_dagster.sand.critiques import criticise
+
+
+@stage(
+    after=("rollouts",),
+    reads=("candidate_actions", "demonstrations", "base_model"),
+    settings=("critiques", "model.context", "model.base", "seed"),
+    kinds=frozenset({"vllm"}),
+    gpu=True,
+)
+def critiques(run: StageRun) -> Result:
+    """The base model's critique of each candidate, guided by what came of it (Eq. 5, Figure 5)."""
+    rollouts = {row["candidate_id"]: row for row in run.rows("rollouts")}
+    if not rollouts:
+        return Result([])
+
+    async def ask() -> Result:
+        async with run.base() as base:
+            finished = await criticise(
+                run.stage,
+                run.rows("candidate_actions"),
+                rollouts,
+                run.demonstrations,
+                base,
+                run.experiment.critiques,
+            )
+        result = Result.of(finished)
+        result.counts["parsed_rate"] = finished.outcomes["ok"] / len(result.rows)
+        result.counts["retried"] = sum(row["attempts"] > 1 for row in result.rows)
+        return result
+
+    return run.wait(ask())

@@ -1,0 +1,59 @@
+"""Action deliberation synthesis."""
+
+from collections import defaultdict
+
+from sand_dagster.assets.stage import Result, StageRun, stage
+from sand_dagster.sand.deliberation import Evidence, deliberate
+from sand_dagster.sand.units import Row
+
+
+@stage(
+    after=("critiques",),
+    reads=("candidate_actions", "rollouts", "demonstrations", "base_model"),
+    settings=("deliberation", "model.context", "model.base", "variant", "seed"),
+    kinds=frozenset({"vllm"}),
+    gpu=True,
+)
+def deliberation_trajectories(run: StageRun) -> Result:
+    """D_delib: a synthesised deliberation where a step deliberates, elsewhere the step as it was (Eq. 6).
+
+    Every step ends in the expert's action, or in the switched one (Section 4.4). In iteration 00 all steps
+    are kept.
+    """
+    evidence = _evidence(run)
+
+    async def synthesise() -> Result:
+        if not any(candidates[0]["deliberates"] for candidates in evidence.candidates.values()):
+            finished = await deliberate(
+                run.stage, run.demonstrations, evidence, None, run.experiment.deliberation
+            )
+        else:
+            async with run.base() as base:
+                finished = await deliberate(
+                    run.stage, run.demonstrations, evidence, base, run.experiment.deliberation
+                )
+        result = Result.of(finished)
+        asked = sum(row["outcome"] != "kept" for row in result.rows)
+        counts: dict[str, int | float] = {
+            "deliberated": sum(row["outcome"] == "ok" for row in result.rows),
+            "parsed_rate": finished.outcomes["ok"] / asked if asked else 0.0,
+            "retried": sum(row["attempts"] > 1 for row in result.rows),
+            "switched_trajectories": len({r["trajectory_id"] for r in result.rows if r["rollout_id"]}),
+        }
+        result.counts.update(counts)
+        return result
+
+    return run.wait(synthesise())
+
+
+def _evidence(run: StageRun) -> Evidence:
+    candidates: dict[str, list[Row]] = defaultdict(list)
+    for row in run.rows("candidate_actions"):
+        candidates[row["step_id"]].append(row)
+    if run.experiment.variant == "without_critique":
+        return Evidence(candidates)
+    return Evidence(
+        candidates,
+        {row["candidate_id"]: row for row in run.rows("rollouts")},
+        {row["candidate_id"]: row for row in run.rows("critiques")},
+    )

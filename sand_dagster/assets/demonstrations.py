@@ -1,0 +1,28 @@
+"""D_exp of an iteration: closes the loop."""
+
+from sand_dagster.assets.loop import previous_materialisation
+from sand_dagster.assets.stage import INITIALISATION, Result, StageRun, stage
+from sand_dagster.sand.trajectories import next_demonstrations
+
+
+@stage(
+    after=("expert_trajectories",),
+    reads=("deliberation_trajectories@previous",),
+    settings=("deliberation.carry_over",),
+    kinds=frozenset({"parquet"}),
+)
+def demonstrations(run: StageRun) -> Result:
+    """D_exp of this iteration: the expert trajectories in 00, then the previous D_delib (Algorithm 1).
+
+    Looks the previous iteration's `deliberation_trajectories` up, since Dagster knows no cycles, and
+    records which materialisation it found.
+    """
+    expert = run.rows("expert_trajectories")
+    if run.iteration == INITIALISATION:
+        return Result(next_demonstrations(INITIALISATION, expert, None))
+    closed = previous_materialisation(run, "deliberation_trajectories")
+    original = None
+    if run.experiment.deliberation.carry_over == "original":
+        original = {(row["trajectory_id"], row["index"]): row["thought"] for row in expert}
+    previous = run.rows("deliberation_trajectories", closed.iteration)
+    return Result(next_demonstrations(str(run.iteration), previous, original), metadata=closed.metadata())

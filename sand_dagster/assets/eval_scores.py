@@ -1,0 +1,21 @@
+"""Evaluation's scores."""
+
+import dagster as dg
+
+from sand_dagster.assets.stage import Result, StageRun, stage
+from sand_dagster.sand.evaluation import score
+
+
+@stage(after=("eval_episodes",), settings=("protocol", "seed"), kinds=frozenset({"parquet"}))
+def eval_scores(run: StageRun) -> Result:
+    """Average reward of each split, with its 95 % interval: the numbers of Table 2."""
+    episodes = run.rows("eval_episodes")
+    rows = []
+    metadata = {}
+    for split in sorted({episode["split"] for episode in episodes}):
+        chosen = [episode for episode in episodes if episode["split"] == split]
+        row = score(chosen, chosen[0]["checkpoint_id"], split, run.experiment.protocol, run.experiment.seed)
+        rows.append(row)
+        metadata[f"average_reward_{split}"] = dg.MetadataValue.float(row["average_reward"])
+        metadata[f"deliberation_rate_{split}"] = dg.MetadataValue.float(row["deliberation_rate"])
+    return Result(rows, metadata=metadata)

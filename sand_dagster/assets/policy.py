@@ -1,0 +1,31 @@
+"""The policy of an iteration: closes the loop."""
+
+from sand_dagster.assets.loop import previous_materialisation
+from sand_dagster.assets.stage import INITIALISATION, Result, StageRun, stage
+from sand_dagster.sand.identity import identify
+
+
+@stage(after=("base_model",), reads=("checkpoints@previous",), kinds=frozenset({"huggingface"}))
+def policy(run: StageRun) -> Result:
+    """π_k: the base model in 00, then the previous iteration's checkpoint (Algorithm 1, π_k ← π_θ).
+
+    Looks the previous iteration's `checkpoints` up, since Dagster knows no cycles, and records which
+    materialisation it found.
+    """
+    if run.iteration == INITIALISATION:
+        base = run.rows("base_model")[0]
+        return Result([_row(run, "base", "", base["model_id"], base["folder"])])
+    closed = previous_materialisation(run, "checkpoints")
+    (checkpoint,) = run.rows("checkpoints", closed.iteration)
+    row = _row(run, "policy", checkpoint["checkpoint_id"], checkpoint["model_id"], checkpoint["folder"])
+    return Result([row], metadata=closed.metadata())
+
+
+def _row(run: StageRun, role: str, checkpoint_id: str, model_id: str, folder: str) -> dict[str, str]:
+    return {
+        "policy_id": identify("policy", run.iteration, checkpoint_id, model_id),
+        "checkpoint_id": checkpoint_id,
+        "model_id": model_id,
+        "folder": folder,
+        "role": role,
+    }

@@ -1,0 +1,186 @@
+"""Asset checks: what must hold between the tables, whoever materialised them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import dagster as dg
+import polars as pl
+
+from sand_dagster.artifacts.errors import ArtifactError
+from sand_dagster.artifacts.lineage import Lineage
+from sand_dagster.artifacts.schemas import TABLES
+from sand_dagster.artifacts.store import ArtifactStore
+from sand_dagster.assets import stages_of
+from sand_dagster.assets.stage import StageDefinition
+from sand_dagster.experiment import Experiment
+from sand_dagster.resources.artifacts import Artifacts
+
+Problems = list[str]
+Check = Callable[[Experiment, ArtifactStore, str], Problems]
+
+
+def candidates_tie_up(_: Experiment, store: ArtifactStore, iteration: str) -> Problems:
+    """Every step of the demonstrations has candidates, the expert's among them (iteration 00: none has)."""
+    candidates = store.read("candidate_actions", iteration)
+    if iteration == "00":
+        return [f"{candidates.height} candidates in iteration 00"] if candidates.height else []
+    steps = store.read("demonstrations", iteration)
+    sampled = candidates.filter(pl.col("is_expert"))
+    missing = steps.join(sampled, on="step_id", how="anti")
+    wrong = candidates.group_by("step_id").agg((pl.len() > 1).alias("differ"), pl.col("deliberates").first())
+    wrong = wrong.filter(pl.col("differ") != pl.col("deliberates"))
+    return [
+        *(f"step {step} has no candidate of the expert's" for step in missing["step_id"]),
+        *(f"step {step}: the indicator contradicts its candidates" for step in wrong["step_id"]),
+    ]
+
+
+def rollouts_tie_up(_: Experiment, store: ArtifactStore, iteration: str) -> Problems:
+    """Every candidate of a deliberating step has one rollout, and nothing else has."""
+    deliberating = store.read("candidate_actions", iteration).filter(pl.col("deliberates"))
+    return _one_each(deliberating, store.read("rollouts", iteration), "candidate_id", "rollout")
+
+
+def rollout_rewards(_: Experiment, store: ArtifactStore, iteration: str) -> Problems:
+    """Rewards of rollouts are within [0, 1]."""
+    return _within(store.read("rollouts", iteration), ["reward"])
+
+
+def critiques_tie_up(_: Experiment, store: ArtifactStore, iteration: str) -> Problems:
+    """Every rollout has one critique."""
+    return _one_each(
+        store.read("rollouts", iteration), store.read("critiques", iteration), "rollout_id", "critique"
+    )
+
+
+def ends_in_the_experts_action(experiment: Experiment, store: ArtifactStore, iteration: str) -> Problems:
+    """Every step ends in the demonstration's action, or in that of the rollout it was switched to."""
+    steps = store.read("deliberation_trajectories", iteration)
+    demonstrated = store.read("demonstrations", iteration).select(
+        pl.col("step_id").alias("parent_step_id"), pl.col("action").alias("expert_action")
+    )
+    own = steps.filter(pl.col("rollout_id") == "").join(demonstrated, on="parent_step_id", how="left")
+    wrong = own.filter(pl.col("action").ne_missing(pl.col("expert_action")))
+    problems = [f"step {step} does not end in the expert's action" for step in wrong["step_id"]]
+    switched = steps.filter(pl.col("rollout_id") != "")
+    if switched.height:
+        rollouts = {row["rollout_id"]: row for row in store.read("rollouts", iteration).to_dicts()}
+        for row in switched.sort("trajectory_id", "index").to_dicts():
+            played = [turn["action"] for turn in rollouts[row["rollout_id"]]["steps"]]
+            if row["action"] not in played:
+                problems.append(f"step {row['step_id']} does not end in the switched action")
+    return problems
+
+
+def scores_within_bounds(_: Experiment, store: ArtifactStore, iteration: str) -> Problems:
+    """Average rewards and rates are within [0, 1], and every evaluated task is scored once."""
+    scores = store.read("eval_scores", iteration)
+    episodes = store.read("eval_episodes", iteration)
+    rates = ["average_reward", "reward_low", "reward_high", "success_rate", "deliberation_rate"]
+    problems = _within(scores, [*rates, "invalid_rate", "unparsed_rate"])
+    if scores["tasks"].sum() != episodes.height:
+        problems.append(f"{scores['tasks'].sum()} tasks are scored, {episodes.height} were played")
+    return problems
+
+
+def one_checkpoint(_: Experiment, store: ArtifactStore, iteration: str) -> Problems:
+    """The checkpoint was finetuned on every step of this iteration's trajectories."""
+    (trained,) = store.read("checkpoints", iteration)["step_ids"].to_list()
+    steps = store.read("deliberation_trajectories", iteration)["step_id"].to_list()
+    return [] if trained == steps else ["the checkpoint's steps are not those of deliberation_trajectories"]
+
+
+_CHECKS: dict[str, list[Check]] = {
+    "candidate_actions": [candidates_tie_up],
+    "rollouts": [rollouts_tie_up, rollout_rewards],
+    "critiques": [critiques_tie_up],
+    "deliberation_trajectories": [ends_in_the_experts_action],
+    "checkpoints": [one_checkpoint],
+    "eval_scores": [scores_within_bounds],
+}
+
+
+def checks_of(
+    experiment: Experiment, partitions: dg.PartitionsDefinition[str]
+) -> list[dg.AssetChecksDefinition]:
+    """The checks of an experiment's assets: ties between stages, orphan ids, bounds, and the closed loop."""
+    checks = []
+    for definition in stages_of(experiment):
+        own = list(_CHECKS.get(definition.name, []))
+        if TABLES[definition.name].partitioned:
+            own.append(_no_orphans(definition.name))
+        if any("@previous" in name for name in definition.reads):
+            own.append(_not_stale(definition))
+        checks += [_check(experiment, definition.name, partitions, check) for check in own]
+    return checks
+
+
+def _no_orphans(table: str) -> Check:
+    def no_orphans(experiment: Experiment, store: ArtifactStore, iteration: str) -> Problems:
+        """Every parent's id is the id of a row."""
+        orphans = Lineage(store.home, experiment.name).orphans(table, iteration)
+        return [str(row) for row in orphans.to_dicts()]
+
+    return no_orphans
+
+
+def _not_stale(definition: StageDefinition) -> Check:
+    def not_stale(experiment: Experiment, store: ArtifactStore, iteration: str) -> Problems:
+        """What this asset was made from is still the latest: Dagster's own staleness stops at the loop."""
+        recorded = store.require(definition.name, iteration).inputs
+        problems = []
+        for name, table, partition in definition.sources(experiment, iteration):
+            latest = store.require(table, partition).content_hash
+            if recorded.get(name) != latest:
+                problems.append(
+                    f"made from {table} {partition or ''} {recorded.get(name)}, which is now {latest}: "
+                    f"materialise {definition.name} for iteration {iteration} again"
+                )
+        return problems
+
+    return not_stale
+
+
+def _check(
+    experiment: Experiment, asset: str, partitions: dg.PartitionsDefinition[str], check: Check
+) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=dg.AssetKey([experiment.name, asset]),
+        name=check.__name__,
+        description=check.__doc__,
+        partitions_def=partitions,
+    )
+    def run_check(context: dg.AssetCheckExecutionContext, artifacts: Artifacts) -> dg.AssetCheckResult:
+        iteration = context.partition_key
+        try:
+            problems = check(experiment, artifacts.store(experiment.name), iteration)
+        except ArtifactError as error:
+            problems = [str(error)]
+        return dg.AssetCheckResult(
+            passed=not problems,
+            description="; ".join(problems[:5]) or check.__doc__,
+            metadata={"problems": len(problems)},
+        )
+
+    return run_check
+
+
+def _one_each(parents: pl.DataFrame, children: pl.DataFrame, key: str, child: str) -> Problems:
+    counted = children.group_by(key).len()
+    missing = parents.join(counted, on=key, how="anti")
+    extra = counted.join(parents, on=key, how="anti")
+    twice = counted.filter(pl.col("len") > 1)
+    return [
+        *(f"{key} {value} has no {child}" for value in missing[key]),
+        *(f"a {child} of {value}, which should have none" for value in extra[key]),
+        *(f"{key} {value} has more than one {child}" for value in twice[key]),
+    ]
+
+
+def _within(frame: pl.DataFrame, columns: Sequence[str]) -> Problems:
+    return [
+        f"{column} is outside [0, 1] in {count} rows"
+        for column in columns
+        if (count := frame.filter(~pl.col(column).is_between(0, 1)).height)
+    ]

@@ -1,0 +1,45 @@
+"""What `sand run` prints while stages run: a moving line on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.status import Status
+
+from sand_dagster.assets.progress import StageProgress
+
+_EVERY_S = 10.0
+
+
+class Narrator:
+    """Tells of the stages of one run."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._status = Status("starting", console=console) if console.is_terminal else None
+        self._said = time.monotonic()
+
+    def __enter__(self) -> Self:
+        if self._status:
+            self._status.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._status:
+            self._status.stop()
+
+    def hear(self, progress: StageProgress, ended: bool) -> None:
+        """The listener that `assets.progress` calls."""
+        if ended:
+            self._console.print(f"  done {progress.line()}", highlight=False, markup=False)
+            self._said = time.monotonic()
+        elif self._status:
+            self._status.update(progress.line())
+        elif time.monotonic() - self._said >= _EVERY_S:
+            self._console.print(f"       {progress.line()}", highlight=False, markup=False)
+            self._said = time.monotonic()

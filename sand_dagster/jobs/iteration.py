@@ -1,0 +1,63 @@
+"""One job an experiment, one run an iteration, and the sensor that goes on to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import dagster as dg
+from dagster import AssetsDefinition
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+from sand_dagster.experiment import Experiment
+
+UNTIL = "sand/until"
+"""Run tag: the iteration up to which the sensor goes on."""
+
+
+def iteration_job(
+    experiment: Experiment, assets: Sequence[AssetsDefinition], partitions: dg.PartitionsDefinition[str]
+) -> UnresolvedAssetJobDefinition:
+    """The job that runs one iteration of `experiment`: all its assets and their checks."""
+    return dg.define_asset_job(
+        experiment.group,
+        selection=dg.AssetSelection.assets(*assets),
+        description=f"One iteration of {experiment.name}. {experiment.description}",
+        partitions_def=partitions,
+        executor_def=dg.in_process_executor,
+    )
+
+
+def advance_sensor(
+    experiments: Sequence[Experiment], jobs: Sequence[UnresolvedAssetJobDefinition]
+) -> dg.SensorDefinition:
+    """After a successful iteration, requests the next one while the run's tag `sand/until` says so."""
+    by_job = {experiment.group: experiment for experiment in experiments}
+
+    @dg.run_status_sensor(
+        run_status=dg.DagsterRunStatus.SUCCESS,
+        name="advance",
+        description=f"Goes on to the next iteration until the one that the run's tag {UNTIL} names.",
+        monitored_jobs=list(jobs),
+        request_jobs=list(jobs),
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=5,
+    )
+    def advance(context: dg.RunStatusSensorContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        run = context.dagster_run
+        until, done = run.tags.get(UNTIL), run.tags.get("dagster/partition")
+        experiment = by_job.get(run.job_name)
+        if experiment is None or until is None or done is None:
+            yield dg.SkipReason(f"run {run.run_id} names no iteration in its tag {UNTIL}")
+            return
+        following = f"{int(done) + 1:02}"
+        if done >= until or following not in experiment.partitions:
+            yield dg.SkipReason(f"{experiment.name} has reached iteration {done}")
+            return
+        yield dg.RunRequest(
+            run_key=f"{run.run_id}-{following}",
+            job_name=run.job_name,
+            partition_key=following,
+            tags={UNTIL: until},
+        )
+
+    return advance
