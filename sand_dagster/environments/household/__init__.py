@@ -1,6 +1,6 @@
 """The household world: ALFWorld games that the project generates itself, played on ALFWorld's engine.
 
-For games by the thousand without the engine see `generation.make_game`, `simulation.Simulation`, `playing.play`.
+For games by the thousand without the engine: `generation.make_game`, `simulation.Simulation`, `playing.play`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def make(options: Options, home: Path) -> AlfworldEnvironment:
 
 
 def tasks(options: Options, home: Path, progress: Progress) -> list[Task]:
-    """All tasks: `train`, `seen`, `unseen`, each in the order of generation. Makes the games that are missing."""
+    """All tasks: `train`, `seen`, `unseen`, in the order of generation. Makes the games that are missing."""
     games = generated(_folder(options, home), _counts(options), options.seed, options.step_limit, progress)
     return [_task(game, split, options.step_limit) for split in SPLITS for game in games[split]]
 
@@ -86,8 +86,8 @@ def _demonstrate(environment: AlfworldEnvironment, task: Task) -> Trajectory:
         reward = result.reward
     if reward < 1.0:
         raise RuntimeError(
-            f"task {task.id}: the expert has not won after {len(steps)} steps, but it did in the simulation; the "
-            "engine and the simulation differ. Its last step: "
+            f"task {task.id}: the expert has not won after {len(steps)} steps, but it did in the simulation, "
+            "so the engine and the simulation differ. Its last step: "
             f"{steps[-1].action!r} gave {steps[-1].observation!r}"
         )
     return Trajectory(identify("expert", task.id, seed), task, instruction, steps, reward)

@@ -108,7 +108,7 @@ class Belief:
         self.refused = ()
         verb, _, rest = game_command(action).partition(" ")
         names = re.findall(r"\w+ \d+", rest)
-        if verb == "go" and names:
+        if (verb == "go" and names) or (verb == "examine" and names and names[0] in self.receptacles):
             self.location = names[0]
         if verb in ("go", "open", "close", "examine") and names and names[0] in self.receptacles:
             self._see(names[0], observation)
@@ -196,9 +196,10 @@ class Belief:
         return [receptacle for receptacle in self.receptacles if receptacle not in self.contents]
 
     def promise(self, receptacle: str, thing: str) -> float:
-        """How likely, by common sense, an object of type `thing` is in this receptacle, for a step of looking.
+        """How likely an object of type `thing` is in this receptacle, for a step of looking.
 
-        The type's likelihood shared among the room's receptacles of that type, halved where it has to be opened.
+        By common sense: the likelihood of the receptacle's type, shared among the room's receptacles of that
+        type, halved where it has to be opened.
         """
         kind = type_of(receptacle)
         steps = 2 if self.closed.get(receptacle, kind in OPENABLE) and receptacle != self.location else 1

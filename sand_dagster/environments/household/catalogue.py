@@ -1,7 +1,7 @@
-"""What a household holds and where common sense puts it: the world's bias, shared by the generator and the expert.
+"""What a household holds and where common sense puts it: known to the generator and to the expert.
 
-Receptacles and objects are ALFRED's, and so is what may go where (`alfworld.gen.constants`); how often a thing
-lies where is this project's, sharper than ALFRED's so that knowing where to look pays.
+Receptacles and objects are ALFRED's, and so is what may go where (`alfworld.gen.constants`); how often a
+thing lies where is this project's, sharper than ALFRED's so that knowing where to look pays.
 """
 
 from __future__ import annotations
@@ -108,8 +108,8 @@ _LIVING_ROOM = RoomKind(
     "living room",
     2000,
     _receptacles(
-        "Sofa 1 1, CoffeeTable 1 1, ArmChair 0 2, SideTable 1 2, Drawer 0 3, Shelf 0 3, DiningTable 0 1, Dresser 0 1,"
-        "TVStand 0 1, GarbageCan 0 1, Cabinet 0 2, Ottoman 0 1, Safe 0 1"
+        "Sofa 1 1, CoffeeTable 1 1, ArmChair 0 2, SideTable 1 2, Drawer 0 3, Shelf 0 3, DiningTable 0 1, "
+        "Dresser 0 1, TVStand 0 1, GarbageCan 0 1, Cabinet 0 2, Ottoman 0 1, Safe 0 1"
     ),
     _habits(
         """
@@ -141,8 +141,8 @@ _BEDROOM = RoomKind(
     "bedroom",
     3000,
     _receptacles(
-        "Bed 1 1, Desk 1 1, Drawer 1 4, Shelf 0 3, SideTable 1 2, Dresser 0 1, GarbageCan 0 1, LaundryHamper 0 1,"
-        "Safe 0 1, ArmChair 0 1, Cabinet 0 1"
+        "Bed 1 1, Desk 1 1, Drawer 1 4, Shelf 0 3, SideTable 1 2, Dresser 0 1, GarbageCan 0 1, "
+        "LaundryHamper 0 1, Safe 0 1, ArmChair 0 1, Cabinet 0 1"
     ),
     _habits(
         """
@@ -172,8 +172,9 @@ _BATHROOM = RoomKind(
     "bathroom",
     4000,
     _receptacles(
-        "Toilet 1 1, SinkBasin 1 2, CounterTop 1 1, Cabinet 1 3, Drawer 0 2, ToiletPaperHanger 1 1, HandTowelHolder 0 1,"
-        "TowelHolder 0 1, BathtubBasin 0 1, GarbageCan 1 1, Shelf 0 1, Cart 0 1, SideTable 0 1"
+        "Toilet 1 1, SinkBasin 1 2, CounterTop 1 1, Cabinet 1 3, Drawer 0 2, ToiletPaperHanger 1 1,"
+        "HandTowelHolder 0 1, TowelHolder 0 1, BathtubBasin 0 1, GarbageCan 1 1,"
+        "Shelf 0 1, Cart 0 1, SideTable 0 1"
     ),
     _habits(
         """
@@ -198,7 +199,7 @@ ROOM_KINDS: Mapping[str, RoomKind] = {
 
 @cache
 def can_contain(receptacle: str, thing: str) -> bool:
-    """Whether the rules of ALFRED let an object of type `thing` be put into a receptacle of type `receptacle`."""
+    """Whether ALFRED lets an object of type `thing` be put into a receptacle of type `receptacle`."""
     return thing in constants.VAL_RECEPTACLE_OBJECTS.get(receptacle, ())
 
 

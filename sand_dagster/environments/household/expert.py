@@ -1,11 +1,11 @@
-"""The expert: explores as a person would, from the observations alone, and says what it thinks (Section 4.1's D_exp).
+"""The expert: explores as a person would, from the observations alone, and says what it thinks (D_exp).
 
     expert = Expert(instruction, seed=7)
     turn = expert.act()
     expert.observe(turn.action, observation)
 
-To act from any point of a game, its own or another's, `observe` the steps so far and then `act`. What it does next
-depends on the seed, the skill and those steps only, so replaying its own steps leads to the same next one.
+To act from any point of a game, its own or another's, `observe` the steps so far and then `act`. What it does
+next depends on the seed, the skill and those steps only: replaying its own steps leads to the same next one.
 """
 
 from __future__ import annotations

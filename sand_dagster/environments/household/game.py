@@ -41,7 +41,7 @@ _FOLDERS = {split: folder for folder, split in SPLITS.items()}
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What is to be done: `thing` and `target` are types (`Apple`, `Fridge`); the target of a look is the lamp."""
+    """What is to be done. `thing` and `target` are types (`Apple`, `Fridge`); a look's target is the lamp."""
 
     kind: TaskKind
     thing: str
@@ -65,8 +65,10 @@ class Goal:
 
 @dataclass(frozen=True)
 class Game:
-    """A game. `places` says for every object (`apple 1`) which receptacle it lies in at first; `sentence` is the
-    task as the player reads it, without its full stop."""
+    """A game. `places` says for every object (`apple 1`) which receptacle it lies in at first.
+
+    `types` has the types of the objects; `sentence` is the task as the player reads it, without its stop.
+    """
 
     split: Split
     trial: str
@@ -88,7 +90,7 @@ class Game:
 
     @cached_property
     def walkthrough(self) -> tuple[str, ...]:
-        """A shortest plan of the obvious shape, in the game's own commands (Section 3's expert would explore)."""
+        """The shortest plan of the obvious shape, in the game's own commands, by one who sees everything."""
         return min(
             (_plan(self, things, end) for things, end in _choices(self)), key=lambda plan: (len(plan), plan)
         )
@@ -106,7 +108,7 @@ def _choices(game: Game) -> list[tuple[tuple[str, ...], str]]:
     else:
         ends = [r for r in room.receptacles if room.types[r] == goal.target]
     things = [thing for thing in game.places if game.types[thing] == goal.thing]
-    found = []
+    found: list[tuple[tuple[str, ...], str]] = []
     for end in ends:
         if goal.preparation or goal.looks:
             found += [((thing,), end) for thing in things]

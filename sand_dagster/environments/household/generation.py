@@ -21,7 +21,7 @@ from sand_dagster.environments.household.rooms import Room, Split, rooms
 from sand_dagster.sand.identity import digest
 
 VERSION = 1
-"""Of the generator: a game is determined by it, the seed, the split and the kind. Raise it with any change."""
+"""Of the generator: it, the seed, the split and the kind determine a game. Raise it with any change."""
 
 STEP_LIMIT = 30
 
@@ -56,7 +56,8 @@ def make_game(
         seed: any value; different ones give different games.
         split: `train` and `seen` draw from the same rooms, `unseen` from the held-out ones.
         kind: the type of task; drawn where it is not given.
-        pool: the rooms to draw from, if not all of the split's. Rooms that do not suit the kind are passed over.
+        pool: the rooms to draw from, if not all of the split's; those unsuited to the kind are passed over.
+        step_limit: the turns that the expert may take.
 
     Raises:
         ValueError: `pool` has no room for that kind of task, or rooms of the wrong side of the partition; or
@@ -67,7 +68,7 @@ def make_game(
     if pool is not None and any(room.held_out != (split == "unseen") for room in pool):
         raise ValueError(f"the pool for split {split!r} holds rooms of the other side of the partition")
     for _ in range(_MOST_TRIES):
-        drawn = kind or rng.choice(TASK_KINDS)
+        drawn: TaskKind = rng.choice(TASK_KINDS) if kind is None else kind
         room = _draw_room(rng, drawn, split, pool)
         goal = _draw_goal(rng, drawn, room)
         if goal is None:
@@ -163,7 +164,7 @@ def _draw_place(rng: Random, room: Room, thing: str, weights: Mapping[str, float
 
 
 def _begun(game: Game) -> bool:
-    """Whether so many of the goal's objects lie in receptacles of its type that little or nothing is left to do."""
+    """Whether the goal's objects lie in receptacles of its type at the start: little is left to do."""
     goal = game.goal
     if goal.preparation or goal.looks:
         return False

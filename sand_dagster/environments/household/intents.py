@@ -28,7 +28,7 @@ Purpose = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """An action and what it is for. `thing` is what it is about: an object's name, or the type that is sought."""
+    """An action and what it is for. `thing` is the object that it is about, or the type that is sought."""
 
     purpose: Purpose
     action: str
@@ -39,6 +39,11 @@ class Intent:
 def go(receptacle: str) -> str:
     """The action of going to a receptacle."""
     return f"go to {receptacle}"
+
+
+def visit(belief: Belief, receptacle: str) -> str:
+    """Going to a receptacle; where that was just refused because it is within reach, looking at it."""
+    return f"examine {receptacle}" if go(receptacle) in belief.refused else go(receptacle)
 
 
 def put(thing: str, receptacle: str) -> str:
@@ -69,9 +74,9 @@ def search(belief: Belief, thing: str, taste: Mapping[str, float]) -> Intent:
     if not places:
         seen = [r for r in belief.receptacles if r != here] or list(belief.receptacles)
         place = max(seen, key=lambda r: belief.promise(r, thing) * taste.get(r, 1.0))
-        return Intent("check again", go(place), thing, place)
+        return Intent("check again", visit(belief, place), thing, place)
     place = max(places, key=lambda r: belief.promise(r, thing) * taste.get(r, 1.0))
-    return Intent("search", go(place), thing, place)
+    return Intent("search", visit(belief, place), thing, place)
 
 
 def deliver(belief: Belief, thing: str) -> Intent:
@@ -80,7 +85,7 @@ def deliver(belief: Belief, thing: str) -> Intent:
     if end is None:
         return Intent("check again", "look", thing, belief.location or "")
     if belief.location != end:
-        return Intent("bring", go(end), thing, end)
+        return Intent("bring", visit(belief, end), thing, end)
     if belief.closed.get(end, False):
         return Intent("make way", f"open {end}", thing, end)
     return Intent("put", put(thing, end), thing, end)
@@ -95,7 +100,7 @@ def _without(belief: Belief, taste: Mapping[str, float]) -> Intent:
         return search(belief, goal.thing, taste)
     thing, place = wanted
     if belief.location != place:
-        return Intent("fetch", go(place), thing, place)
+        return Intent("fetch", visit(belief, place), thing, place)
     if belief.closed.get(place, False):
         return Intent("look inside", f"open {place}", thing, place)
     return Intent("take", f"take {thing} from {place}", thing, place)
@@ -108,12 +113,12 @@ def _with(belief: Belief, thing: str, taste: Mapping[str, float]) -> Intent:
         if lamp is None:
             return search(belief, LAMP, taste)
         if belief.location != lamp[1]:
-            return Intent("go to lamp", go(lamp[1]), lamp[0], lamp[1])
+            return Intent("go to lamp", visit(belief, lamp[1]), lamp[0], lamp[1])
         return Intent("light", f"toggle {lamp[0]} {lamp[1]}", lamp[0], lamp[1])
     appliance = belief.appliance()
     if not belief.prepared(thing) and appliance is not None:
         if belief.location != appliance:
-            return Intent("go prepare", go(appliance), thing, appliance)
+            return Intent("go prepare", visit(belief, appliance), thing, appliance)
         return Intent("prepare", f"{goal.preparation} {thing} with {appliance}", thing, appliance)
     return deliver(belief, thing)
 
@@ -126,4 +131,4 @@ def _lay_down(belief: Belief, thing: str) -> Intent:
         return Intent("lay down", put(thing, here), thing, here)
     places = [r for r in belief.receptacles if can_contain(type_of(r), kind)]
     place = min(places, key=lambda r: (type_of(r) in OPENABLE, r), default=belief.receptacles[0])
-    return Intent("lay down", go(place), thing, place)
+    return Intent("lay down", visit(belief, place), thing, place)

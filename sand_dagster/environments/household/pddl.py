@@ -1,7 +1,9 @@
-"""A game as ALFWorld writes it: `game.tw-pddl` with the domain and the grammar that the alfworld package ships."""
+"""A game as ALFWorld writes it: `game.tw-pddl` with the domain and the grammar that alfworld ships."""
 
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from sand_dagster.environments.household.game import Game
 
 _START = "loc_bar_00"
+_HELP = re.compile(r'"help\.feedback":\s*\[\s*\{\s*"rhs":\s*("(?:[^"\\]|\\.)*")')
 _TASK_SLOT = "UNKNOWN GOAL"
 
 
@@ -43,6 +46,15 @@ def identifiers(names: Iterable[str], types: Mapping[str, str]) -> dict[str, str
 def _identifier(kind: str, rank: int) -> str:
     base = kind.removesuffix("Basin")
     return f"{base}_bar_{rank:02d}" + (f"_bar_{kind}" if base != kind else "")
+
+
+@cache
+def help_text() -> str:
+    """What the shipped grammar answers to `help`."""
+    found = _HELP.search(_shipped("alfred.twl2"))
+    assert found is not None
+    text: str = json.loads(found[1])
+    return text.strip()
 
 
 @cache

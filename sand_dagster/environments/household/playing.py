@@ -14,7 +14,7 @@ _PROOFS = 3
 
 
 def expert_seed(trial: str, number: int = 0) -> str:
-    """The seed of a game's `number`-th expert. With the first three every game is proved to be won in time."""
+    """The seed of a game's `number`-th expert. The first three are proved to win the game in time."""
     return f"{trial} {number}"
 
 
@@ -46,7 +46,7 @@ def play(game: Game, step_limit: int, seed: int | str = 0, skill: float = 1.0) -
 
 
 def wins(game: Game, step_limit: int) -> bool:
-    """Whether the walkthrough and the expert, with each of its first few seeds, win within `step_limit` turns."""
+    """Whether the walkthrough and the expert, with its first few seeds, win within `step_limit` turns."""
     simulation = Simulation(game)
     walked = [simulation.step(command).done for command in game.walkthrough]
     if not walked or not walked[-1] or len(walked) > step_limit:

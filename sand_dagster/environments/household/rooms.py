@@ -1,9 +1,9 @@
 """Layouts of rooms, and which of them are held out.
 
-A layout is a kind of room and its numbered receptacles. Whether a layout is held out is decided by the layout
-itself: a fifth of all possible layouts, by the hash of what they consist of, belong to `unseen`, the others to
-`train` and `seen`. So no room of one side can equal a room of the other, whatever seeds are drawn, how many rooms
-are made, or who makes them: the experiment's tasks and the base model's teachers draw from the same partition.
+A layout is a kind of room and its numbered receptacles. Whether it is held out is decided by the layout
+itself: a fifth of all possible layouts, by the hash of what they consist of, belong to `unseen`, the others
+to `train` and `seen`. So no room of one side can equal one of the other, whatever seeds are drawn, how many
+rooms are made, or who makes them: the experiment and the base model's teachers share the partition.
 Which of its openable receptacles stand open is part of a room, and does not make it another layout.
 """
 
@@ -31,9 +31,9 @@ _STANDS_OPEN = 0.12
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """A room: ALFWorld-style names (`cabinet 1`) of its receptacles, and those that stand open at first.
+    """A room: the names (`cabinet 1`) of its receptacles, their types, and those that stand open at first.
 
-    `scene` is the number in a task's name: below 500 within its kind's thousand for training, from 500 held out.
+    `scene` is the number in a task's name: below 500 in its kind's thousand for training, from 500 held out.
     """
 
     scene: int

@@ -1,7 +1,7 @@
-"""A household game played in plain Python, with the very text of ALFWorld's engine, at a few microseconds a step.
+"""A household game in plain Python, with the very text of ALFWorld's engine, at some microseconds a step.
 
-For making games by the thousand and for teachers that play them. The experiment itself plays the game files on
-ALFWorld; a test holds this simulation to that engine's text.
+For making games by the thousand, and for teachers that play them. The experiment itself plays the game files
+on ALFWorld's engine; a test holds this simulation to that engine's text.
 """
 
 from __future__ import annotations
@@ -14,11 +14,15 @@ from sand_dagster.environments.alfworld.domain import REFUSAL
 from sand_dagster.environments.alfworld.spelling import MOVE_USE, as_written
 from sand_dagster.environments.household.catalogue import APPLIANCES, LAMP, OPENABLE, PROPERTIES, can_contain
 from sand_dagster.environments.household.game import Game
-from sand_dagster.environments.household.pddl import identifiers
+from sand_dagster.environments.household.pddl import help_text, identifiers
 from sand_dagster.sand.types import StepResult
 
+_MIDDLE = "You are in the middle of a room. Looking quickly around you, you see {}."
+"""The engine lists the receptacles in its first observation only; a later `look` from there sees nothing."""
+
 _COMMAND = re.compile(
-    r"(go to|open|close|examine|use) (\S+ \d+)|(take|move|clean|heat|cool|slice) (\S+ \d+) (?:from|to|with) (\S+ \d+)"
+    r"(go to|open|close|examine|use) (\S+ \d+)|"
+    r"(take|move|clean|heat|cool|slice) (\S+ \d+) (?:from|to|with) (\S+ \d+)"
 )
 _JOINS = {"take": "from", "move": "to", "clean": "with", "heat": "with", "cool": "with", "slice": "with"}
 
@@ -48,10 +52,7 @@ class Simulation:
     def instruction(self) -> str:
         """The first observation and the task."""
         listed = _listing(sorted(self.game.room.receptacles, key=self._order.__getitem__))
-        return (
-            f"You are in the middle of a room. Looking quickly around you, you see {listed}.\n\n"
-            f"Your task is to: {self.game.sentence}."
-        )
+        return f"{_MIDDLE.format(listed)}\n\nYour task is to: {self.game.sentence}."
 
     def fork(self) -> Self:
         """An independent copy in the same state."""
@@ -84,6 +85,8 @@ class Simulation:
         """The engine's answer, or None where it refuses."""
         if command == "look":
             return self._look()
+        if command == "help":
+            return help_text()
         if command == "inventory":
             return (
                 f"You are carrying: a {self.holding}." if self.holding else "You are not carrying anything."
@@ -102,7 +105,7 @@ class Simulation:
 
     def _one(self, verb: str, name: str) -> str | None:
         if verb == "go to":
-            if name not in self.game.room.types:
+            if name not in self.game.room.types or name == self.location:
                 return None
             self.location = name
             return self._view(name)
@@ -170,7 +173,7 @@ class Simulation:
 
     def _look(self) -> str:
         if self.location is None:
-            return self.instruction.split("\n\n")[0]
+            return _MIDDLE.format("nothing")
         return f"You are facing the {self.location}. Next to it, you see nothing."
 
     def _examine(self, thing: str) -> str | None:
@@ -185,10 +188,9 @@ class Simulation:
         temperature = "hot" if "heat" in states else "cool" if "cool" in states else ""
         if states == {"cool"}:
             temperature = "cold"
-        words = [word for word, true in ((temperature, temperature), ("clean", "clean" in states)) if true]
-        if not words and "slice" not in states:
-            return f"There's nothing special about {thing}."
-        return f"This is a {' '.join([' and '.join(words)] * bool(words) + ['sliced'] * ('slice' in states))} {thing}."
+        words = " and ".join([temperature] * bool(temperature) + ["clean"] * ("clean" in states))
+        described = " ".join([words] * bool(words) + ["sliced"] * ("slice" in states))
+        return f"This is a {described} {thing}." if described else f"There's nothing special about {thing}."
 
 
 def _listing(names: list[str]) -> str:

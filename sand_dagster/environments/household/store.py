@@ -1,4 +1,4 @@
-"""The generated games as files: made once for given options, whole or not at all, and found again afterwards."""
+"""The generated games as files: made once for given options, whole or not at all, and found again."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def generated(
     """The games' paths below `folder` by split, in their order; those not there yet are made.
 
     The list of games is written last: while it is missing, or a game that it names is missing or has another
-    size, what is there is kept where it is right and the rest is made. Several processes may ask at once.
+    size, what is there is kept where it is right, and the rest is made. Several processes may ask at once.
     """
     total = sum(counts.values())
     with _locked(folder):
@@ -52,7 +52,7 @@ def generated(
 
 
 def make_games(counts: Mapping[Split, int], seed: int, step_limit: int) -> Iterator[Game]:
-    """The games of an experiment: the six types in turn; `seen` in the rooms that the `train` games are in."""
+    """The games of an experiment: the six types in turn; `seen` in the rooms of the `train` games."""
     visited = {}
     for index in range(counts["train"]):
         game = make_game(f"{seed} {index}", "train", TASK_KINDS[index % len(TASK_KINDS)], None, step_limit)

@@ -1,4 +1,4 @@
-"""The player's thoughts: a short, varied sentence or two before each action, on what it sees and what comes next."""
+"""The player's thoughts: a short, varied sentence or two before each action."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ _INSIDE = frozenset(
         "LaundryHamper",
     }
 )
+_SAID_BY_PLAN = frozenset({"prepare", "put", "light"})
+"""Purposes whose plans tell where the player is, so that a remark would mostly say it twice."""
 _LIKELY, _POSSIBLE = 0.25, 0.08
 _DONE_WORDS: Mapping[str, str] = {"clean": "clean", "heat": "hot", "cool": "cool"}
 
@@ -114,9 +116,16 @@ def goal_phrase(goal: Goal) -> str:
     if goal.looks:
         return f"look at {article(thing)} under the {target}"
     if goal.count == 2:
-        return f"put two {thing}s {preposition(goal.target)} the {target}"
+        return f"put two {plural(thing)} {preposition(goal.target)} the {target}"
     state = f"{_DONE_WORDS[goal.preparation]} " if goal.preparation else ""
     return f"put {article(state + thing)} {preposition(goal.target)} the {target}"
+
+
+def plural(word: str) -> str:
+    """`boxes`, `knives`, `mugs`."""
+    if word.endswith("fe"):
+        return f"{word[:-2]}ves"
+    return f"{word}es" if word.endswith(("s", "x", "sh", "ch", "to")) else f"{word}s"
 
 
 def article(words: str) -> str:
@@ -130,8 +139,8 @@ def preposition(receptacle: str) -> str:
 
 
 def think(belief: Belief, intent: Intent, rng: Random) -> str:
-    """A thought that leads to `intent`: mostly what is seen and what comes next, sometimes only the latter."""
-    remark = _remark(belief, rng)
+    """A thought that leads to `intent`: mostly what is seen and what to do, sometimes only the latter."""
+    remark = None if intent.purpose in _SAID_BY_PLAN and rng.random() < 0.7 else _remark(belief, rng)
     plan = _plan(belief, intent, rng)
     return plan if remark is None else f"{remark} {plan}"
 
