@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from sand_dagster.environments import Progress
+from sand_dagster.environments.alfworld.compiled import CompiledGame, CompiledPlay, UnsupportedGame
 from sand_dagster.environments.alfworld.domain import AlfworldDomain
 from sand_dagster.environments.alfworld.environment import AlfworldEnvironment, OpenedGame
 from sand_dagster.environments.alfworld.experts import read_experts
 from sand_dagster.environments.alfworld.games import SPLITS, GameError, kind_of, list_games, locate, read_game
+from sand_dagster.environments.alfworld.play import Play
 from sand_dagster.environments.alfworld.spelling import PUT_TOGGLE, Spelling, spelling_of
 from sand_dagster.environments.alfworld.stock import StockPlay
 from sand_dagster.sand.identity import digest
 from sand_dagster.sand.types import Task, Trajectory
 
 DOMAIN = AlfworldDomain()
+
+_OPEN_GAMES = 256
+"""Compiled games that a process keeps open, of some 1 MB each."""
 
 
 class Limits(BaseModel):
@@ -59,12 +64,31 @@ class Options(BaseModel):
 def make(options: Options, home: Path) -> AlfworldEnvironment:
     """An environment for one worker process; nothing is opened before its first `reset`."""
 
+    @lru_cache(_OPEN_GAMES)
+    def compiled(path: Path) -> CompiledGame:
+        return CompiledGame.load(path, compiled_games(home))
+
+    def play(path: Path) -> Play:
+        if options.engine == "stock":
+            return StockPlay(path)
+        try:
+            return CompiledPlay(compiled(path))
+        except UnsupportedGame:
+            if options.unsupported == "leave_out":
+                raise
+            return StockPlay(path)
+
     def open_game(task: Task) -> OpenedGame:
         path = locate(options.games, str(task.spec["game"]))
         spoken = _spelling(path)
-        return OpenedGame(StockPlay(path), spoken, _heard(options, spoken))
+        return OpenedGame(play(path), spoken, _heard(options, spoken))
 
     return AlfworldEnvironment(open_game)
+
+
+def compiled_games(home: Path) -> Path:
+    """The folder in which compiled games are kept."""
+    return home / "alfworld" / "compiled"
 
 
 def tasks(options: Options, home: Path, progress: Progress) -> list[Task]:

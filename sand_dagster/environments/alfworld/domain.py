@@ -24,7 +24,7 @@ class AlfworldDomain:
     refusal = REFUSAL
 
     def normalise(self, action: str) -> str:
-        """Lower case, white space folded, no trailing full stop, `move X to Y` for `put`, `use X` for `toggle`."""
+        """Lower case, white space folded, no full stop, `move X to Y` for `put`, `use X` for `toggle`."""
         return MOVE_USE.respell(as_written(action).lower())
 
     def prompt(self, instruction: str) -> str:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from threading import Lock
 from typing import Any, Self
 
 from sand_dagster.environments.alfworld.games import GameError, read_game
+from sand_dagster.environments.alfworld.translator import translator
 from sand_dagster.sand.interfaces import ReplayMismatch
-
-TRANSLATOR = Lock()
-"""Held while `fast_downward.pddl2sas` or textworld's parsers run: they are not safe in two threads."""
 
 
 class StockPlay:
@@ -33,12 +29,12 @@ class StockPlay:
     def reset(self) -> str:
         """Back to the start; returns the intro."""
         self._history.clear()
-        with TRANSLATOR, _KeptArguments():
+        with translator():
             self._state: Any = self._environment.reset()
         return str(self._state.feedback)
 
     def step(self, command: str) -> str:
-        with TRANSLATOR:
+        with translator():
             self._state, _, _ = self._environment.step(command)
         observation = str(self._state.feedback)
         self._history.append((command, observation))
@@ -67,21 +63,11 @@ class StockPlay:
         self._environment = None
 
 
-class _KeptArguments:
-    """`pddl2sas` overwrites `sys.argv`."""
-
-    def __enter__(self) -> None:
-        self._arguments = sys.argv
-
-    def __exit__(self, *_: object) -> None:
-        sys.argv = self._arguments
-
-
 def _load(path: Path) -> Any:
     import textworld
     from alfworld.agents.environment.alfred_tw_env import AlfredDemangler, AlfredInfos
 
-    with TRANSLATOR, _KeptArguments():
+    with translator():
         try:
             return textworld.start(
                 str(path),
