@@ -1,0 +1,74 @@
+"""Which partitions of an experiment there are, and in what state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from sand_dagster.artifacts.errors import TornArtifact
+from sand_dagster.artifacts.files import sha256
+from sand_dagster.artifacts.schemas import TABLES
+from sand_dagster.artifacts.store import DATA, JOURNAL, ArtifactStore
+
+
+class Partition(NamedTuple):
+    """A partition on disk: `state` compares its file with its manifest, `journalled` counts journal lines."""
+
+    table: str
+    iteration: str | None
+    state: Literal["complete", "incomplete", "damaged"]
+    rows: int | None
+    content_hash: str | None
+    created_at: datetime | None
+    run_id: str | None
+    journalled: int
+
+
+def partitions(store: ArtifactStore) -> list[Partition]:
+    """All partitions that were ever begun: unpartitioned tables, then iteration by iteration."""
+    found = [_examine(store, table, iteration) for table, iteration in _begun(store)]
+    order = list(TABLES)
+    return sorted(found, key=lambda p: (p.iteration or "", order.index(p.table)))
+
+
+def _begun(store: ArtifactStore) -> Iterator[tuple[str, str | None]]:
+    for name, table in TABLES.items():
+        below = store.home / store.experiment / name
+        if not table.partitioned and below.is_dir():
+            yield name, None
+        elif table.partitioned:
+            for folder in below.glob("iteration=*"):
+                yield name, folder.name.removeprefix("iteration=")
+
+
+def _examine(store: ArtifactStore, table: str, iteration: str | None) -> Partition:
+    folder = store.folder(table, iteration)
+    journalled = _lines(folder / JOURNAL)
+    try:
+        manifest = store.manifest(table, iteration)
+    except TornArtifact:
+        return Partition(table, iteration, "damaged", None, None, None, None, journalled)
+    if manifest is None:
+        return Partition(table, iteration, "incomplete", None, None, None, None, journalled)
+    data = folder / DATA
+    whole = data.exists() and sha256(data) == manifest.parquet_sha256
+    return Partition(
+        table,
+        iteration,
+        "complete" if whole else "damaged",
+        manifest.rows,
+        manifest.content_hash,
+        manifest.created_at,
+        manifest.run_id,
+        journalled,
+    )
+
+
+def _lines(journal: Path) -> int:
+    try:
+        with journal.open("rb") as file:
+            return sum(1 for _ in file)
+    except FileNotFoundError:
+        return 0

@@ -1,0 +1,26 @@
+"""`sand`, the command line: thin commands over the functions that the assets call.
+
+A command imports what it needs when it runs, so that `sand --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from sand_dagster.cli.data import show, sql, status
+from sand_dagster.cli.experiments import experiments, run, scores
+from sand_dagster.cli.lineage import lineage
+
+app = typer.Typer(
+    name="sand",
+    help="SAND: teach a language agent to deliberate over its actions. Everything is kept in $SAND_HOME "
+    "(default: .sand).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+for command in (experiments, run, scores, show, lineage, sql, status):
+    app.command()(command)
+
+__all__ = ["app"]

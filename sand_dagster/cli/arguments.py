@@ -1,0 +1,43 @@
+"""What several commands take, and how it is checked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sand_dagster.home import sand_home
+
+if TYPE_CHECKING:
+    from sand_dagster.artifacts.store import ArtifactStore
+
+
+def iteration_key(text: str) -> str:
+    """`text` as an iteration's key: two digits at least."""
+    if not (text.isascii() and text.isdigit()):
+        raise typer.BadParameter(f"an iteration is a number such as 01, found {text!r}")
+    return f"{int(text):02d}"
+
+
+ExperimentName = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="See `sand experiments`.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+
+
+def store_of(experiment: str) -> ArtifactStore:
+    """The experiment's tables, also those of one whose file is gone.
+
+    Raises:
+        ExperimentError: there is neither data nor a file of that name.
+    """
+    from sand_dagster.artifacts.schemas import TABLES
+    from sand_dagster.artifacts.store import ArtifactStore
+    from sand_dagster.experiment import ExperimentError, load_experiment
+
+    home = sand_home()
+    try:
+        store = ArtifactStore(home, experiment)
+    except ValueError as error:
+        raise ExperimentError(str(error)) from None
+    if not any((home / experiment / table).is_dir() for table in TABLES):
+        load_experiment(experiment, home)
+    return store

@@ -1,0 +1,103 @@
+"""Looking at stored data: rows as text, SQL, and what is complete."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from sand_dagster.cli.arguments import AsJson, ExperimentName, iteration_key, store_of
+from sand_dagster.cli.errors import WRONG_USE, command, fail
+from sand_dagster.cli.output import console, print_heading, print_json, print_table
+
+_SHOWN_ROWS = 100
+
+
+@command
+def show(
+    experiment: ExperimentName,
+    asset: Annotated[str, typer.Argument(metavar="ASSET", help="The table, such as rollouts.")],
+    iteration: Annotated[
+        str | None, typer.Argument(metavar="ITERATION", help="Such as 01; left out: the last complete one.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many rows.")] = 5,
+    where: Annotated[
+        str | None, typer.Option(metavar="ID", help="Only rows that have this id, or name it.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show rows as text: deliberations as the model will see them, rollouts and episodes as transcripts."""
+    from sand_dagster.artifacts.schemas import TABLES
+    from sand_dagster.cli.reading import Reader, mentions
+
+    if asset not in TABLES:
+        fail(f"there is no asset {asset!r}; there are: {', '.join(TABLES)}", WRONG_USE)
+    store = store_of(experiment)
+    key = iteration_key(iteration) if iteration and TABLES[asset].partitioned else None
+    if TABLES[asset].partitioned and key is None:
+        key = next(reversed(store.iterations(asset)), "00")
+    frame = store.read(asset, key)
+    rows = [
+        row for row in frame.iter_rows(named=True) if where is None or mentions(TABLES[asset], row, where)
+    ]
+    if where is not None and not rows:
+        fail(f"no row of {asset}{f' in iteration {key}' if key else ''} has or names the id {where!r}")
+    if as_json:
+        return print_json(rows[:limit])
+    reader = Reader(store, asset, key)
+    to = console()
+    for row in rows[:limit]:
+        print_heading(reader.title(row))
+        to.print(reader.text(row), markup=False, soft_wrap=True)
+    print_heading(f"{min(limit, len(rows))} of {len(rows)} rows")
+
+
+@command
+def sql(
+    experiment: ExperimentName,
+    query: Annotated[
+        str, typer.Argument(metavar="SELECT", help="One SELECT over the tables, with DuckDB's words.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Ask the experiment's tables. There is a view a table, with a column `iteration`, and `links`."""
+    from sand_dagster.artifacts.lineage import Lineage
+
+    frame = Lineage(store_of(experiment).home, experiment).query(query)
+    if as_json:
+        return print_json(frame.to_dicts())
+    rows = [[_cell(value) for value in row] for row in frame.head(_SHOWN_ROWS).iter_rows()]
+    print_table(f"{frame.height} rows", frame.columns, rows)
+    if frame.height > _SHOWN_ROWS:
+        console().print(f"the first {_SHOWN_ROWS} of {frame.height} rows; --json prints all")
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+@command
+def status(experiment: ExperimentName, as_json: AsJson = False) -> None:
+    """Say which partitions are complete, and what was journalled of those that are not."""
+    from sand_dagster.artifacts.partitions import partitions
+
+    listed: list[dict[str, Any]] = [partition._asdict() for partition in partitions(store_of(experiment))]
+    if as_json:
+        return print_json(listed)
+    if not listed:
+        fail(f"experiment {experiment} has no data yet; `sand run {experiment} --until 01` makes it")
+    rows = [
+        [
+            row["iteration"] or "",
+            row["table"],
+            row["state"],
+            "" if row["rows"] is None else str(row["rows"]),
+            (row["content_hash"] or "")[:12],
+            row["created_at"].astimezone().strftime("%Y-%m-%d %H:%M:%S") if row["created_at"] else "",
+            row["run_id"] or "",
+            str(row["journalled"]),
+        ]
+        for row in listed
+    ]
+    columns = ("iteration", "asset", "state", "rows", "content hash", "when", "run", "units journalled")
+    print_table(f"Partitions of {experiment}", columns, rows)

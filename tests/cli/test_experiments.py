@@ -1,0 +1,81 @@
+"""`sand experiments`, `scores`, `lineage`, and the program itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.cli.conftest import Sand
+
+
+def test_scores_are_of_every_evaluated_iteration(sand: Sand) -> None:
+    listed = json.loads(sand("scores", "household", "--json").stdout)
+    assert [(row["iteration"], row["split"], row["average_reward"]) for row in listed] == [
+        ("00", "seen", 0.25),
+        ("01", "seen", 1.25),
+    ]
+    assert {"tasks", "success_rate", "deliberation_rate", "tokens_per_task", "protocol"} <= listed[0].keys()
+    table = sand("scores", "household").stdout
+    assert "25.0%" in table and "protocol: paper" in table
+
+
+def test_an_experiment_without_scores_says_how_to_get_them(sand: Sand, home: Path) -> None:
+    for manifest in home.glob("household/eval_scores/*/manifest.json"):
+        manifest.unlink()
+    missing = sand("scores", "household")
+    assert (missing.exit_code, missing.stdout) == (1, "")
+    assert "sand run household --until 01" in missing.stderr
+
+
+def test_a_damaged_file_is_named_and_what_to_do(sand: Sand, home: Path) -> None:
+    data = home / "household/eval_scores/iteration=00/data.parquet"
+    data.write_bytes(b"PAR1")
+    torn = sand("scores", "household")
+    assert torn.exit_code == 1
+    assert str(data) in torn.stderr and "Materialise its asset again" in torn.stderr
+
+
+def test_lineage_goes_down_to_the_tasks_and_up_to_the_scores(sand: Sand) -> None:
+    text = sand("lineage", "household", "q1").stdout
+    assert text.startswith("critiques[01] q1")
+    assert "rollout_id: rollouts[01] r1" in text and "expert_trajectories e0" in text
+    tree = json.loads(sand("lineage", "household", "q1", "--json").stdout)
+    assert tree["branches"][0]["rows"][0]["id"] == "r1"
+    up = sand("lineage", "household", "q1", "--descendants").stdout
+    assert "eval_scores[01] x01" in up
+    unknown = sand("lineage", "household", "zz")
+    assert (unknown.exit_code, unknown.stdout) == (2, "") and "'zz'" in unknown.stderr
+
+
+def test_every_experiment_that_ships_is_listed(sand: Sand) -> None:
+    listed = {row["experiment"]: row for row in json.loads(sand("experiments", "--json").stdout)}
+    assert listed["household"]["environment"] == "household"
+    assert listed["household"]["scored"] == ["00", "01"]
+    assert "alfworld-llama31-8b" in listed
+    assert "alfworld-llama31-8b" in sand("experiments").stdout
+
+
+def test_an_experiments_file_with_an_unknown_key_is_named(sand: Sand, home: Path) -> None:
+    (home / "experiments").mkdir()
+    (home / "experiments/mine.yaml").write_text("extends: household\ncolour: red\n")
+    refused = sand("experiments")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "mine.yaml" in refused.stderr and "colour: unknown key" in refused.stderr
+
+
+def test_the_program_runs_and_its_help_loads_nothing_heavy(home: Path) -> None:
+    program = Path(sys.executable).with_name("sand")
+    environment = {**os.environ, "SAND_HOME": str(home)}
+    listed = subprocess.run(
+        [program, "scores", "household", "--json"], env=environment, capture_output=True, text=True
+    )
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert len(json.loads(listed.stdout)) == 2
+    wrong = subprocess.run([program, "scores", "nobody"], env=environment, capture_output=True, text=True)
+    assert (wrong.returncode, wrong.stdout) == (2, "") and "Traceback" not in wrong.stderr
+    heavy = "torch vllm dagster polars duckdb transformers alfworld"
+    code = f"import sand_dagster.cli, sys; print([m for m in {heavy.split()!r} if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
