@@ -242,6 +242,9 @@ def _read(name: str, files: dict[str, Path], children: tuple[str, ...]) -> dict[
 
 
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """`above` over `below`, section by section; a section of another `kind` replaces the old one."""
+    if "kind" in above and above["kind"] != below.get("kind"):
+        return above
     merged = dict(below)
     for key, value in above.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)

@@ -9,7 +9,7 @@ from functools import cache
 from importlib import resources
 from typing import Literal
 
-from sand_dagster.sand.turns import parse_reply
+from sand_dagster.sand.turns import before_action
 
 Outcome = Literal["ok", "empty", "no_marker", "no_list", "mentions_notes", "prompt_too_long"]
 """Why a critique or a thought was taken ("ok") or not. Counted by kind."""
@@ -89,11 +89,11 @@ def parse_critique(reply: str) -> Parsed:
 
 
 def parse_deliberation(reply: str) -> Parsed:
-    """The thought z̃_t without its `Thought:` and without any `Action:` line, which is ours to append.
+    """The thought z̃_t without its `Thought:`, cut at its first `Action:` line, which is ours to append.
 
     A deliberation that holds no candidate list is not one.
     """
-    text = parse_reply(reply).thought
+    text = before_action(reply)
     if not text:
         return Parsed("", "empty")
     if not is_deliberation(text):

@@ -34,6 +34,11 @@ def parse_reply(text: str) -> Reply:
     return Reply(_strip_thought(text[: lines[-1].start()]), lines[-1].group(1).strip() or None)
 
 
+def before_action(text: str) -> str:
+    """The thought in `text`, up to the first line that begins with `Action:`."""
+    return _strip_thought(_ACTION_LINE.split(text, maxsplit=1)[0])
+
+
 def _strip_thought(text: str) -> str:
     return text.strip().removeprefix("Thought:").strip()
 

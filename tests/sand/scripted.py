@@ -1,0 +1,88 @@
+"""A model that answers from a script and an environment of one corridor: they fail where they are told to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sand_dagster.environments.alfworld import DOMAIN
+from sand_dagster.sand.interfaces import EnvironmentDied, PromptTooLong
+from sand_dagster.sand.play import Agent
+from sand_dagster.sand.trajectories import Demonstration, demonstrations_of, expert_rows, next_demonstrations
+from sand_dagster.sand.types import Completion, Message, Sampling, Step, StepResult, Task, Trajectory
+from sand_dagster.sand.units import Stage
+
+TASK = Task("corridor/1", "corridor", "train", "walk", 6, {})
+INSTRUCTION = "You are in a corridor.\n\nYour task is to: reach door 3."
+GOAL = "go to door 3"
+
+
+@dataclass
+class ScriptedModel:
+    """Answers with `reply(prompt text, sampling)`; an answer of None is a prompt too long."""
+
+    reply: Callable[[str, Sampling], str | None]
+    model_id: str = "scripted"
+    asked: list[tuple[list[Message], Sampling]] = field(default_factory=list)
+
+    async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
+        self.asked.append((list(messages), sampling))
+        text = self.reply(messages[-1]["content"], sampling)
+        if text is None:
+            raise PromptTooLong(9999, 4096)
+        return Completion(text, 10, 5, "stop")
+
+
+@dataclass
+class Corridor:
+    """Won by the action GOAL. `deaths` is how many opens fail first."""
+
+    deaths: int = 0
+    opened: list[list[Step]] = field(default_factory=list)
+
+    async def open(self, task: Task, prefix: Sequence[Step] = ()) -> CorridorEpisode:
+        if self.deaths:
+            self.deaths -= 1
+            raise EnvironmentDied("the worker was killed")
+        self.opened.append(list(prefix))
+        return CorridorEpisode()
+
+
+class CorridorEpisode:
+    instruction = INSTRUCTION
+
+    async def step(self, action: str) -> StepResult:
+        if action == GOAL:
+            return StepResult("You reach door 3.", 1.0, True, True)
+        valid = action.startswith("go to")
+        return StepResult("You walk." if valid else "Nothing happens.", 0.0, False, valid)
+
+    async def close(self) -> None: ...
+
+
+class MemoryJournal(dict[str, dict[str, Any]]):
+    def put(self, key: str, value: dict[str, Any]) -> None:
+        self[key] = value
+
+
+def stage(in_flight: int = 4, iteration: str = "01", journal: MemoryJournal | None = None) -> Stage:
+    def ignore(done: int, total: int, outcomes: Counter[str]) -> None: ...
+
+    return Stage(MemoryJournal() if journal is None else journal, in_flight, ignore, iteration, 0)
+
+
+def demonstration() -> Demonstration:
+    """Three steps to the door; the second has no thought."""
+    steps = [
+        Step("I start.", "go to door 1", "You walk."),
+        Step("", "go to door 2", "You walk."),
+        Step("Nearly there.", GOAL, "You reach door 3."),
+    ]
+    trajectory = Trajectory("e1", TASK, INSTRUCTION, steps, 1.0)
+    return demonstrations_of(next_demonstrations("01", expert_rows([trajectory]), None))[0]
+
+
+def agent(reply: Callable[[str, Sampling], str | None]) -> Agent:
+    return Agent("policy-1", ScriptedModel(reply), DOMAIN, 64)

@@ -1,0 +1,181 @@
+from typing import Any
+
+import pytest
+
+from sand_dagster.sand.candidates import sample_candidates
+from sand_dagster.sand.critiques import criticise
+from sand_dagster.sand.deliberation import Evidence, deliberate
+from sand_dagster.sand.rollouts import roll_out
+from sand_dagster.sand.settings import (
+    CritiqueSettings,
+    DeliberationSettings,
+    RolloutSettings,
+    SamplingSettings,
+)
+from sand_dagster.sand.trajectories import demonstrations_of, next_demonstrations
+from sand_dagster.sand.types import Sampling
+from sand_dagster.sand.units import Finished, Row
+from tests.sand.scripted import GOAL, TASK, Corridor, ScriptedModel, agent, demonstration, stage
+
+THOUGHT = "Thought: I am here.\n\n- fly: no wings.\n- walk: good.\n\nI walk."
+
+
+def _policy(text: str, sampling: Sampling) -> str:
+    """Disagrees with the expert at the last step alone."""
+    if "You walk." not in text:
+        return "Action: go to door 1"
+    return "Action: go to door 2" if sampling.seed % 2 else "Thought: up.\nAction: fly"
+
+
+async def _evidence(reply: str = "Action: go to door 9") -> tuple[list[Row], Evidence]:
+    sampled = await sample_candidates(stage(), [demonstration()], agent(_policy), SamplingSettings(n=5))
+    candidates = [row for rows in sampled.rows for row in rows]
+    rolled = await roll_out(
+        stage(),
+        candidates,
+        [demonstration()],
+        {TASK.id: TASK},
+        Corridor(),
+        agent(lambda text, _: reply),
+        RolloutSettings(),
+    )
+    rollouts = {row["candidate_id"]: row for rows in rolled.rows for row in rows}
+    base = ScriptedModel(lambda text, _: "Action Evaluation: It may work.", "base")
+    judged = await criticise(stage(), candidates, rollouts, [demonstration()], base, CritiqueSettings())
+    critiques = {row["candidate_id"]: row for rows in judged.rows for row in rows}
+    by_step: dict[str, list[Row]] = {}
+    for row in candidates:
+        by_step.setdefault(row["step_id"], []).append(row)
+    return candidates, Evidence(by_step, rollouts, critiques)
+
+
+async def _deliberate(
+    base: ScriptedModel, evidence: Evidence, iteration: str = "01", **settings: Any
+) -> tuple[Finished, list[Row]]:
+    finished = await deliberate(
+        stage(iteration=iteration),
+        [demonstration()],
+        evidence,
+        base,
+        DeliberationSettings.model_validate(settings),
+    )
+    return finished, [row for rows in finished.rows for row in rows]
+
+
+async def test_trajectories_are_mixed_and_every_step_ends_in_the_experts_action() -> None:
+    _, evidence = await _evidence()
+    base = ScriptedModel(lambda text, _: THOUGHT + "\nAction: fly", "base")
+    finished, rows = await _deliberate(base, evidence)
+    assert [row["action"] for row in rows] == ["go to door 1", "go to door 2", GOAL]
+    assert [row["deliberated"] for row in rows] == [False, True, True]
+    assert rows[0]["thought"] == "I start." and rows[0]["outcome"] == "kept"
+    assert rows[2]["thought"] == THOUGHT.removeprefix("Thought: ")  # without the other action
+    assert finished.outcomes == {"kept": 1, "ok": 2}
+    assert rows[2]["parent_step_id"] == demonstration().rows[2]["step_id"]
+    assert len(rows[2]["candidate_ids"]) == len(rows[2]["critique_ids"]) >= 2
+
+
+async def test_the_prompts_history_is_of_d_exp_not_of_the_trajectory_being_built() -> None:
+    _, evidence = await _evidence()
+    base = ScriptedModel(lambda text, _: THOUGHT, "base")
+    await _deliberate(base, evidence)
+    last = next(m[0]["content"] for m, _ in base.asked if f"must be **{GOAL}**" in m[0]["content"])
+    assert "Thought: I start.\nAction: go to door 1\nObservation: You walk.\nAction: go to door 2" in last
+    assert "no wings" not in last
+    assert "- fly: It may work." in last
+
+
+async def test_synthesis_is_greedy_and_retried_once_warmer() -> None:
+    _, evidence = await _evidence()
+    base = ScriptedModel(lambda text, s: "just go" if s.temperature == 0 else THOUGHT, "base")
+    finished, rows = await _deliberate(base, evidence)
+    assert {sampling.temperature for _, sampling in base.asked} == {0.0, 0.7}
+    assert [row["attempts"] for row in rows] == [0, 2, 2]
+    assert [row["first_outcome"] for row in rows] == ["kept", "no_list", "no_list"]
+    assert finished.outcomes["ok"] == 2
+
+
+@pytest.mark.parametrize(
+    ("reply", "outcome"), [("just go", "no_list"), ("", "empty"), (None, "prompt_too_long")]
+)
+async def test_a_thought_that_does_not_parse_is_kept_as_it_was_and_counted(
+    reply: str | None, outcome: str
+) -> None:
+    _, evidence = await _evidence()
+    finished, rows = await _deliberate(ScriptedModel(lambda text, _: reply, "base"), evidence)
+    assert [row["thought"] for row in rows] == ["I start.", "", "Nearly there."]
+    assert finished.outcomes == {"kept": 1, outcome: 2}
+    assert not any(row["deliberated"] for row in rows)
+
+
+async def test_a_step_without_all_its_critiques_keeps_its_thought() -> None:
+    _, evidence = await _evidence()
+    assert evidence.critiques is not None
+    for critique in evidence.critiques.values():
+        critique["critique"] = ""
+    finished, _ = await _deliberate(ScriptedModel(lambda text, _: THOUGHT, "base"), evidence)
+    assert finished.outcomes == {"kept": 1, "no_critique": 2}
+
+
+async def test_without_critique_the_candidates_are_listed_bare() -> None:
+    _, evidence = await _evidence()
+    base = ScriptedModel(lambda text, _: THOUGHT, "base")
+    _, rows = await _deliberate(base, Evidence(evidence.candidates))
+    assert all("- fly\n" in messages[0]["content"] for messages, _ in base.asked)
+    assert rows[2]["critique_ids"] == [] and len(rows[2]["candidate_ids"]) >= 2
+
+
+async def test_critiques_are_retried_once_and_their_first_outcome_is_kept() -> None:
+    candidates, evidence = await _evidence()
+    base = ScriptedModel(lambda text, s: "well" if s.temperature == 0 else "Action Evaluation: Yes.", "base")
+    judged = await criticise(
+        stage(), candidates, evidence.rollouts, [demonstration()], base, CritiqueSettings()
+    )
+    rows = [row for group in judged.rows for row in group]
+    assert {(row["outcome"], row["first_outcome"], row["attempts"]) for row in rows} == {
+        ("ok", "no_marker", 2)
+    }
+    assert all("Final task reward: " in messages[0]["content"] for messages, _ in base.asked)
+
+
+async def test_the_expert_is_switched_where_a_rollout_is_shorter_and_the_knob_says_so() -> None:
+    _, evidence = await _evidence(f"Thought: quick.\nAction: {GOAL}")
+    base = ScriptedModel(lambda text, _: THOUGHT, "base")
+    _, never = await _deliberate(base, evidence)
+    _, higher = await _deliberate(base, evidence, expert_switch="higher_reward")
+    assert [row["origin"] for row in never] == [row["origin"] for row in higher] == ["expert"] * 3
+    shorter_demonstration = demonstration()
+    shorter_demonstration.rows[0]["reward"] = 0.0
+    finished = await deliberate(
+        stage(),
+        [shorter_demonstration],
+        evidence,
+        base,
+        DeliberationSettings(expert_switch="higher_reward"),
+    )
+    rows = [row for group in finished.rows for row in group]
+    assert rows[0]["action"] == "go to door 1"
+    assert rows[-1]["action"] == GOAL
+    assert {row["origin"] for row in rows[1:]} == {"switched"}
+    assert {row["reward"] for row in rows} == {1.0}
+    assert rows[1]["deliberated"] and rows[1]["rollout_id"]
+    assert [row["index"] for row in rows] == list(range(len(rows)))
+
+
+async def test_the_next_iteration_goes_on_from_the_deliberations_or_the_experts_thoughts() -> None:
+    _, evidence = await _evidence()
+    _, rows = await _deliberate(ScriptedModel(lambda text, _: THOUGHT, "base"), evidence)
+    previous = next_demonstrations("02", rows, None)
+    assert [row["thought"] for row in previous] == [row["thought"] for row in rows]
+    assert [row["parent_step_id"] for row in previous] == [row["step_id"] for row in rows]
+    thoughts = {(row["trajectory_id"], row["index"]): row["thought"] for row in demonstration().rows}
+    original = next_demonstrations("02", rows, thoughts)
+    assert [row["thought"] for row in original] == ["I start.", "", "Nearly there."]
+    assert len(demonstrations_of(original)) == 1
+
+
+async def test_in_iteration_00_every_step_is_kept() -> None:
+    finished = await deliberate(
+        stage(iteration="00"), [demonstration()], Evidence({}), None, DeliberationSettings()
+    )
+    assert finished.outcomes == {"kept": 3}

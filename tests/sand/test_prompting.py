@@ -1,0 +1,82 @@
+import pytest
+
+from sand_dagster.sand.prompting import (
+    critique_prompt,
+    deliberation_prompt,
+    fill,
+    is_deliberation,
+    parse_critique,
+    parse_deliberation,
+    template,
+)
+
+DELIBERATION = (
+    "Thought: I am here.\n\n- go to desk 1: the pen may be there.\n- go to bed 1: unlikely.\n\nThe desk."
+)
+
+
+def test_slots_are_filled_once_and_braces_in_the_text_stay() -> None:
+    assert fill("{a} {b} {c}", {"a": "{b}", "b": "x{"}) == "{b} x{ {c}"
+
+
+def test_the_critique_prompt_names_its_action_under_both_spellings() -> None:
+    prompt = critique_prompt("TASK {x}", "HISTORY", "go to {recep} 1", "ROLLOUT")
+    assert prompt.count("**go to {recep} 1**") == 4
+    assert "sample_action" not in prompt and "sampled_action" not in prompt
+    assert "### Background\nTASK {x}\n" in prompt
+    assert prompt.endswith("### Output Format\nAction Evaluation: <your paragraph>")
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 6])
+def test_the_deliberation_prompt_has_a_line_for_each_candidate(count: int) -> None:
+    candidates = [(f"go to desk {n}", f"note\n{n}") for n in range(count)]
+    prompt = deliberation_prompt("TASK", "HISTORY", candidates, "go to desk 0")
+    pad = prompt.split("(these notes stay private):\n")[1].split("\n\n### Very Important")[0]
+    assert pad.splitlines() == [f"- go to desk {n}: note {n}" for n in range(count)]
+    assert "Your final **Action** line must be **go to desk 0**." in prompt
+    assert "{task_instrution}" in template("deliberation") and "{" not in prompt
+
+
+def test_candidates_without_a_critique_are_listed_bare() -> None:
+    prompt = deliberation_prompt("TASK", "HISTORY", [("look", ""), ("go to desk 1", "")], "look")
+    assert "- look\n- go to desk 1\n" in prompt
+
+
+@pytest.mark.parametrize(
+    ("reply", "outcome"),
+    [
+        ("Action Evaluation: Fine.\nIt  helps.", "ok"),
+        ("It helps.", "no_marker"),
+        ("  ", "empty"),
+        ("Action Evaluation:  ", "empty"),
+        ("Action Evaluation: In my simulations it helps.", "mentions_notes"),
+    ],
+)
+def test_critiques_are_parsed_by_kind(reply: str, outcome: str) -> None:
+    assert parse_critique(reply).outcome == outcome
+    assert parse_critique(reply).text == ("Fine. It helps." if outcome == "ok" else "")
+
+
+@pytest.mark.parametrize(
+    ("reply", "outcome"),
+    [
+        (DELIBERATION, "ok"),
+        ("Thought: I just go.", "no_list"),
+        ("", "empty"),
+        (DELIBERATION + " My scratch-pad says so.", "mentions_notes"),
+    ],
+)
+def test_deliberations_are_parsed_by_kind(reply: str, outcome: str) -> None:
+    assert parse_deliberation(reply).outcome == outcome
+
+
+def test_an_action_line_in_a_deliberation_is_cut() -> None:
+    parsed = parse_deliberation(DELIBERATION + "\nAction: go to bed 1\nAction: look")
+    assert parsed.outcome == "ok"
+    assert parsed.text == parse_deliberation(DELIBERATION).text
+    assert not parsed.text.startswith("Thought:")
+
+
+def test_a_plain_thought_is_no_deliberation() -> None:
+    assert not is_deliberation("I go to the desk - it is near.")
+    assert is_deliberation(DELIBERATION)
