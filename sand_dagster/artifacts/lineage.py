@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,13 +62,15 @@ class Lineage:
         files = {name: files for name, table in TABLES.items() if (files := _complete(store, table))}
         self.tables = tuple(files)
         self._connection = duckdb.connect(":memory:")
-        listed = ", ".join(_quoted(str(path)) for parts in files.values() for path in parts.values())
+        paths = [path for parts in files.values() for path in parts.values()]
+        # DuckDB asks for leave twice, for the pattern and for the file that it matches.
+        listed = ", ".join(_quoted(name) for path in paths for name in {str(path), _literal(path)})
         self._connection.execute(f"SET allowed_paths = [{listed}]")
         self._connection.execute("SET enable_external_access = false")
         for name, partitions in files.items():
             selects = (
                 f"SELECT *, {_quoted(iteration) if iteration else 'NULL'}::VARCHAR AS iteration "
-                f"FROM read_parquet({_quoted(str(path))}, hive_partitioning = false)"
+                f"FROM read_parquet({_quoted(_literal(path))}, hive_partitioning = false)"
                 for iteration, path in partitions.items()
             )
             self._connection.execute(f"CREATE VIEW {name} AS {' UNION ALL BY NAME '.join(selects)}")
@@ -259,6 +262,11 @@ def _same_place(reference: _Reference) -> str:
     if reference.previous:
         return "p.iteration = format('{:02d}', c.iteration::INT - 1)"
     return "p.iteration = c.iteration"
+
+
+def _literal(path: Path) -> str:
+    """`path` for a function that takes patterns."""
+    return re.sub(r"([*?[])", r"[\1]", str(path))
 
 
 def _quoted(text: str) -> str:

@@ -39,7 +39,7 @@ def _begun(store: ArtifactStore) -> Iterator[tuple[str, str | None]]:
         if not table.partitioned and below.is_dir():
             yield name, None
         elif table.partitioned:
-            for folder in below.glob("iteration=*"):
+            for folder in below.glob("iteration=[0-9][0-9]*"):
                 yield name, folder.name.removeprefix("iteration=")
 
 

@@ -17,7 +17,7 @@ from tests.artifacts.rows import row
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("it's home")
+    home = tmp_path_factory.mktemp("it's [a] home?*")
     two_iterations(home)
     return home
 
