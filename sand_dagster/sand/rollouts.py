@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from sand_dagster.sand.identity import derive_seed, digest, identify
@@ -11,7 +11,7 @@ from sand_dagster.sand.play import Agent, Played, execute, play_on
 from sand_dagster.sand.settings import RolloutSettings
 from sand_dagster.sand.trajectories import Demonstration
 from sand_dagster.sand.turns import Reply
-from sand_dagster.sand.types import Task
+from sand_dagster.sand.types import Step, Task
 from sand_dagster.sand.units import Finished, Row, Stage, Unit, run_units
 
 
@@ -76,21 +76,15 @@ async def _roll_out_one(
     if candidate["is_expert"] and settings.expert_rollout == "demonstration":
         played = demonstrated(demonstration, candidate["index"])
     else:
-        episode = await environments.open(task, history)
-        try:
-            played = Played()
-            await execute(episode, policy.domain, played, Reply(candidate["thought"], candidate["action"]))
-            await play_on(
-                episode,
-                policy,
-                history,
-                played,
-                temperature=settings.temperature,
-                seed=partial(derive_seed, stage.seed, stage.iteration, "rollout", candidate["candidate_id"]),
-                step_limit=task.step_limit,
-            )
-        finally:
-            await episode.close()
+        played = await play_candidate(
+            environments,
+            policy,
+            task,
+            history,
+            Reply(candidate["thought"], candidate["action"]),
+            settings.temperature,
+            partial(derive_seed, stage.seed, stage.iteration, "rollout", candidate["candidate_id"]),
+        )
     row = {
         "rollout_id": rollout_id,
         "candidate_id": candidate["candidate_id"],
@@ -106,6 +100,33 @@ async def _roll_out_one(
         "completion_tokens": played.completion_tokens,
     }
     return [row], played.ended
+
+
+async def play_candidate(
+    environments: Environments,
+    policy: Agent,
+    task: Task,
+    history: Sequence[Step],
+    candidate: Reply,
+    temperature: float,
+    seed: Callable[[int], int],
+) -> Played:
+    """Execute `candidate` after `history` = h_{t-1} and let `policy` play on: ê_t and r_t of Section 4.3."""
+    episode = await environments.open(task, history)
+    try:
+        played = Played()
+        await execute(episode, policy.domain, played, candidate)
+        return await play_on(
+            episode,
+            policy,
+            history,
+            played,
+            temperature=temperature,
+            seed=seed,
+            step_limit=task.step_limit,
+        )
+    finally:
+        await episode.close()
 
 
 def demonstrated(demonstration: Demonstration, t: int) -> Played:
