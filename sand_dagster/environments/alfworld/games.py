@@ -58,18 +58,21 @@ def read_game(path: Path) -> GameFile:
         raise GameError(
             f"{path} is not a whole JSON file ({error}); delete its folder and fetch the games again"
         ) from error
-    texts = []
+    texts: dict[str, str] = {}
     for key in ("pddl_domain", "pddl_problem", "grammar"):
         text = data.get(key) if isinstance(data, dict) else None
         if not isinstance(text, str):
             raise GameError(
                 f"{path}: expected the text {key!r}, found {type(text).__name__}; not a PDDL game"
             )
-        texts.append(text)
+        texts[key] = text
     walkthrough = data.get("walkthrough") or ()
     if not isinstance(walkthrough, list | tuple) or not all(isinstance(c, str) for c in walkthrough):
         raise GameError(f"{path}: expected `walkthrough` to be a list of commands")
-    return GameFile(path, *texts, walkthrough=tuple(walkthrough), solvable=data.get("solvable") is not False)
+    solvable = data.get("solvable") is not False
+    return GameFile(
+        path, texts["pddl_domain"], texts["pddl_problem"], texts["grammar"], tuple(walkthrough), solvable
+    )
 
 
 def locate(games: Path, game: str) -> Path:

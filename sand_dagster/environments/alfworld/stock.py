@@ -19,11 +19,11 @@ class StockPlay:
         GameError: the file is missing or torn, or the engine cannot load it.
     """
 
-    def __init__(self, path: Path) -> None:
-        read_game(path)
+    def __init__(self, path: Path, environment: Any = None) -> None:
+        """Load the game at `path`, unless `environment` is that already."""
         self._path = path
         self._history: list[tuple[str, str]] = []
-        self._environment: Any = _load(path)
+        self._environment: Any = environment or load_stock(path)
         self.intro = self.reset()
 
     def reset(self) -> str:
@@ -31,11 +31,12 @@ class StockPlay:
         self._history.clear()
         with translator():
             self._state: Any = self._environment.reset()
+        self.score, self.done = 0, False
         return str(self._state.feedback)
 
     def step(self, command: str) -> str:
         with translator():
-            self._state, _, _ = self._environment.step(command)
+            self._state, self.score, self.done = self._environment.step(command)
         observation = str(self._state.feedback)
         self._history.append((command, observation))
         return observation
@@ -63,10 +64,16 @@ class StockPlay:
         self._environment = None
 
 
-def _load(path: Path) -> Any:
+def load_stock(path: Path) -> Any:
+    """textworld's environment for the game at `path`, with alfworld's names for things.
+
+    Raises:
+        GameError: the engine cannot load it.
+    """
     import textworld
     from alfworld.agents.environment.alfred_tw_env import AlfredDemangler, AlfredInfos
 
+    read_game(path)
     with translator():
         try:
             return textworld.start(

@@ -73,7 +73,7 @@ def _is_text(expression: Expression) -> bool:
     """Whether the value is a text for sure; `+` of an entity is an error in the stock engine."""
     if expression[0] in ("or", "and"):
         return all(_is_text(part) for part in expression[1:])
-    return expression[0] != "entity"
+    return bool(expression[0] != "entity")
 
 
 def variables_of(expression: Expression) -> set[str]:

@@ -1,0 +1,123 @@
+"""Four ways to play the same rollouts: one by one, in processes, in lockstep, and ours."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from sand_dagster.sand.identity import derive_seed
+from sand_dagster.sand.interfaces import Environments, Episode
+from sand_dagster.sand.play import Agent, Played, execute
+from sand_dagster.sand.rollouts import play_candidate
+from sand_dagster.sand.turns import Reply, parse_reply
+from sand_dagster.sand.types import Sampling, Step, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A rollout to play: the candidate `reply` of `task`, executed after `history`."""
+
+    task: Task
+    history: Sequence[Step]
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a rollout ended, and how long it took from its opening, in seconds."""
+
+    reward: float
+    turns: int
+    completion_tokens: int
+    seconds: float
+
+
+Arm = Callable[[Sequence[Job], Environments, Agent], Awaitable[list[Outcome]]]
+
+
+async def _play(job: Job, environments: Environments, agent: Agent) -> Outcome:
+    started = time.perf_counter()
+    seed = partial(derive_seed, "bench", job.task.id)
+    played = await play_candidate(environments, agent, job.task, job.history, job.reply, 0.0, seed)
+    return _outcome(played, time.perf_counter() - started)
+
+
+def _outcome(played: Played, seconds: float) -> Outcome:
+    return Outcome(played.reward, len(played.steps), played.completion_tokens, seconds)
+
+
+async def concurrently(
+    jobs: Sequence[Job], environments: Environments, agent: Agent, in_flight: int
+) -> list[Outcome]:
+    """At most `in_flight` rollouts at once, each as fast as it can; nobody waits for a batch to end.
+
+    With 1 it is the loop of ETO's and MPO's evaluation, with as many as there are cores the same loop in
+    as many processes sharing the engine, with more it is what SAND's stages do.
+    """
+    outcomes: list[Outcome | None] = [None] * len(jobs)
+    waiting = list(enumerate(jobs))[::-1]
+
+    async def worker() -> None:
+        while waiting:
+            index, job = waiting.pop()
+            outcomes[index] = await _play(job, environments, agent)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(min(in_flight, len(jobs))):
+            group.create_task(worker())
+    return [outcome for outcome in outcomes if outcome is not None]
+
+
+async def in_lockstep(
+    jobs: Sequence[Job], environments: Environments, agent: Agent, batch: int
+) -> list[Outcome]:
+    """Batches of rollouts that step together, as AgentGym and verl-agent play.
+
+    All of a batch are opened; then, until the last has ended, all wait for the slowest completion, and all
+    for the slowest environment.
+    """
+    outcomes: list[Outcome] = []
+    for start in range(0, len(jobs), batch):
+        outcomes += await _lockstep_batch(jobs[start : start + batch], environments, agent)
+    return outcomes
+
+
+async def _lockstep_batch(jobs: Sequence[Job], environments: Environments, agent: Agent) -> list[Outcome]:
+    started = time.perf_counter()
+    episodes = await asyncio.gather(*(environments.open(job.task, job.history) for job in jobs))
+    played = [Played() for _ in jobs]
+    replies = {index: job.reply for index, job in enumerate(jobs)}
+    while replies:
+        await asyncio.gather(
+            *(execute(episodes[i], agent.domain, played[i], reply) for i, reply in replies.items())
+        )
+        live = [i for i in replies if _goes_on(jobs[i], played[i])]
+        texts = await asyncio.gather(*(_ask(jobs[i], episodes[i], played[i], agent) for i in live))
+        replies = {i: parse_reply(text) for i, text in zip(live, texts, strict=True)}
+    for episode in episodes:
+        await episode.close()
+    return [_outcome(one, time.perf_counter() - started) for one in played]
+
+
+def _goes_on(job: Job, played: Played) -> bool:
+    return played.ended != "done" and len(job.history) + len(played.steps) < job.task.step_limit
+
+
+async def _ask(job: Job, episode: Episode, played: Played, agent: Agent) -> str:
+    messages = agent.prompt(episode.instruction, [*job.history, *played.steps])
+    completion = await agent.model.complete(messages, Sampling(0.0, agent.max_tokens))
+    played.completion_tokens += completion.completion_tokens
+    return completion.text
+
+
+def arms(cores: int, in_flight: int) -> dict[str, Arm]:
+    """The arms by name, (a) to (d)."""
+    return {
+        "a: one by one": partial(concurrently, in_flight=1),
+        "b: a process a core": partial(concurrently, in_flight=cores),
+        "c: in lockstep": partial(in_lockstep, batch=in_flight),
+        "d: ours": partial(concurrently, in_flight=in_flight),
+    }
