@@ -1,0 +1,141 @@
+"""The `environment` section of an experiment on ScienceWorld, and the tasks that it names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+
+from sand_dagster.environments.scienceworld.task_types import PUBLISHED, TASK_TYPES, from_published_name
+from sand_dagster.sand.identity import digest
+from sand_dagster.sand.types import Task
+
+_TEST_VARIATIONS = 10
+_INDEX_FILES = {"train": "train_indices.json", "seen": "dev_indices.json", "unseen": "test_indices.json"}
+_INDEX = TypeAdapter(list[tuple[str, int]])
+
+
+class Limits(BaseModel):
+    """How many tasks of a split are used; all, where there is no number."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    train: int | None = Field(None, ge=0, description="training tasks")
+    seen: int | None = Field(None, ge=0, description="test tasks of ETO's dev split")
+    unseen: int | None = Field(None, ge=0, description="test tasks of the simulator's test variations")
+
+
+class Options(BaseModel):
+    """The `environment` section of an experiment on ScienceWorld.
+
+    Without `indices`, the training tasks are the simulator's training variations of `task_types`, the
+    seen tasks its first ten dev variations of each type, the unseen tasks its first ten test variations of
+    each: with the default types these are exactly the published unseen tasks.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    indices: Path | None = Field(
+        None, description="folder of ETO's {train,dev,test}_indices.json, which define the published split"
+    )
+    task_types: tuple[str, ...] = Field(
+        PUBLISHED, min_length=1, description="task types that are used; the default are the published 24"
+    )
+    limits: Limits = Field(Limits(), description="how many tasks of each split")
+    step_limit: Literal["published"] | int = Field(
+        "published", description="turns in an episode: a number, or the published table's for each task type"
+    )
+    experts: Literal["gold_paths"] | Path = Field(
+        "gold_paths",
+        description="the simulator's gold paths, or a file of trajectories in ETO's format (JSON)",
+    )
+
+    @field_validator("task_types")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := [name for name in names if name not in TASK_TYPES]:
+            raise ValueError(f"there is no task type {', '.join(unknown)}; there are {', '.join(TASK_TYPES)}")
+        return names
+
+    def limit_of(self, task_type: str) -> int:
+        """Turns in an episode of a task type.
+
+        Raises:
+            ValueError: the published table has none for it.
+        """
+        if self.step_limit != "published":
+            return self.step_limit
+        published = TASK_TYPES[task_type].step_limit
+        if published is None:
+            raise ValueError(
+                f"{task_type} is not in the published split and has no published step limit: "
+                "set `step_limit` to a number"
+            )
+        return published
+
+
+def list_tasks(options: Options) -> list[Task]:
+    """The tasks of all splits; of a limited split, those whose id's hash comes first.
+
+    Raises:
+        ValueError: an index file is missing or malformed, or a task type has no step limit.
+    """
+    return [
+        task
+        for split in _INDEX_FILES
+        for task in _limited(_split(options, split), getattr(options.limits, split))
+    ]
+
+
+def _split(options: Options, split: str) -> list[Task]:
+    found = _published(options, split) if options.indices is not None else _built_in(options, split)
+    return [
+        Task(
+            f"scienceworld/{name}/{variation}",
+            "scienceworld",
+            split,
+            name,
+            options.limit_of(name),
+            {"task": name, "variation": variation},
+        )
+        for name, variation in found
+    ]
+
+
+def _built_in(options: Options, split: str) -> Iterator[tuple[str, int]]:
+    for name in options.task_types:
+        kind = TASK_TYPES[name]
+        chosen = {
+            "train": kind.train,
+            "seen": kind.dev[:_TEST_VARIATIONS],
+            "unseen": kind.test[:_TEST_VARIATIONS],
+        }[split]
+        yield from ((name, variation) for variation in chosen)
+
+
+def _published(options: Options, split: str) -> Iterator[tuple[str, int]]:
+    assert options.indices is not None
+    path = options.indices / _INDEX_FILES[split]
+    try:
+        rows: Iterable[tuple[str, int]] = _INDEX.validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise ValueError(f"there is no {path}: `indices` has to be a folder of ETO's index files") from error
+    except ValidationError as error:
+        raise ValueError(f"{path}: expected [[task name, variation], …]: {error}") from error
+    for row, (published, variation) in enumerate(rows):
+        name = from_published_name(published)
+        if name not in TASK_TYPES or variation not in range(TASK_TYPES[name].variations):
+            raise ValueError(
+                f"{path}, row {row}: ScienceWorld has no task {published!r}, variation {variation}"
+            )
+        if name in options.task_types:
+            yield name, variation
+
+
+def _limited(tasks: list[Task], limit: int | None) -> list[Task]:
+    if limit is None or limit >= len(tasks):
+        return tasks
+    kept = {task.id for task in sorted(tasks, key=lambda task: digest(task.id))[:limit]}
+    return [task for task in tasks if task.id in kept]

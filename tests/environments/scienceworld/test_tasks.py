@@ -1,0 +1,143 @@
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from sand_dagster.environments import environment_kind
+from sand_dagster.environments.scienceworld import DOMAIN, Limits, Options, experts, tasks
+from sand_dagster.environments.scienceworld.gold_paths import teleporting
+from sand_dagster.environments.scienceworld.task_types import PUBLISHED, TASK_TYPES, from_published_name
+from sand_dagster.environments.scienceworld.thoughts import thought
+from sand_dagster.sand.types import Task
+
+SHARED = Path(os.environ.get("SAND_SHARED", Path(__file__).parents[4] / "shared"))
+INDICES = SHARED / "data" / "scienceworld"
+HOME = Path("unused")
+
+
+def silent(done: int, total: int) -> None:
+    pass
+
+
+def listed(options: Options) -> dict[str, list[Task]]:
+    found: dict[str, list[Task]] = {"train": [], "seen": [], "unseen": []}
+    for task in tasks(options, HOME, silent):
+        found[task.split].append(task)
+    return found
+
+
+@pytest.mark.skipif(not INDICES.is_dir(), reason=f"no {INDICES}: set SAND_SHARED")
+def test_the_published_split() -> None:
+    published = listed(Options(indices=INDICES))
+    assert {split: len(found) for split, found in published.items()} == {
+        "train": 1483,
+        "seen": 194,
+        "unseen": 211,
+    }
+    built_in = listed(Options())
+    assert {task.id for task in built_in["unseen"]} == {task.id for task in published["unseen"]}
+
+
+@pytest.mark.skipif(not INDICES.is_dir(), reason=f"no {INDICES}: set SAND_SHARED")
+def test_the_published_step_limits_and_numbers() -> None:
+    limits = json.loads((INDICES / "max_steps.json").read_text())
+    assert {from_published_name(name): limit for name, limit in limits.items()} == {
+        name: TASK_TYPES[name].step_limit for name in PUBLISHED
+    }
+    numbers = json.loads((INDICES / "taskname2id.json").read_text())
+    assert all(TASK_TYPES[from_published_name(name)].eto == number for name, number in numbers.items())
+
+
+def test_built_in_tasks_are_stable_and_disjoint() -> None:
+    options = Options(task_types=("lifespan-longest-lived", "find-plant"), limits=Limits(train=7, seen=6))
+    found = listed(options)
+    assert found == listed(options)
+    assert {split: len(each) for split, each in found.items()} == {"train": 7, "seen": 6, "unseen": 20}
+    assert len({task.id for each in found.values() for task in each}) == 33
+    assert {task.step_limit for each in found.values() for task in each} == {10, 15}
+
+
+def test_an_unpublished_type_needs_a_step_limit() -> None:
+    with pytest.raises(ValueError, match=r"mendelian-genetics-known-plant .* set `step_limit`"):
+        tasks(Options(task_types=("mendelian-genetics-known-plant",)), HOME, silent)
+    assert tasks(Options(task_types=("mendelian-genetics-known-plant",), step_limit=40), HOME, silent)
+
+
+def test_options_say_what_is_allowed() -> None:
+    with pytest.raises(ValidationError, match=r"no task type find-gold; there are boil, .*"):
+        Options(task_types=("find-gold",))
+    with pytest.raises(ValueError, match=r"no .*train_indices\.json"):
+        tasks(Options(indices=Path("nowhere")), HOME, silent)
+    options = Options.model_validate_json('{"experts": "gold_paths", "limits": {"train": 3}}')
+    assert options.experts == "gold_paths"
+    assert Options.model_validate_json(Options(experts=Path("file.json")).model_dump_json()).experts == Path(
+        "file.json"
+    )
+
+
+def test_normalised_actions() -> None:
+    assert DOMAIN.normalise(" Focus on  the Egg. ") == "focus on the egg"
+    assert environment_kind("scienceworld").DOMAIN.name == "scienceworld"
+
+
+def test_walks_become_teleports() -> None:
+    path = ["open door to kitchen", "go to kitchen", "open door to outside", "go to outside", "focus on egg"]
+    assert teleporting(path) == ["look around", "teleport to outside", "look around", "focus on egg"][1:]
+    assert teleporting(["look around", "mix bowl"]) == ["look around", "mix bowl"]
+    assert teleporting(["mix bowl"]) == ["look around", "mix bowl"]
+
+
+def test_thoughts_name_the_goal_and_the_action() -> None:
+    task = "Task Description:\nYour task is to boil water. First, focus on the substance."
+    assert thought(task, "teleport to kitchen") == "To boil water, I have to be in the kitchen."
+    assert "metal pot" in thought(task, "move metal pot to sink")
+    assert "2" in thought(task, "2")
+
+
+def test_gold_paths_are_expert_trajectories(caplog: pytest.LogCaptureFixture) -> None:
+    options = Options(task_types=("find-non-living-thing",), limits=Limits(train=3, seen=0, unseen=0))
+    *wanted, hurried = tasks(options, HOME, silent)
+    seen: list[tuple[int, int]] = []
+    found = list(
+        experts(
+            options,
+            HOME,
+            [*wanted, replace(hurried, step_limit=2)],
+            lambda done, total: seen.append((done, total)),
+        )
+    )
+    assert [each.task for each in found] == wanted
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+    assert "1 take more turns than their step limit" in caplog.text
+    for each in found:
+        assert each.reward == pytest.approx(1.0)
+        assert len(each.steps) <= each.task.step_limit
+        assert all(step.thought and step.observation != DOMAIN.refusal for step in each.steps)
+        assert not any(step.action.startswith("go to") for step in each.steps)
+
+
+def test_experts_of_an_eto_file(tmp_path: Path) -> None:
+    conversation = [
+        {"from": "human", "value": "You are a helpful assistant. …"},
+        {"from": "gpt", "value": "OK"},
+        {"from": "human", "value": "Task Description:\nYour task is to find a(n) plant."},
+        {"from": "gpt", "value": "Thought: Go.\nAction: teleport to greenhouse"},
+        {"from": "human", "value": "Observation: You teleport to the greenhouse."},
+        {"from": "gpt", "value": "Action: focus on apple tree"},
+    ]
+    path = tmp_path / "sciworld_sft.json"
+    path.write_text(
+        json.dumps(
+            [{"id": "14_3", "conversations": conversation}, {"id": "99_0", "conversations": conversation}]
+        )
+    )
+    options = Options(task_types=("find-plant",), experts=path)
+    (found,) = experts(options, HOME, tasks(options, HOME, silent), silent)
+    assert found.task.id == "scienceworld/find-plant/3"
+    assert [(step.thought, step.action) for step in found.steps] == [
+        ("Go.", "teleport to greenhouse"),
+        ("", "focus on apple tree"),
+    ]
