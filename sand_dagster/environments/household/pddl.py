@@ -54,7 +54,7 @@ def help_text() -> str:
     found = _HELP.search(_shipped("alfred.twl2"))
     assert found is not None
     text: str = json.loads(found[1])
-    return text.strip()
+    return text.removeprefix("\n")
 
 
 @cache

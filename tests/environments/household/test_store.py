@@ -14,7 +14,7 @@ from sand_dagster.environments.household.generation import make_game
 from sand_dagster.sand.types import Task
 
 OPTIONS = household.Options(train=7, seen=4, unseen=3)
-_MANY = household.Options(train=400, seen=0, unseen=0)
+_MANY = household.Options(train=150, seen=0, unseen=0)
 _GENERATE = (
     "import sys; from pathlib import Path; from sand_dagster.environments import household\n"
     "options = household.Options.model_validate_json(sys.argv[1])\n"
