@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _GIB = 1024**3
 _CPU_PREFILL_TOKENS = 2048
+_CPU_BLOCK = 32  # tokens; the unit of prefix caching, vLLM's default of 128 forgets most of a turn
 _ENVIRONMENT = {
     "VLLM_LOGGING_LEVEL": "ERROR",
     "VLLM_NO_USAGE_STATS": "1",
@@ -155,6 +156,7 @@ async def _driver(folder: Path, context: int, settings: GenerationSettings) -> _
             | {
                 "dtype": "float32",
                 "enforce_eager": True,
+                "block_size": _CPU_BLOCK,
                 "kv_cache_memory_bytes": int(settings.cpu_cache_gib * _GIB),
                 # A seeded request whose prompt is prefilled in chunks kills the CPU engine.
                 "enable_chunked_prefill": False,
@@ -189,10 +191,13 @@ class _InProcess:
 
     @classmethod
     async def start(cls, arguments: dict[str, Any]) -> _InProcess:
+        import torch
         from vllm.engine.arg_utils import EngineArgs
         from vllm.v1.engine.llm_engine import LLMEngine
 
         def make() -> LLMEngine:
+            # Half of the cores are the environments': threads that wait for a core spin on all the others.
+            torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // 2))
             return LLMEngine.from_engine_args(EngineArgs(**arguments))
 
         return cls(await asyncio.get_running_loop().run_in_executor(cls._thread, make))

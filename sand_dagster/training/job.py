@@ -1,0 +1,85 @@
+"""What passes between the trainer and its process: the job, the progress, the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+from sand_dagster.sand.types import Message
+from sand_dagster.training.settings import FinetuningSettings
+
+PROGRESS_MARK = "SAND-PROGRESS "
+"""Begins the lines of the process's output that hold a `Progress`; all others are its log."""
+
+REPORT = "training.json"
+"""The report's file in a checkpoint's folder."""
+
+_MESSAGES = TypeAdapter(list[dict[str, str]])
+
+
+class Job(BaseModel):
+    """A finetuning to be done. Paths are absolute."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    parent: Path
+    conversations: Path
+    """JSON lines, each a list of messages."""
+    output: Path
+    settings: FinetuningSettings
+    epochs: int
+    seed: int
+
+
+class Progress(BaseModel):
+    """One optimiser step done: a point of the loss curve."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    step: int
+    steps: int
+    epoch: float
+    loss: float
+    learning_rate: float
+    tokens_per_second: float
+
+
+class Report(BaseModel):
+    """`training.json`: what a finetuning did, and what it wrote."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    examples: int
+    """Conversations trained on."""
+    dropped: int
+    """Conversations with no token of the assistant within `max_length`."""
+    truncated: int
+    """Conversations that were cut to `max_length`."""
+    tokens: int
+    """Tokens seen, all epochs together, padding not counted."""
+    epochs: int
+    seed: int
+    seconds: float
+    device: str
+    dtype: str
+    loss_curve: list[Progress]
+    versions: dict[str, str]
+    files: dict[str, str] = {}
+    """SHA-256 of every other file of the folder."""
+    model_id: str = ""
+
+
+def write_conversations(path: Path, conversations: Iterator[list[Message]]) -> None:
+    """Write one conversation a line."""
+    with path.open("wb") as file:
+        for conversation in conversations:
+            file.write(_MESSAGES.dump_json(conversation) + b"\n")
+
+
+def read_conversations(path: Path) -> Iterator[list[Message]]:
+    """Read what `write_conversations` wrote."""
+    with path.open("rb") as file:
+        for line in file:
+            yield _MESSAGES.validate_json(line)

@@ -1,0 +1,217 @@
+"""One finetuning, in a process of its own: `python -m sand_dagster.training.sft JOB.json`."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sand_dagster.training.examples import Examples, encode_all
+from sand_dagster.training.job import REPORT, Job, Progress, Report, read_conversations
+from sand_dagster.training.settings import FinetuningSettings
+from sand_dagster.training.templates import training_template
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from trl.trainer.sft_config import SFTConfig
+    from trl.trainer.sft_trainer import SFTTrainer
+
+_VERSIONS = ("torch", "transformers", "trl", "peft", "accelerate")
+
+
+def finetune(job: Job) -> None:
+    """Finetune and write the checkpoint with its report to `job.output`.
+
+    Raises:
+        ValueError: the settings do not fit the model or the devices, or nothing is left to train on.
+    """
+    import torch
+    from transformers import AutoTokenizer
+
+    started = time.perf_counter()
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(job.parent, trust_remote_code=False)
+    template = training_template(tokenizer, job.settings.chat_template, str(job.parent))
+    examples = encode_all(read_conversations(job.conversations), tokenizer, template, job.settings.max_length)
+    if not examples.kept:
+        raise ValueError(
+            f"none of the {examples.dropped} conversations has text of the assistant within the first "
+            f"{job.settings.max_length} tokens: raise max_length"
+        )
+    bfloat16 = job.settings.dtype == "bfloat16" or (
+        job.settings.dtype == "auto" and torch.cuda.is_available()
+    )
+    if torch.cuda.is_available():  # a CPU's are deterministic as they are
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False
+    model = _model(job, bfloat16)
+    saved_dtype = model.config.dtype
+    trainer, curve = _trainer(job, model, tokenizer, examples, bfloat16)
+    trainer.train()
+    if trainer.is_world_process_zero():
+        report = Report(
+            examples=len(examples.kept),
+            dropped=examples.dropped,
+            truncated=examples.truncated,
+            tokens=examples.tokens * job.epochs,
+            epochs=job.epochs,
+            seed=job.seed,
+            seconds=time.perf_counter() - started,
+            device=torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+            dtype="bfloat16" if bfloat16 else "float32",
+            loss_curve=curve,
+            versions={name: importlib.metadata.version(name) for name in _VERSIONS},
+        )
+    _save(trainer, tokenizer, template, saved_dtype, job.output)
+    if trainer.is_world_process_zero():
+        (job.output / REPORT).write_text(report.model_dump_json(indent=1))
+
+
+def _model(job: Job, bfloat16: bool) -> PreTrainedModel:
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(job.parent, trust_remote_code=False)
+    longest = getattr(config, "max_position_embeddings", None)
+    if longest is not None and job.settings.max_length > longest:
+        raise ValueError(
+            f"max_length is {job.settings.max_length} tokens, but {job.parent} was made for {longest}"
+        )
+    # Adapters leave the weights as they are, so these may be rounded; full finetuning keeps them in float32,
+    # or a learning rate of 1e-5 would be lost in bfloat16's rounding.
+    frozen = job.settings.method == "lora" and bfloat16
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        job.parent,
+        dtype=torch.bfloat16 if frozen else torch.float32,
+        trust_remote_code=False,
+        use_safetensors=True,
+    )
+    # What the checkpoint will be saved in: the parent's own.
+    model.config.dtype = config.dtype or torch.float32
+    return model
+
+
+def _trainer(
+    job: Job,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Examples,
+    bfloat16: bool,
+) -> tuple[SFTTrainer, list[Progress]]:
+    from datasets import Dataset
+    from trl.trainer.sft_trainer import SFTTrainer
+
+    from sand_dagster.training.progress import LossCurve
+
+    dataset = Dataset.from_dict(
+        {
+            "input_ids": [example.input_ids for example in examples.kept],
+            "labels": [example.labels for example in examples.kept],
+        }
+    )
+    reporter = LossCurve()
+    trainer = SFTTrainer(
+        model=model,
+        args=_arguments(job, bfloat16),
+        train_dataset=dataset,
+        processing_class=tokenizer,
+        peft_config=_lora(job.settings) if job.settings.method == "lora" else None,
+        callbacks=[reporter],
+    )
+    return trainer, reporter.curve
+
+
+def _arguments(job: Job, bfloat16: bool) -> SFTConfig:
+    import torch
+    from trl.trainer.sft_config import SFTConfig
+
+    settings = job.settings
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    together = settings.per_device_batch_size * world
+    if settings.batch_size % together:
+        raise ValueError(
+            f"batch_size {settings.batch_size} is not a multiple of per_device_batch_size "
+            f"{settings.per_device_batch_size} times {world} devices: choose one that divides it"
+        )
+    sharded: dict[str, Any] = {}
+    if world > 1 and settings.method == "full":
+        sharded = {"fsdp": "full_shard auto_wrap", "fsdp_config": {"fsdp_version": 2}}
+    return SFTConfig(
+        output_dir=str(job.output),
+        seed=job.seed,
+        num_train_epochs=job.epochs,
+        per_device_train_batch_size=settings.per_device_batch_size,
+        gradient_accumulation_steps=settings.batch_size // together,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.scheduler,
+        warmup_steps=0,
+        train_sampling_strategy="group_by_length",
+        max_length=None,  # the examples are cut already
+        bf16=bfloat16,
+        use_cpu=not torch.cuda.is_available(),
+        gradient_checkpointing=settings.gradient_checkpointing,
+        logging_steps=1,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        **sharded,
+    )
+
+
+def _lora(settings: FinetuningSettings) -> LoraConfig:
+    from peft import LoraConfig
+
+    lora = settings.lora
+    return LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora.targets if isinstance(lora.targets, str) else list(lora.targets),
+        task_type="CAUSAL_LM",
+    )
+
+
+def _save(
+    trainer: SFTTrainer, tokenizer: PreTrainedTokenizerBase, template: str, dtype: Any, output: Path
+) -> None:
+    """An ordinary Hugging Face folder: whole weights as safetensors, tokenizer, chat template."""
+    from peft import PeftModel
+
+    tokenizer.chat_template = tokenizer.chat_template or template
+    if isinstance(trainer.model, PeftModel):
+        if trainer.is_world_process_zero():
+            merged: Any = trainer.accelerator.unwrap_model(trainer.model).merge_and_unload()
+            merged.to(dtype).save_pretrained(output)
+    elif trainer.is_fsdp_enabled:
+        trainer.save_model(str(output))
+    elif trainer.is_world_process_zero():
+        whole: Any = trainer.accelerator.unwrap_model(trainer.model)
+        whole.to(dtype).save_pretrained(output)
+    if trainer.is_world_process_zero():
+        tokenizer.save_pretrained(output)
+
+
+def _end_with_parent() -> None:
+    """End this process when the trainer's end of the pipe on standard input closes: it was killed."""
+
+    def wait() -> None:
+        while os.read(0, 4096):  # unbuffered: a lock held at exit would abort the process
+            pass
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def main() -> None:
+    """Read the job that the command line names, and do it."""
+    _end_with_parent()
+    finetune(Job.model_validate_json(Path(sys.argv[1]).read_text()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""The `Trainer` (sand/interfaces.py): TRL in a process of its own, whose end frees all memory."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from sand_dagster.generation.model_folder import file_digest, model_id
+from sand_dagster.sand.types import Message
+from sand_dagster.training.job import PROGRESS_MARK, REPORT, Job, Progress, Report, write_conversations
+from sand_dagster.training.settings import FinetuningSettings
+
+_LAST_LINES = 40
+_PATIENCE = 10.0
+_ENVIRONMENT = {
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # what CUDA needs to multiply matrices deterministically
+}
+
+
+class TrainingFailed(RuntimeError):
+    """The finetuning's process failed. The message ends with the last lines of its log."""
+
+
+class SftTrainer:
+    """Supervised finetuning with TRL, Eq. 2 and Eq. 7.
+
+    Same conversations, parent, settings, seed and machine give the same weights on a CPU. With more than one
+    GPU visible the training is spread over all of them.
+    """
+
+    def __init__(
+        self, settings: FinetuningSettings, on_progress: Callable[[Progress], None] = lambda _: None
+    ) -> None:
+        # A caller's settings may be of a subclass that knows more than a training needs.
+        self._settings = FinetuningSettings.model_validate(
+            settings.model_dump(include=set(FinetuningSettings.model_fields))
+        )
+        self._on_progress = on_progress
+
+    def finetune(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        parent: Path,
+        output: Path,
+        seed: int,
+        epochs: int,
+    ) -> Mapping[str, object]:
+        """Finetune `parent` on the assistant's tokens; writes a Hugging Face folder to `output`.
+
+        The folder appears whole or not at all, and replaces what was there. Returns the fields of `Report`,
+        which are also in the folder's `training.json`.
+
+        Raises:
+            TrainingFailed: the process ended with an error.
+        """
+        work = output.with_name(f".{output.name}.training")
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        try:
+            job = Job(
+                parent=parent.resolve(),
+                conversations=(work / "conversations.jsonl").resolve(),
+                output=(work / "model").resolve(),
+                settings=self._settings,
+                epochs=epochs,
+                seed=seed,
+            )
+            write_conversations(job.conversations, (list(chat) for chat in conversations))
+            (work / "job.json").write_text(job.model_dump_json())
+            self._run(work / "job.json")
+            report = _completed(job.output)
+            if output.exists():
+                shutil.rmtree(output)
+            job.output.rename(output)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+        return report.model_copy(update={"model_id": model_id(output)}).model_dump()
+
+    def _run(self, job: Path) -> None:
+        last = deque[str](maxlen=_LAST_LINES)
+        with subprocess.Popen(
+            [*_launcher(), str(job)],
+            # Never written to: the process ends itself when this pipe closes, as it does if we are killed.
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env=_ENVIRONMENT | os.environ,
+        ) as process:
+            assert process.stdout is not None
+            try:
+                for line in process.stdout:
+                    if line.startswith(PROGRESS_MARK):
+                        self._on_progress(Progress.model_validate_json(line.removeprefix(PROGRESS_MARK)))
+                    elif line.strip():
+                        last.append(line.rstrip())
+            except BaseException:
+                _end(process)
+                raise
+        if process.returncode != 0:
+            how = f"signal {-process.returncode}" if process.returncode < 0 else f"exit {process.returncode}"
+            log = "\n".join(last) or "(it wrote nothing)"
+            raise TrainingFailed(f"the finetuning's process failed ({how}). The end of its log:\n{log}")
+
+
+def _launcher() -> list[str]:
+    import torch
+
+    module = "sand_dagster.training.sft"
+    devices = torch.cuda.device_count()
+    if devices > 1:
+        launcher = "torch.distributed.run"
+        return [sys.executable, "-m", launcher, "--standalone", f"--nproc_per_node={devices}", "-m", module]
+    return [sys.executable, "-m", module]
+
+
+def _completed(folder: Path) -> Report:
+    """The report with the hashes of the files, written back."""
+    report = Report.model_validate_json((folder / REPORT).read_text())
+    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != REPORT)
+    report = report.model_copy(update={"files": {path.name: file_digest(path) for path in files}})
+    (folder / REPORT).write_text(report.model_dump_json(indent=1))
+    return report
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+    try:
+        process.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
