@@ -11,6 +11,7 @@ from typing import Any
 
 from sand_dagster.bench.walks import Walker
 from sand_dagster.environments.alfworld.compiled import CompiledGame, CompiledPlay
+from sand_dagster.environments.alfworld.domain import REFUSAL
 from sand_dagster.environments.alfworld.games import read_game
 from sand_dagster.environments.alfworld.stock import StockPlay, load_stock
 
@@ -53,7 +54,9 @@ class Tally:
 
 
 def compare(path: Path, name: str, seed: int, walk: int, cache: Path, tally: Tally) -> None:
-    """Play the walkthrough and on after it, then a random walk of `walk` steps from the start, on both engines.
+    """Play the walkthrough and on after it, then a random walk from the start, on both engines.
+
+    The random walk has `walk` steps, the one after the walkthrough half as many. Everything goes to `tally`.
 
     Raises:
         GameError: the game cannot be opened; `UnsupportedGame` where the compiler refuses it.
@@ -131,7 +134,7 @@ class _Side:
 
         self.commands.append(command)
         self._tally.steps += 1
-        self._tally.verbs[command.split(" ", 1)[0] if expected != "Nothing happens." else "(refused)"] += 1
+        self._tally.verbs["(refused)" if expected == REFUSAL else command.split()[0]] += 1
         won = self._compiled.won()
         return (
             self._same("observation", expected, found)

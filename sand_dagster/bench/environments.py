@@ -94,8 +94,8 @@ class Report:
                 f"{timing.ratio:,.0f}x" if timing.ratio >= 10 else f"{timing.ratio:.2f}x",
             )
         lines = [
-            f"{self.games} games, {self.steps} steps, {self.wins} walkthroughs won, {self.differences} differences; "
-            f"{len(self.refused)} games refused; {self.seconds:.0f} s",
+            f"{self.games} games, {self.steps} steps, {self.wins} walkthroughs won, "
+            f"{self.differences} differences, {len(self.refused)} games refused; {self.seconds:.0f} s",
             "commands: " + ", ".join(f"{verb} {count}" for verb, count in self.verbs.items()),
             f"memory: {self.memory.mb_a_game:.2f} MB a game open ({self.memory.open_games} games); "
             f"{self.memory.growth_mb:+.1f} MB from game {self.memory.settled_after} to {self.memory.opened}, "

@@ -16,9 +16,9 @@ from sand_dagster.environments.alfworld.environment import AlfworldEnvironment, 
 from sand_dagster.environments.alfworld.experts import read_experts
 from sand_dagster.environments.alfworld.games import SPLITS, GameError, kind_of, list_games, locate, read_game
 from sand_dagster.environments.alfworld.play import Play
+from sand_dagster.environments.alfworld.selection import Selection
 from sand_dagster.environments.alfworld.spelling import PUT_TOGGLE, Spelling, spelling_of
 from sand_dagster.environments.alfworld.stock import StockPlay
-from sand_dagster.sand.identity import digest
 from sand_dagster.sand.types import Task, Trajectory
 
 DOMAIN = AlfworldDomain()
@@ -94,18 +94,30 @@ def compiled_games(home: Path) -> Path:
 def tasks(options: Options, home: Path, progress: Progress) -> list[Task]:
     """The games of all splits, sorted by path; of a limited split, those whose path's hash comes first.
 
+    Games marked as unsolvable are left out, as by alfworld itself. With the compiled engine all games are
+    compiled here, once; those that it refuses are left out, counted and named in the log, unless
+    `unsupported` is "stock".
+
     Raises:
-        GameError: the folder is missing, or holds no game.
+        GameError: the folder is missing, holds no game, or a game cannot be read.
     """
-    found = [
-        _task(game, split, options.step_limit)
-        for folder, split in SPLITS.items()
-        for game in _limited(list(list_games(options.games, folder)), getattr(options.limits, split))
-    ]
-    if not found:
+    listed = {folder: list(list_games(options.games, folder)) for folder in SPLITS}
+    limits = {folder: getattr(options.limits, split) for folder, split in SPLITS.items()}
+    total = sum(
+        len(games) if limits[f] is None else min(limits[f], len(games)) for f, games in listed.items()
+    )
+    if not any(listed.values()):
         raise GameError(f"{options.games} holds no game.tw-pddl in {', '.join(SPLITS)}")
-    progress(len(found), len(found))
-    return found
+    selection = Selection(options.games, total, progress)
+    if options.engine == "compiled" and options.unsupported == "leave_out":
+        selection.compile_into = compiled_games(home)
+    chosen = [
+        _task(game, SPLITS[folder], options.step_limit)
+        for folder, games in listed.items()
+        for game in selection.choose(games, limits[folder])
+    ]
+    selection.log()
+    return chosen
 
 
 def experts(options: Options, home: Path, tasks: Sequence[Task], progress: Progress) -> Iterator[Trajectory]:
@@ -133,10 +145,6 @@ def _spelling(path: Path) -> Spelling:
 
 def _heard(options: Options, spoken: Spelling) -> Spelling:
     return PUT_TOGGLE if options.grammar == "put_toggle" else spoken
-
-
-def _limited(games: list[str], limit: int | None) -> list[str]:
-    return games if limit is None else sorted(sorted(games, key=digest)[:limit])
 
 
 def _task(game: str, split: str, step_limit: int) -> Task:

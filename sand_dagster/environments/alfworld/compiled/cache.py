@@ -39,16 +39,25 @@ def open_program(game: Path, folder: Path) -> Program:
     Raises:
         GameError: the game is missing, malformed or unsupported.
     """
-    try:
-        content = game.read_bytes()
-    except OSError:
-        content = b""
-    place = folder / f"{_key(content)}.game"
+    place = _place(game, folder)
     program = _read(place)
     if program is None:
         program = compile_game(read_game(game))
         _write(place, program)
     return program
+
+
+def is_compiled(game: Path, folder: Path) -> bool:
+    """Whether the cache `folder` has something for `game`. `open_program` checks whether it is whole."""
+    return _place(game, folder).exists()
+
+
+def _place(game: Path, folder: Path) -> Path:
+    try:
+        content = game.read_bytes()
+    except OSError:
+        content = b""
+    return folder / f"{_key(content)}.game"
 
 
 @cache

@@ -17,7 +17,7 @@ from sand_dagster.environments.alfworld.compiled.grammar import (
     read_grammar,
 )
 from sand_dagster.environments.alfworld.compiled.grounding import Grounded, Literal, Operator, ground
-from sand_dagster.environments.alfworld.compiled.limits import limited
+from sand_dagster.environments.alfworld.compiled.limits import collector_paused, limited
 from sand_dagster.environments.alfworld.compiled.link import Linker, first_changing
 from sand_dagster.environments.alfworld.compiled.program import Lexicon, Program
 from sand_dagster.environments.alfworld.compiled.queries import NEGATION, STATED, TRUE
@@ -34,7 +34,7 @@ def compile_game(game: GameFile) -> Program:
         GameError: its PDDL or grammar is not well formed.
     """
     try:
-        with limited():
+        with limited(), collector_paused():
             return _Compiler(ground(game.domain, game.problem), read_grammar(game.grammar)).program()
     except UnsupportedGame as error:
         raise UnsupportedGame(error.construct, game.path) from error

@@ -12,8 +12,10 @@ execute nothing. What comes out is plain lists, as they lie in the cache:
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from sand_dagster.environments.alfworld.compiled.expressions import read_expression, variables_of
@@ -30,6 +32,8 @@ LIST_SYMBOLS = ("list_empty", "list_separator", "list_last_separator")
 
 _MAX_DEPTH = 40
 _MAX_NODES = 20_000
+_REMEMBERED = 2048
+"""Parsed texts and queries: the games of a data set share nearly all of theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,47 +51,61 @@ def read_grammar(text: str) -> Grammar:
     Raises:
         GameError: textworld's parser does not accept it.
     """
-    from textworld.envs.pddl import logic, textgen
-
-    def parse(source: str) -> list[Any]:
-        return list(textgen._parse_and_convert(source, rule_name="symbols"))
+    from textworld.envs.pddl import logic
 
     with translator():
         try:
-            game = logic.GameLogic(domain="", grammar=text)
-            templates = {name: parse(action.template) for name, action in game.actions.items()}
-            replies = {name: parse(action.feedback_rule) for name, action in game.actions.items()}
+            document = logic._PARSER.parse(text, rule_name="pddlStart")
+            actions, rules = _parts(document, logic._ModelConverter())
+            templates = {name: _nodes(action.template) for name, action in actions.items()}
+            replies = {name: _nodes(action.feedback_rule) for name, action in actions.items()}
+            nodes = [
+                ["symbol", INTRO],
+                *(n for each in (*templates.values(), *replies.values()) for n in each),
+            ]
+            return Grammar(templates, replies, _reached_rules(nodes, rules))
+        except GameError:
+            raise
         except RecursionError as error:
             raise UnsupportedGame("a grammar nested this deeply") from error
         except Exception as error:
             raise GameError(f"its grammar cannot be read ({type(error).__name__}: {error})") from error
-        return _Selection(game.grammar._rules, templates, replies).grammar()
 
 
-class _Selection:
-    """The part of a parsed grammar that the intro and the actions reach."""
+def _parts(document: Any, converter: Any) -> tuple[dict[str, Any], dict[str, list[dict[str, str]]]]:
+    """The actions, and the rules of all `grammar` blocks; of a symbol given twice, the later."""
+    actions: dict[str, Any] = {}
+    rules: dict[str, list[dict[str, str]]] = {}
+    for part in document.parts:
+        if type(part).__name__ == "ActionTypeNode":
+            action = converter.walk(part)
+            actions[action.name.lower()] = action
+            lines = (line for line in action.grammar.split("\n") if not line.lstrip().startswith("#"))
+            rules.update(json.loads("\n".join(lines)))
+        else:
+            rules.update(json.loads(converter._unescape_block(part.code)))
+    return actions, rules
 
-    def __init__(self, rules: Any, templates: dict[str, list[Any]], replies: dict[str, list[Any]]) -> None:
-        self._parsed = rules
-        self._rules: dict[str, list[Rule]] = {}
-        self._templates, self._replies = templates, replies
 
-    def grammar(self) -> Grammar:
-        templates = {name: self._nodes(symbols) for name, symbols in self._templates.items()}
-        replies = {name: self._nodes(symbols) for name, symbols in self._replies.items()}
-        pending = [INTRO, *_symbols([n for nodes in (*templates.values(), *replies.values()) for n in nodes])]
-        while pending:
-            name = pending.pop()
-            if name not in self._rules:
-                self._rules[name] = [
-                    [_query(rule.condition) if rule.condition else None, self._nodes(rule.rhs)]
-                    for rule in self._parsed.get(name, ())
-                ]
-                pending.extend(_symbols([n for _, nodes in self._rules[name] for n in nodes]))
-        return Grammar(templates, replies, self._rules)
+def _reached_rules(nodes: list[Node], parsed: dict[str, list[dict[str, str]]]) -> dict[str, list[Rule]]:
+    rules: dict[str, list[Rule]] = {}
+    pending = list(_symbols(nodes))
+    while pending:
+        name = pending.pop()
+        if name not in rules:
+            rules[name] = [
+                [_query(rule["condition"]) if rule.get("condition") else None, _nodes(rule["rhs"])]
+                for rule in parsed.get(name, ())
+            ]
+            pending.extend(_symbols([n for _, body in rules[name] for n in body]))
+    return rules
 
-    def _nodes(self, symbols: Iterable[Any]) -> list[Node]:
-        return [_node(symbol) for symbol in symbols]
+
+@lru_cache(_REMEMBERED)
+def _nodes(source: str) -> list[Node]:
+    from textworld.envs.pddl import textgen
+
+    return [_node(symbol) for symbol in textgen._parse_and_convert(source, rule_name="symbols")]
 
 
 def _node(symbol: Any) -> Node:
@@ -108,6 +126,7 @@ def _node(symbol: Any) -> Node:
     return ["slot", body, _query(slot.given) if slot.given else None, listed]
 
 
+@lru_cache(_REMEMBERED)
 def _query(source: str) -> Query:
     from textworld.logic import Rule as LogicRule
 

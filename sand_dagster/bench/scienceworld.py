@@ -1,0 +1,306 @@
+"""`sand bench environments --environment scienceworld`: our environment against the package's public `step`.
+
+python -m sand_dagster.bench.scienceworld [--types NAME ...] [--walk N] [--forks N] [--seed S] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+from scienceworld import ScienceWorldEnv
+
+from sand_dagster.environments.scienceworld.environment import ScienceWorldEnvironment
+from sand_dagster.environments.scienceworld.simulator import JAVA_OPTIONS, Simulator
+from sand_dagster.environments.scienceworld.task_types import TASK_TYPES
+from sand_dagster.sand.types import StepResult, Task
+
+_STEP_RATIO = 5.0
+_UNLIMITED = 1_000_000_000
+_SIMPLIFICATIONS = "easy"
+_NONSENSE = ("dance", "focus on the moon", "teleport to nowhere", "pick up", "7", "Look  Around")
+_NONSENSE_SHARE = 0.15
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Where the two differed: `actions` lead there from the start of the task."""
+
+    task: str
+    what: str
+    actions: list[str]
+    public: Any
+    bare: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Median milliseconds, and how many times as long the slower way takes."""
+
+    slow_ms: float
+    fast_ms: float
+    ratio: float
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run found. `step` compares the public step with ours; `fork` a fresh JVM with one that a
+    closed fork has left, at the same states."""
+
+    task_types: int
+    steps: int
+    completed: int
+    differences: int
+    first_difference: Difference | None
+    forks: int
+    exact_forks: int
+    step: Timing
+    fork: Timing | None
+    seconds: float
+    machine: dict[str, str]
+
+    @property
+    def targets(self) -> dict[str, bool]:
+        """Which targets are met."""
+        return {
+            "no difference": self.differences == 0,
+            f"step {_STEP_RATIO:g}x": self.step.ratio >= _STEP_RATIO,
+            "every fork exact": self.exact_forks == self.forks,
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, as plain data."""
+        return {**asdict(self), "targets": self.targets}
+
+    def render(self) -> RenderableType:
+        """For a terminal."""
+        table = Table("", "slow, ms", "fast, ms", "ratio", title="Median times")
+        rows = {"step: public, ours": self.step, "fork: fresh JVM, spare JVM": self.fork}
+        for name, timing in rows.items():
+            if timing is not None:
+                table.add_row(
+                    name, f"{timing.slow_ms:.1f}", f"{timing.fast_ms:.1f}", f"{timing.ratio:.1f}x"
+                )
+        lines = [
+            f"{self.task_types} task types, {self.steps} steps, {self.completed} gold paths completed, "
+            f"{self.differences} differences; {self.exact_forks} of {self.forks} forks exact; {self.seconds:.0f} s",
+            "machine: " + ", ".join(f"{key} {value}" for key, value in self.machine.items()),
+            *(f"{'met   ' if met else 'MISSED'} {target}" for target, met in self.targets.items()),
+        ]
+        if self.first_difference is not None:
+            lines.append("first difference:\n" + json.dumps(asdict(self.first_difference), indent=2))
+        return Group(table, Text("\n".join(lines)))
+
+
+@dataclass(slots=True)
+class _Tally:
+    steps: int = 0
+    completed: int = 0
+    differences: list[Difference] = field(default_factory=list)
+    forks: int = 0
+    exact_forks: int = 0
+    public_s: list[float] = field(default_factory=list)
+    bare_s: list[float] = field(default_factory=list)
+    fresh_fork_s: list[float] = field(default_factory=list)
+    spare_fork_s: list[float] = field(default_factory=list)
+
+
+def run(
+    task_types: Sequence[str] = tuple(TASK_TYPES),
+    walk: int = 25,
+    forks: int = 100,
+    seed: int = 0,
+    progress: Progress = lambda done, total: None,
+) -> Report:
+    """Play the gold path and a random walk of `walk` steps in one variation of each task type, on both.
+
+    `forks` forks are taken at states drawn from the same games, each stepped once beside its origin. The
+    public environment runs with the same flags of the JVM, without which neither repeats itself.
+    """
+    tally, start = _Tally(), time.monotonic()
+    quotas = [forks // len(task_types) + (i < forks % len(task_types)) for i in range(len(task_types))]
+    with _public() as public, closing(ScienceWorldEnvironment()) as bare, closing(Simulator()) as oracle:
+        for done, (name, quota) in enumerate(zip(task_types, quotas, strict=True)):
+            progress(done, len(task_types))
+            random_source = random.Random(f"{seed}/{name}")
+            task = _task(name, random_source.randrange(TASK_TYPES[name].variations))
+            oracle.load(name, int(task.spec["variation"]), gold_path=True)
+            gold = oracle.gold_path()
+            pair = _Pair(public, bare, task, tally)
+            tally.completed += pair.follow(gold)
+            pair = _Pair(public, bare, task, tally)
+            pair.wander(walk, random_source)
+            _fork_at(pair.played, bare, task, quota, random_source, tally)
+        progress(len(task_types), len(task_types))
+    return Report(
+        task_types=len(task_types),
+        steps=tally.steps,
+        completed=tally.completed,
+        differences=len(tally.differences),
+        first_difference=tally.differences[0] if tally.differences else None,
+        forks=tally.forks,
+        exact_forks=tally.exact_forks,
+        step=_timing(tally.public_s, tally.bare_s),
+        fork=_timing(tally.fresh_fork_s, tally.spare_fork_s) if tally.spare_fork_s else None,
+        seconds=time.monotonic() - start,
+        machine=_machine(),
+    )
+
+
+class _Pair:
+    """The same task in the public environment and in ours, step by step."""
+
+    def __init__(
+        self, public: ScienceWorldEnv, bare: ScienceWorldEnvironment, task: Task, tally: _Tally
+    ) -> None:
+        self._public, self._bare, self._task, self._tally = public, bare, task, tally
+        self.played: list[str] = []
+        self._best = 0
+        self._valid: list[str] = []
+        self.done = False
+        public.load(str(task.spec["task"]), int(task.spec["variation"]), _SIMPLIFICATIONS)
+        self._compare("instruction", public.taskdescription(), bare.reset(task))
+
+    def follow(self, actions: Sequence[str]) -> bool:
+        """Play until done; returns whether both say so."""
+        for action in actions:
+            if self.done:
+                break
+            self.step(action)
+        return self.done
+
+    def wander(self, steps: int, random_source: random.Random) -> None:
+        """Play valid actions, and some that are none, at random; start again where the task ends."""
+        for _ in range(steps):
+            if self.done:
+                return
+            choices = _NONSENSE if not self._valid or random_source.random() < _NONSENSE_SHARE else self._valid
+            self.step(random_source.choice(choices))
+
+    def step(self, action: str) -> None:
+        self.played.append(action)
+        start = time.perf_counter()
+        observation, _, completed, infos = self._public.step(action)
+        middle = time.perf_counter()
+        result = self._bare.step(action)
+        self._tally.bare_s.append(time.perf_counter() - middle)
+        self._tally.public_s.append(middle - start)
+        self._tally.steps += 1
+        self._best = max(self._best, infos["score"])
+        # The simulator's order is not that of any run before; the walk has to be the same on every machine.
+        self._valid = sorted(infos["valid"])
+        self.done = bool(completed) and result.done
+        self._compare("observation", observation, result.observation)
+        self._compare("completed", bool(completed), result.done)
+        self._compare("score", self._best, round(100 * result.reward))
+
+    def _compare(self, what: str, public: Any, bare: Any) -> None:
+        if public != bare:
+            self._tally.differences.append(Difference(self._task.id, what, list(self.played), public, bare))
+
+
+def _fork_at(
+    actions: Sequence[str],
+    bare: ScienceWorldEnvironment,
+    task: Task,
+    count: int,
+    random_source: random.Random,
+    tally: _Tally,
+) -> None:
+    """Fork at `count` states on the way of `actions`; the next action has to do the same in both."""
+    for _ in range(count):
+        depth = random_source.randrange(len(actions))
+        bare.reset(task)
+        for action in actions[:depth]:
+            bare.step(action)
+        fresh = not bare.has_spare
+        start = time.perf_counter()
+        fork = bare.fork()
+        (tally.fresh_fork_s if fresh else tally.spare_fork_s).append(time.perf_counter() - start)
+        with closing(fork):
+            tally.forks += 1
+            tally.exact_forks += _twins(bare.step(actions[depth]), fork.step(actions[depth]))
+
+
+def _twins(one: StepResult, other: StepResult) -> bool:
+    return one == other
+
+
+@contextmanager
+def _public() -> Iterator[ScienceWorldEnv]:
+    """The package's environment, its JVM with our flags: it takes no options, but Java reads a variable."""
+    before = os.environ.get("JAVA_TOOL_OPTIONS")
+    os.environ["JAVA_TOOL_OPTIONS"] = " ".join(JAVA_OPTIONS)
+    try:
+        environment = ScienceWorldEnv(envStepLimit=_UNLIMITED)
+    finally:
+        if before is None:
+            del os.environ["JAVA_TOOL_OPTIONS"]
+        else:
+            os.environ["JAVA_TOOL_OPTIONS"] = before
+    try:
+        yield environment
+    finally:
+        environment.close()
+
+
+def _task(name: str, variation: int) -> Task:
+    spec = {"task": name, "variation": variation}
+    return Task(f"scienceworld/{name}/{variation}", "scienceworld", "bench", name, _UNLIMITED, spec)
+
+
+def _timing(slow: Sequence[float], fast: Sequence[float]) -> Timing:
+    slower, faster = statistics.median(slow), statistics.median(fast)
+    return Timing(slower * 1e3, faster * 1e3, slower / faster)
+
+
+def _machine() -> dict[str, str]:
+    return {
+        "python": platform.python_version(),
+        "cores": str(os.cpu_count()),
+        "scienceworld": version("scienceworld"),
+    }
+
+
+def main() -> int:
+    """The command line; the exit status is 1 where something differs."""
+    parser = argparse.ArgumentParser(prog="python -m sand_dagster.bench.scienceworld", description=__doc__)
+    parser.add_argument("--types", nargs="+", choices=TASK_TYPES, default=list(TASK_TYPES), metavar="NAME")
+    parser.add_argument("--walk", type=int, default=25, help="random steps in each task type")
+    parser.add_argument("--forks", type=int, default=100, help="forks in all")
+    parser.add_argument("--seed", type=int, default=0, help="draws variations, walks and forks")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    options = parser.parse_args()
+    with Console(stderr=True).status("comparing") as status:
+        report = run(
+            options.types,
+            options.walk,
+            options.forks,
+            options.seed,
+            lambda done, total: status.update(f"compared {done} of {total} task types"),
+        )
+    if options.json:
+        print(json.dumps(report.to_json(), indent=2, ensure_ascii=False))
+    else:
+        Console().print(report.render())
+    return 1 if report.differences or report.exact_forks < report.forks else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
