@@ -10,6 +10,34 @@ from sand_dagster.environments.scienceworld.task_types import TASK_TYPES
 from sand_dagster.sand.interfaces import ReplayMismatch
 from sand_dagster.sand.types import StepResult, Task
 
+_SPARES = 2
+
+
+class _Spares:
+    """JVMs that the forks of one environment have done with, for its next forks. Ended with their origin."""
+
+    def __init__(self) -> None:
+        self._simulators: list[Simulator] | None = []
+
+    def take(self) -> Simulator:
+        """A JVM that runs; a new one where none is spare."""
+        while self._simulators:
+            simulator = self._simulators.pop()
+            if simulator.alive:
+                return simulator
+        return Simulator()
+
+    def give(self, simulator: Simulator) -> None:
+        if self._simulators is None or len(self._simulators) == _SPARES:
+            simulator.close()
+        else:
+            self._simulators.append(simulator)
+
+    def close(self) -> None:
+        for simulator in self._simulators or ():
+            simulator.close()
+        self._simulators = None
+
 
 class ScienceWorldEnvironment:
     """See `Environment`.
@@ -20,14 +48,17 @@ class ScienceWorldEnvironment:
     a bare number; any other action cancels the request and is not executed. That is left as it is.
 
     The JVM is started by the first `reset` and kept for the next ones; one that has died is replaced by
-    the next `reset`.
+    the next `reset`. A fork has a JVM of its own, which its `close` leaves to the origin's next fork, and
+    the origin's `close` ends.
     """
 
     exclusive: ClassVar[bool] = True
     cheap_fork: ClassVar[bool] = False
 
-    def __init__(self) -> None:
+    def __init__(self, origin: Self | None = None) -> None:
         self._simulator: Simulator | None = None
+        self._spares: _Spares = _Spares() if origin is None else origin._spares
+        self._is_fork = origin is not None
         self._task: Task | None = None
         self._trail: list[tuple[str, str]] = []
         self._best = 0.0
@@ -48,8 +79,9 @@ class ScienceWorldEnvironment:
                 f"there is no {variation}"
             )
         if self._simulator is None or not self._simulator.alive:
-            self.close()
-            self._simulator = Simulator()
+            if self._simulator is not None:
+                self._simulator.close()
+            self._simulator = self._spares.take()
         self._simulator.load(name, variation)
         self._task, self._trail, self._best = task, [], 0.0
         return self._simulator.description()
@@ -69,38 +101,35 @@ class ScienceWorldEnvironment:
         return StepResult(observation, self._best, done, observation not in REFUSALS)
 
     def fork(self) -> Self:
-        """A copy on a JVM of its own, brought to the same state by replaying every action.
+        """A copy on another JVM, brought to the same state by replaying every action.
 
         Raises:
             ReplayMismatch: the simulator answered an action differently the second time.
         """
         self._opened()
         assert self._task is not None
-        copy = type(self)()
+        copy = type(self)(self)
         try:
-            copy.replay(self._task, self._trail)
+            copy.reset(self._task)
+            for index, (action, recorded) in enumerate(self._trail):
+                found = copy.step(action).observation
+                if found != recorded:
+                    raise ReplayMismatch(self._task.id, index, action, recorded, found)
         except BaseException:
             copy.close()
             raise
         return copy
 
-    def replay(self, task: Task, trail: list[tuple[str, str]]) -> None:
-        """Start `task` and execute (action, observation) pairs, checking every observation.
-
-        Raises:
-            ReplayMismatch: an observation differs.
-        """
-        self.reset(task)
-        for index, (action, recorded) in enumerate(trail):
-            found = self.step(action).observation
-            if found != recorded:
-                raise ReplayMismatch(task.id, index, action, recorded, found)
-
     def close(self) -> None:
-        """End the JVM."""
+        """End the JVM, or leave a fork's to the next fork."""
         if self._simulator is not None:
-            self._simulator.close()
+            if self._is_fork:
+                self._spares.give(self._simulator)
+            else:
+                self._simulator.close()
             self._simulator = None
+        if not self._is_fork:
+            self._spares.close()
 
     def _opened(self) -> Simulator:
         if self._simulator is None:

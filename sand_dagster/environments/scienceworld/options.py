@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+)
 
 from sand_dagster.environments.scienceworld.task_types import PUBLISHED, TASK_TYPES, from_published_name
 from sand_dagster.sand.identity import digest
@@ -15,6 +23,8 @@ from sand_dagster.sand.types import Task
 _TEST_VARIATIONS = 10
 _INDEX_FILES = {"train": "train_indices.json", "seen": "dev_indices.json", "unseen": "test_indices.json"}
 _INDEX = TypeAdapter(list[tuple[str, int]])
+
+UserPath = Annotated[Path, AfterValidator(Path.expanduser)]
 
 
 class Limits(BaseModel):
@@ -37,7 +47,7 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    indices: Path | None = Field(
+    indices: UserPath | None = Field(
         None, description="folder of ETO's {train,dev,test}_indices.json, which define the published split"
     )
     task_types: tuple[str, ...] = Field(
@@ -47,7 +57,7 @@ class Options(BaseModel):
     step_limit: Literal["published"] | int = Field(
         "published", description="turns in an episode: a number, or the published table's for each task type"
     )
-    experts: Literal["gold_paths"] | Path = Field(
+    experts: Literal["gold_paths"] | UserPath = Field(
         "gold_paths",
         description="the simulator's gold paths, or a file of trajectories in ETO's format (JSON)",
     )

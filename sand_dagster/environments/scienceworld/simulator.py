@@ -19,7 +19,7 @@ from scienceworld.constants import BASEPATH, JAR_PATH
 
 from sand_dagster.sand.interfaces import EnvironmentDied
 
-_JAVA_OPTIONS = [
+JAVA_OPTIONS = [
     # As shipped, objects come in the order of their identity hashes, which differ from run to run, and
     # with them texts and scores. Mode 2 gives every object the same hash: a replay is then exact.
     "-XX:+UnlockExperimentalVMOptions",
@@ -66,7 +66,7 @@ class Simulator:
             port, token, self._process = launch_gateway(
                 classpath=JAR_PATH,
                 java_path=program,
-                javaopts=_JAVA_OPTIONS,
+                javaopts=JAVA_OPTIONS,
                 die_on_exit=True,
                 cwd=BASEPATH,
                 enable_auth=True,

@@ -78,6 +78,23 @@ def test_a_fork_stands_where_its_origin_stood(environment: ScienceWorldEnvironme
         moved = environment.step("teleport to kitchen")
         assert fork.step("look around").observation.startswith("This room is called the greenhouse")
         assert fork.step("teleport to kitchen") == moved
+        lent = fork._simulator
+    assert lent is not None
+    assert lent.alive
+    with closing(environment.fork()) as fork:
+        assert fork._simulator is lent, "a fork's JVM serves the next fork"
+        assert fork.step("look around") == environment.step("look around")
+
+
+def test_closing_ends_the_jvms_of_forks_too() -> None:
+    environment = ScienceWorldEnvironment()
+    environment.reset(PLANT)
+    fork = environment.fork()
+    simulators = [environment._simulator, fork._simulator]
+    environment.close()
+    environment.close()
+    fork.close()
+    assert not any(simulator.alive for simulator in simulators if simulator is not None)
 
 
 def test_a_dead_simulator_is_reported_and_replaced(environment: ScienceWorldEnvironment) -> None:

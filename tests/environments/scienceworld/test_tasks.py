@@ -71,8 +71,11 @@ def test_options_say_what_is_allowed() -> None:
         Options(task_types=("find-gold",))
     with pytest.raises(ValueError, match=r"no .*train_indices\.json"):
         tasks(Options(indices=Path("nowhere")), HOME, silent)
-    options = Options.model_validate_json('{"experts": "gold_paths", "limits": {"train": 3}}')
+    options = Options.model_validate_json(
+        '{"experts": "gold_paths", "limits": {"train": 3}, "indices": "~/sw"}'
+    )
     assert options.experts == "gold_paths"
+    assert options.indices == Path.home() / "sw"
     assert Options.model_validate_json(Options(experts=Path("file.json")).model_dump_json()).experts == Path(
         "file.json"
     )

@@ -1,0 +1,29 @@
+import pytest
+
+from sand_dagster.bench import scienceworld
+from sand_dagster.environments.scienceworld.environment import ScienceWorldEnvironment
+from sand_dagster.sand.types import StepResult
+
+
+def test_the_bare_environment_is_the_package_and_a_difference_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    step = ScienceWorldEnvironment.step
+
+    def tampered(self: ScienceWorldEnvironment, action: str) -> StepResult:
+        result = step(self, action)
+        if self._task is not None and "shortest" in self._task.id and action.startswith("focus on"):
+            return StepResult(result.observation + "!", result.reward, result.done, result.valid)
+        return result
+
+    monkeypatch.setattr(ScienceWorldEnvironment, "step", tampered)
+    report = scienceworld.run(["lifespan-longest-lived", "lifespan-shortest-lived"], walk=4, forks=2)
+    assert (report.task_types, report.completed) == (2, 2)
+    assert (report.forks, report.exact_forks) == (2, 2)
+    assert report.differences >= 1
+    assert report.first_difference is not None
+    assert report.first_difference.task.startswith("scienceworld/lifespan-shortest-lived/")
+    assert report.first_difference.actions[-1].startswith("focus on")
+    assert report.first_difference.bare == report.first_difference.public + "!"
+    assert report.step.ratio > 1
+    assert report.to_json()["targets"]["no difference"] is False
