@@ -30,8 +30,8 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    train: int = Field(default=80, ge=1, description="training games")
-    seen: int = Field(default=100, ge=0, description="test games in rooms of the training games")
+    train: int = Field(default=80, ge=0, description="training games")
+    seen: int = Field(default=100, ge=0, description="new test games in the rooms of the training games")
     unseen: int = Field(default=100, ge=0, description="test games in rooms never trained in")
     seed: int = Field(default=0, ge=0, description="draws the rooms, the objects and the tasks")
     step_limit: int = Field(

@@ -6,6 +6,7 @@ import fcntl
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 from sand_dagster.environments import Progress
@@ -22,7 +23,7 @@ _UNFINISHED = ".unfinished"
 
 def games_folder(home: Path, counts: Mapping[Split, int], seed: int, step_limit: int) -> Path:
     """Where the games of these options lie below `home`: its name is the hash of all that determines them."""
-    key = digest("household games", VERSION, dict(counts), seed, step_limit)[:12]
+    key = digest("household games", VERSION, version("alfworld"), dict(counts), seed, step_limit)[:12]
     return home / "games" / f"household-{key}"
 
 

@@ -10,6 +10,7 @@ from sand_dagster.environments.household.game import TASK_KINDS, Game, Goal
 from sand_dagster.environments.household.generation import make_game
 from sand_dagster.environments.household.playing import play
 from sand_dagster.environments.household.simulation import Simulation
+from sand_dagster.sand.prompting import is_deliberation
 
 
 def games(count: int = 12) -> list[Game]:
@@ -93,6 +94,7 @@ def test_thoughts_are_short_varied_and_speak_of_what_is_there() -> None:
     assert not any("{" in turn.thought or "  " in turn.thought or "\n" in turn.thought for turn in turns)
     templates = {"".join(c for c in turn.thought if not c.isdigit()) for turn in turns}
     assert len(templates) > len(turns) / 2
+    assert not any(is_deliberation(turn.thought) for turn in turns)
 
 
 def test_a_receptacle_within_reach_is_looked_at_when_going_there_is_refused() -> None:
