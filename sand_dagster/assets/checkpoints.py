@@ -8,8 +8,10 @@ import dagster as dg
 
 from sand_dagster.assets.metadata import picture
 from sand_dagster.assets.stage import Result, StageRun, stage
-from sand_dagster.sand.identity import derive_seed, digest, identify
+from sand_dagster.generation.model_folder import model_id
+from sand_dagster.sand.identity import derive_seed, identify
 from sand_dagster.sand.trajectories import demonstrations_of
+from sand_dagster.training.job import Progress, Report
 from sand_dagster.training.plots import loss_curve
 
 
@@ -23,59 +25,77 @@ from sand_dagster.training.plots import loss_curve
 def checkpoints(run: StageRun) -> Result:
     """π_θ finetuned on D_delib, with a loss on the agent's own tokens (Eq. 7; Eq. 2 in iteration 00)."""
     steps = run.rows("deliberation_trajectories")
-    trajectories = demonstrations_of(steps)
     domain = run.experiment.environment.module.DOMAIN
-    (policy,) = run.rows("policy")
-    parent = run.rows("base_model")[0] if run.experiment.finetuning.restart_from == "base" else policy
     settings = run.experiment.finetuning
-    epochs = settings.epochs_of(run.number)
-    outcome = run.training.finetune(
-        run.experiment,
-        [trajectory.conversation(domain) for trajectory in trajectories],
-        parent=run.store.home / parent["folder"],
-        output=run.writer.folder / "model",
-        seed=derive_seed(run.experiment.seed, run.iteration, "finetuning"),
-        epochs=epochs,
-        progress=run.progress,
-        report=run.report,
-    )
-    dumped = settings.model_dump_json()
+    (policy,) = run.rows("policy")
+    parent = run.rows("base_model")[0] if settings.restart_from == "base" else policy
     step_ids = [row["step_id"] for row in steps]
+    dumped = settings.model_dump_json()
+    checkpoint_id = identify(
+        "checkpoints", policy["policy_id"], parent["model_id"], step_ids, dumped, run.experiment.seed
+    )
+    output = run.writer.folder / "model"
+
+    def tell(progress: Progress) -> None:
+        run.progress.note = f"loss {progress.loss:.3f}, {progress.tokens_per_second:.0f} tokens/s"
+        run.progress.counted(progress.step, progress.steps)
+        run.report()
+
+    report = _journalled(run, checkpoint_id, output)
+    if report is None:
+        run.generation.release()
+        report = run.training.finetune(
+            run.experiment,
+            [trajectory.conversation(domain) for trajectory in demonstrations_of(steps)],
+            parent=run.store.home / parent["folder"],
+            output=output,
+            seed=derive_seed(run.experiment.seed, run.iteration, "finetuning"),
+            epochs=settings.epochs_of(run.number),
+            on_progress=tell,
+        )
+        run.writer.journal.put(checkpoint_id, report.model_dump(mode="json"))
+    curve = [
+        point.model_dump(include={"step", "epoch", "loss", "learning_rate", "tokens_per_second"})
+        for point in report.loss_curve
+    ]
     row = {
-        "checkpoint_id": identify(
-            "checkpoints",
-            policy["policy_id"],
-            parent["model_id"],
-            digest(step_ids),
-            dumped,
-            run.experiment.seed,
-        ),
+        "checkpoint_id": checkpoint_id,
         "policy_id": policy["policy_id"],
         "step_ids": step_ids,
-        "model_id": outcome.model_id,
-        "folder": str(Path(run.writer.folder / "model").relative_to(run.store.home)),
+        "model_id": report.model_id,
+        "folder": str(output.relative_to(run.store.home)),
         "settings": dumped,
-        "examples": outcome.examples,
-        "dropped": outcome.dropped,
-        "truncated": outcome.truncated,
-        "tokens": outcome.tokens,
-        "seconds": outcome.seconds,
-        "loss_curve": outcome.loss_curve,
-        "files": outcome.files,
+        "examples": report.examples,
+        "dropped": report.dropped,
+        "truncated": report.truncated,
+        "tokens": report.tokens,
+        "seconds": report.seconds,
+        "loss_curve": curve,
+        "files": [
+            {"file": name, "bytes": (output / name).stat().st_size, "sha256": sha256}
+            for name, sha256 in sorted(report.files.items())
+        ],
     }
-    curve = outcome.loss_curve
     counts: dict[str, int | float] = {
-        "epochs": epochs,
-        "examples": outcome.examples,
-        "dropped": outcome.dropped,
-        "truncated": outcome.truncated,
-        "tokens": outcome.tokens,
-        "seconds": outcome.seconds,
-        "tokens_per_second": outcome.tokens / outcome.seconds,
+        "epochs": report.epochs,
+        "examples": report.examples,
+        "dropped": report.dropped,
+        "truncated": report.truncated,
+        "tokens": report.tokens,
+        "seconds": report.seconds,
+        "tokens_per_second": report.tokens / report.seconds,
         "learning_rate": settings.learning_rate,
+        "first_loss": curve[0]["loss"],
+        "last_loss": curve[-1]["loss"],
     }
-    if curve:
-        counts |= {"first_loss": curve[0]["loss"], "last_loss": curve[-1]["loss"]}
-    return Result(
-        [row], counts, {"loss_curve": dg.MetadataValue.md(picture(loss_curve(curve), "loss curve"))}
-    )
+    picture_of_it = picture(loss_curve(curve), "loss curve")
+    return Result([row], counts, {"loss_curve": dg.MetadataValue.md(picture_of_it)})
+
+
+def _journalled(run: StageRun, checkpoint_id: str, output: Path) -> Report | None:
+    """The report of the same finetuning, where its model still lies there whole."""
+    kept = run.writer.journal.get(checkpoint_id)
+    if kept is None or not (output / "config.json").exists():
+        return None
+    report = Report.model_validate(kept)
+    return report if model_id(output) == report.model_id else None

@@ -1,7 +1,5 @@
 """What all stages share: a Dagster asset that reads tables, calls `sand/`, and commits one table."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -9,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import dagster as dg
 
@@ -47,7 +45,7 @@ class Result:
     metadata: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, finished: Finished) -> Result:
+    def of(cls, finished: Finished) -> Self:
         """The rows of all units in order, and their outcomes."""
         return cls([row for rows in finished.rows for row in rows], dict(finished.outcomes))
 

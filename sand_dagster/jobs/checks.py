@@ -1,7 +1,6 @@
 """Asset checks: what must hold between the tables, whoever materialised them."""
 
-from __future__ import annotations
-
+import warnings
 from collections.abc import Callable, Sequence
 
 import dagster as dg
@@ -145,6 +144,9 @@ def _not_stale(definition: StageDefinition) -> Check:
 def _check(
     experiment: Experiment, asset: str, partitions: dg.PartitionsDefinition[str], check: Check
 ) -> dg.AssetChecksDefinition:
+    # Partitioned checks warn that they are new, once for each; the version is pinned.
+    warnings.filterwarnings("ignore", category=dg.PreviewWarning)
+
     @dg.asset_check(
         asset=dg.AssetKey([experiment.name, asset]),
         name=check.__name__,

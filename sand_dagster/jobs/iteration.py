@@ -1,7 +1,5 @@
 """One job an experiment, one run an iteration, and the sensor that goes on to the next."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import dagster as dg

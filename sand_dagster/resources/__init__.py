@@ -8,7 +8,7 @@ from sand_dagster.resources.generation import Generation
 from sand_dagster.resources.training import Training
 
 
-def resources() -> dict[str, dg.ConfigurableResource[object]]:
+def resources() -> dict[str, dg.ConfigurableResource[None]]:
     """All resources by the names that the assets ask for."""
     return {
         "artifacts": Artifacts(),

@@ -47,7 +47,7 @@ def finetune(job: Job) -> None:
     )
     if torch.cuda.is_available():  # a CPU's are deterministic as they are
         torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     model = _model(job, bfloat16)
     saved_dtype = model.config.dtype
     trainer, curve = _trainer(job, model, tokenizer, examples, bfloat16)

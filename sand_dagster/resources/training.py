@@ -1,0 +1,36 @@
+"""Training: supervised finetuning as a Dagster resource."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import dagster as dg
+
+from sand_dagster.experiment import Experiment
+from sand_dagster.sand.types import Message
+from sand_dagster.training.job import Progress, Report
+from sand_dagster.training.trainer import SftTrainer
+
+
+class Training(dg.ConfigurableResource[None]):
+    """TRL's SFTTrainer in a process of its own, with the experiment's finetuning settings."""
+
+    def finetune(
+        self,
+        experiment: Experiment,
+        conversations: Sequence[Sequence[Message]],
+        *,
+        parent: Path,
+        output: Path,
+        seed: int,
+        epochs: int,
+        on_progress: Callable[[Progress], None],
+    ) -> Report:
+        """Finetune the model in `parent` on the agent's tokens; `output` becomes a Hugging Face folder.
+
+        Raises:
+            TrainingFailed: the training's process ended with an error.
+        """
+        trainer = SftTrainer(experiment.finetuning, on_progress)
+        return Report.model_validate(trainer.finetune(conversations, parent, output, seed, epochs))
