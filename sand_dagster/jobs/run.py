@@ -27,8 +27,8 @@ class RunFailed(Exception):
     """A stage failed; the message says which, why, and how to go on."""
 
 
-def run_experiment(name: str, until: str, console: Console | None = None) -> None:
-    """Materialise what is not complete of iterations 00 to `until` of the experiment `name`.
+def run_experiment(defs: dg.Definitions, name: str, until: str, console: Console | None = None) -> None:
+    """Materialise what is not complete of iterations 00 to `until` of the experiment `name` in `defs`.
 
     One Dagster run an iteration, in this process, so that its stages share engines. A partition is complete
     when its manifest was made from the inputs that are there now, with the configuration that holds now.
@@ -45,9 +45,6 @@ def run_experiment(name: str, until: str, console: Console | None = None) -> Non
             "Their number is `iterations` in the experiment's file"
         )
     dagster_home(home)
-    # Dagster loads every experiment here, and reads DAGSTER_HOME when it does.
-    from sand_dagster.definitions import defs
-
     job = defs.resolve_job_def(experiment.group)
     with dg.DagsterInstance.get() as instance:
         for run_id in end_killed_runs(instance):

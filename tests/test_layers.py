@@ -1,0 +1,73 @@
+"""Imports point downwards only (assets, jobs, cli → resources → environments, generation, … → sand)."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import sand_dagster
+
+PACKAGE = Path(sand_dagster.__file__).parent
+LAYERS = (
+    {"cli", "definitions"},
+    {"jobs", "bench"},
+    {"assets"},
+    {"resources"},
+    {"experiment"},
+    {"household_model"},
+    {"environments", "generation", "training", "artifacts"},
+    {"home", "sand"},
+)
+HEIGHT = {name: -depth for depth, layer in enumerate(LAYERS) for name in layer}
+SIDEWAYS = {
+    # A model's folder and chat template concern those who train it and those who generate with it.
+    ("generation", "training"),
+    ("training", "generation"),
+}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def _part(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
+
+
+def _imported(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("sand_dagster."):
+            found.add(_part(node.module))
+        elif isinstance(node, ast.Import):
+            found |= {_part(name.name) for name in node.names if name.name.startswith("sand_dagster.")}
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_downwards(path: Path) -> None:
+    own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if own == "__init__":
+        return
+    assert own in HEIGHT, f"{own} is a new part of the package: give it a layer"
+    for other in _imported(path) - {own}:
+        below = HEIGHT[other] < HEIGHT[own] or (own, other) in SIDEWAYS
+        assert below, f"{path.relative_to(PACKAGE)} imports {other}, which is not below {own}"
+
+
+FORBIDDEN = {
+    "dagster",
+    "vllm",
+    "trl",
+    "torch",
+    "transformers",
+    "alfworld",
+    "textworld",
+    "scienceworld",
+    "duckdb",
+}
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "sand").glob("*.py")), ids=lambda path: path.stem)
+def test_the_algorithm_knows_only_its_interfaces(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [name.name for name in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        assert not {name.split(".")[0] for name in names} & FORBIDDEN
