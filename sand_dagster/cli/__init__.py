@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import typer
 
+from sand_dagster.cli.bench import bench
 from sand_dagster.cli.data import show, sql, status
 from sand_dagster.cli.experiments import experiments, run, scores
 from sand_dagster.cli.lineage import lineage
+from sand_dagster.cli.play import play, replay
 
 app = typer.Typer(
     name="sand",
@@ -20,7 +22,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (experiments, run, scores, show, lineage, sql, status):
+for command in (experiments, run, scores, show, lineage, sql, status, play, replay):
     app.command()(command)
+app.add_typer(bench)
 
 __all__ = ["app"]

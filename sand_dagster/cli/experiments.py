@@ -63,10 +63,11 @@ def run(
 ) -> None:
     """Run an experiment through Dagster until iteration KK. What is complete is kept, and said."""
     last = iteration_key(until)
+    from sand_dagster.definitions import defs
     from sand_dagster.jobs.run import RunFailed, run_experiment
 
     try:
-        run_experiment(experiment, last, console())
+        run_experiment(defs, experiment, last, console())
     except RunFailed as error:
         fail(str(error))
     _print_scores(experiment, _scores(store_of(experiment)))
