@@ -1,0 +1,166 @@
+"""Real vLLM on the CPU, with a tiny Llama."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from sand_dagster.generation.engines import Engines
+from sand_dagster.generation.model_folder import ModelUnavailable, model_id
+from sand_dagster.generation.settings import GenerationSettings, ModelSource
+from sand_dagster.generation.vllm_engine import VllmGenerator
+from sand_dagster.sand.interfaces import PromptTooLong
+from sand_dagster.sand.types import Completion, Sampling
+from sand_dagster.training.templates import NoChatTemplate, published
+from tests.training.tiny_model import tiny_chat, write_tiny_model
+
+SETTINGS = GenerationSettings(context=512, max_sequences=32, cpu_cache_gib=0.25)
+CHATS = [tiny_chat(number, turns=1 + number % 5) for number in range(40)]
+
+
+async def sample(engines: Engines, folder: Path, temperature: float, in_flight: int) -> list[Completion]:
+    slots = asyncio.Semaphore(in_flight)
+    async with engines.open(ModelSource(model=str(folder)), SETTINGS) as generator:
+
+        async def one(number: int) -> Completion:
+            async with slots:
+                return await generator.complete(CHATS[number], Sampling(temperature, 24, seed=number))
+
+        return list(await asyncio.gather(*map(one, range(len(CHATS)))))
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_the_same_completions_however_many_are_in_flight(
+    engines: Engines, tiny_model: Path, temperature: float
+) -> None:
+    many = engines.run(sample(engines, tiny_model, temperature, in_flight=40))
+    few = engines.run(sample(engines, tiny_model, temperature, in_flight=5))
+    assert many == few
+    assert len({completion.text for completion in many}) > 30
+
+
+def test_temperature_zero_is_the_models_own_best_token(engines: Engines, tiny_model: Path) -> None:
+    sampled = engines.run(sample(engines, tiny_model, 0.0, in_flight=40))
+    tokenizer, model = (
+        AutoTokenizer.from_pretrained(tiny_model),
+        AutoModelForCausalLM.from_pretrained(tiny_model),
+    )
+    for chat, completion in zip(CHATS[:6], sampled, strict=False):
+        prompt = tokenizer.apply_chat_template(
+            chat,
+            chat_template=published("household"),
+            add_generation_prompt=True,
+            return_dict=True,
+            return_tensors="pt",
+        )["input_ids"]
+        with torch.no_grad():
+            whole = model.generate(prompt, do_sample=False, max_new_tokens=24)[0, prompt.shape[1] :]
+        assert completion.prompt_tokens == prompt.shape[1]
+        assert completion.text == tokenizer.decode(whole, skip_special_tokens=True)
+
+
+def test_seeds_limits_stops_and_counts(engines: Engines, tiny_model: Path) -> None:
+    async def script() -> None:
+        async with engines.open(ModelSource(model=str(tiny_model)), SETTINGS) as generator:
+            before = generator.stats()
+            first, again, other = await asyncio.gather(
+                *(generator.complete(CHATS[0], Sampling(1.0, 16, seed=seed)) for seed in (1, 1, 2))
+            )
+            assert first == again != other
+            assert (first.finish, first.completion_tokens) == ("length", 16)
+            stop = first.text[4:6]
+            cut = await generator.complete(CHATS[0], Sampling(1.0, 16, seed=1, stop=(stop,)))
+            assert cut.finish == "stop"
+            assert cut.text == first.text[: first.text.index(stop)]
+            done = generator.stats().since(before)
+            assert (done.requests, done.prompt_tokens) == (4, 4 * first.prompt_tokens)
+            assert done.completion_tokens == 3 * 16 + cut.completion_tokens
+            assert done.busy_seconds > 0
+            assert done.completion_tokens_per_second > 0
+
+    engines.run(script())
+
+
+def test_a_growing_chat_is_taken_from_the_prefix_cache(engines: Engines, tiny_model: Path) -> None:
+    async def script() -> None:
+        async with engines.open(ModelSource(model=str(tiny_model)), SETTINGS) as generator:
+            chat = tiny_chat(99, turns=6)
+            first = await generator.complete(chat[:-2], Sampling(0.0, 4))
+            before = generator.stats()
+            await generator.complete(chat, Sampling(0.0, 4))
+            assert generator.stats().since(before).cached_prompt_tokens >= first.prompt_tokens - 32
+
+    engines.run(script())
+
+
+def test_what_does_not_fit_the_context_is_refused_with_both_figures(
+    engines: Engines, tiny_model: Path
+) -> None:
+    async def script() -> None:
+        async with engines.open(ModelSource(model=str(tiny_model)), SETTINGS) as generator:
+            fits = await generator.complete(CHATS[0], Sampling(0.0, 1))
+            room = 512 - fits.prompt_tokens
+            await generator.complete(CHATS[0], Sampling(0.0, room))
+            with pytest.raises(PromptTooLong) as refused:
+                await generator.complete(CHATS[0], Sampling(0.0, room + 1))
+            assert (refused.value.prompt_tokens, refused.value.context) == (fits.prompt_tokens, 512)
+
+    engines.run(script())
+
+
+def test_a_cancelled_request_leaves_the_others_alone(engines: Engines, tiny_model: Path) -> None:
+    async def script() -> tuple[Completion, Completion]:
+        async with engines.open(ModelSource(model=str(tiny_model)), SETTINGS) as generator:
+            alone = await generator.complete(CHATS[1], Sampling(1.0, 40, seed=5))
+            doomed = asyncio.create_task(generator.complete(CHATS[2], Sampling(1.0, 400, seed=5)))
+            kept = asyncio.create_task(generator.complete(CHATS[1], Sampling(1.0, 40, seed=5)))
+            await asyncio.sleep(0.05)
+            doomed.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await doomed
+            return alone, await kept
+
+    alone, kept = engines.run(script())
+    assert alone == kept
+
+
+def test_engines_are_shared_until_room_is_needed_or_the_weights_change(tmp_path: Path) -> None:
+    engines = Engines(keep=1)
+    first, second = (write_tiny_model(tmp_path / name, seed) for name, seed in (("a", 1), ("b", 2)))
+
+    async def opened(folder: Path) -> tuple[object, Completion]:
+        async with engines.open(ModelSource(model=str(folder)), SETTINGS) as generator:
+            return generator, await generator.complete(CHATS[0], Sampling(0.0, 16))
+
+    try:
+        engine, said = engines.run(opened(first))
+        assert engines.run(opened(first)) == (engine, said), "kept between runs of the loop"
+        assert isinstance(engine, VllmGenerator)
+        assert engine.model_id == model_id(first)
+        _, said_other = engines.run(opened(second))
+        assert said_other != said
+        shutil.copy(second / "model.safetensors", first)
+        assert engines.run(opened(first))[1] == said_other, "an engine of the old weights was used"
+    finally:
+        engines.release_all()
+
+
+def test_a_model_that_cannot_be_prompted_is_named(engines: Engines, tiny_model: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_model, tmp_path / "odd")
+    config = folder / "tokenizer_config.json"
+    config.write_text(config.read_text().replace("<|end|>", "<|user|>"))
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+
+    async def opened(context: int) -> None:
+        async with engines.open(ModelSource(model=str(folder)), GenerationSettings(context=context)):
+            pass
+
+    with pytest.raises(NoChatTemplate, match=rf"{folder} has no chat template.*Set `chat_template`"):
+        engines.run(opened(512))
+    with pytest.raises(ModelUnavailable, match=rf"1024 tokens, but the model {folder} was made for 512"):
+        engines.run(opened(1024))
