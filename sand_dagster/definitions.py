@@ -19,7 +19,7 @@ def _definitions() -> dg.Definitions:
         own = [asset_of(definition, experiment, partitions) for definition in stages_of(experiment)]
         assets += own
         checks += checks_of(experiment, partitions)
-        jobs.append(iteration_job(experiment, own, partitions))
+        jobs.append(iteration_job(experiment, own))
     return dg.Definitions(
         assets=assets,
         asset_checks=checks,

@@ -12,15 +12,12 @@ UNTIL = "sand/until"
 """Run tag: the iteration up to which the sensor goes on."""
 
 
-def iteration_job(
-    experiment: Experiment, assets: Sequence[AssetsDefinition], partitions: dg.PartitionsDefinition[str]
-) -> UnresolvedAssetJobDefinition:
+def iteration_job(experiment: Experiment, assets: Sequence[AssetsDefinition]) -> UnresolvedAssetJobDefinition:
     """The job that runs one iteration of `experiment`: all its assets and their checks."""
     return dg.define_asset_job(
         experiment.group,
         selection=dg.AssetSelection.assets(*assets),
         description=f"One iteration of {experiment.name}. {experiment.description}",
-        partitions_def=partitions,
         executor_def=dg.in_process_executor,
     )
 

@@ -1,0 +1,107 @@
+"""The checks fail where something is wrong; that they pass where nothing is, the end-to-end run shows."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sand_dagster.artifacts.schemas import TABLES
+from sand_dagster.artifacts.store import ArtifactStore
+from sand_dagster.experiment import Experiment, load_experiment
+from sand_dagster.jobs import checks
+
+EMPTY: dict[str, Any] = {"String": "", "Int64": 0, "Float64": 0.0, "Boolean": False}
+
+
+def _rows(table: str, *rows: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rows of `table` whose other columns are empty."""
+    blank = {name: EMPTY.get(str(dtype), []) for name, dtype in TABLES[table].schema.items()}
+    return [{**blank, TABLES[table].key: f"{table}-{number}", **row} for number, row in enumerate(rows)]
+
+
+class Tables:
+    def __init__(self, home: Path) -> None:
+        self.store = ArtifactStore(home, "household")
+        self.experiment: Experiment = load_experiment("household", home)
+
+    def write(self, table: str, *rows: dict[str, Any], iteration: str = "01") -> None:
+        partition = iteration if TABLES[table].partitioned else None
+        with self.store.writing(table, partition, inputs={}, config={}, seed=0, run_id="test") as writer:
+            writer.commit(_rows(table, *rows), {})
+
+    def problems(self, check: checks.Check) -> list[str]:
+        return check(self.experiment, self.store, "01")
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Tables:
+    return Tables(tmp_path)
+
+
+def test_a_step_without_the_experts_candidate_is_found(tables: Tables) -> None:
+    tables.write("demonstrations", {"step_id": "s1"}, {"step_id": "s2", "index": 1})
+    tables.write("candidate_actions", {"step_id": "s1", "is_expert": True}, {"step_id": "s2"})
+    assert tables.problems(checks.candidates_tie_up) == ["step s2 has no candidate of the expert's"]
+
+
+def test_an_indicator_that_contradicts_the_candidates_is_found(tables: Tables) -> None:
+    tables.write("demonstrations", {"step_id": "s1"})
+    tables.write("candidate_actions", {"step_id": "s1", "is_expert": True, "deliberates": True})
+    assert tables.problems(checks.candidates_tie_up) == ["step s1: the indicator contradicts its candidates"]
+
+
+def test_a_missing_a_superfluous_and_a_double_rollout_are_found(tables: Tables) -> None:
+    tables.write(
+        "candidate_actions",
+        {"candidate_id": "c1", "deliberates": True},
+        {"candidate_id": "c2", "deliberates": True},
+        {"candidate_id": "c3"},
+    )
+    tables.write("rollouts", {"candidate_id": "c1"}, {"candidate_id": "c1"}, {"candidate_id": "c3"})
+    assert sorted(tables.problems(checks.rollouts_tie_up)) == [
+        "a rollout of c3, which should have none",
+        "candidate_id c1 has more than one rollout",
+        "candidate_id c2 has no rollout",
+    ]
+
+
+def test_another_action_than_the_experts_is_found(tables: Tables) -> None:
+    tables.write("demonstrations", {"step_id": "s1", "action": "look"}, {"step_id": "s2", "action": "look"})
+    tables.write(
+        "deliberation_trajectories",
+        {"step_id": "d1", "parent_step_id": "s1", "action": "look"},
+        {"step_id": "d2", "parent_step_id": "s2", "action": "go to bed 1"},
+    )
+    assert tables.problems(checks.ends_in_the_experts_action) == [
+        "step d2 does not end in the expert's action"
+    ]
+
+
+def test_a_switched_action_that_its_rollout_never_took_is_found(tables: Tables) -> None:
+    turn = {"thought": "", "action": "look", "observation": "", "valid": True}
+    tables.write("demonstrations", {"step_id": "s1", "action": "help"})
+    tables.write("rollouts", {"rollout_id": "r1", "steps": [turn]})
+    switched = {"parent_step_id": "s1", "rollout_id": "r1", "origin": "switched"}
+    tables.write(
+        "deliberation_trajectories",
+        {"step_id": "d1", "action": "look", **switched},
+        {"step_id": "d2", "action": "go to bed 1", **switched},
+    )
+    assert tables.problems(checks.ends_in_the_experts_action) == [
+        "step d2 does not end in the switched action"
+    ]
+
+
+def test_scores_out_of_bounds_and_unscored_episodes_are_found(tables: Tables) -> None:
+    tables.write("eval_episodes", {"episode_id": "e1"}, {"episode_id": "e2"})
+    tables.write("eval_scores", {"average_reward": 1.5, "tasks": 1})
+    assert tables.problems(checks.scores_within_bounds) == [
+        "average_reward is outside [0, 1] in 1 rows",
+        "1 tasks are scored, 2 were played",
+    ]
+
+
+def test_a_checkpoint_of_other_steps_is_found(tables: Tables) -> None:
+    tables.write("deliberation_trajectories", {"step_id": "d1"})
+    tables.write("checkpoints", {"step_ids": ["d0"]})
+    assert tables.problems(checks.one_checkpoint)

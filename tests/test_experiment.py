@@ -1,0 +1,98 @@
+from pathlib import Path
+
+import pytest
+
+from sand_dagster.experiment import ExperimentError, load_experiment, load_experiments
+
+PAPER = {
+    "alfworld-llama31-8b": "meta-llama/Llama-3.1-8B-Instruct",
+    "alfworld-qwen25-7b": "Qwen/Qwen2.5-7B-Instruct",
+    "scienceworld-llama31-8b": "meta-llama/Llama-3.1-8B-Instruct",
+    "scienceworld-qwen25-7b": "Qwen/Qwen2.5-7B-Instruct",
+}
+
+
+def _write(home: Path, text: str, name: str = "mine") -> None:
+    (home / "experiments").mkdir(exist_ok=True)
+    (home / "experiments" / f"{name}.yaml").write_text(text)
+
+
+def _error(home: Path, text: str) -> str:
+    _write(home, text)
+    with pytest.raises(ExperimentError) as caught:
+        load_experiment("mine", home)
+    return str(caught.value)
+
+
+def test_all_shipped_experiments_load_without_models_or_games(tmp_path: Path) -> None:
+    loaded = load_experiments(tmp_path)
+    assert loaded.keys() >= {"household", "household-scienceworld", *PAPER}
+    assert loaded["household-scienceworld"].environment.kind == "scienceworld"
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_the_papers_profiles_have_the_papers_figures(name: str, tmp_path: Path) -> None:
+    experiment = load_experiment(name, tmp_path)
+    assert experiment.model.base == PAPER[name]
+    assert (experiment.sampling.n, experiment.sampling.temperature) == (5, 1.0)
+    assert experiment.rollouts.temperature == 1.0
+    assert experiment.critiques.temperature == 0.0 and experiment.evaluation.temperature == 0.0
+    finetuning = experiment.finetuning
+    assert (finetuning.batch_size, finetuning.learning_rate, finetuning.scheduler) == (64, 1e-5, "cosine")
+    assert [finetuning.epochs_of(k) for k in range(4)] == [3, 3, 1, 1]
+    assert experiment.partitions == ["00", "01", "02", "03"]
+    assert experiment.protocol == "paper"
+    if name.startswith("scienceworld"):
+        assert experiment.deliberation.expert_switch == "never"
+
+
+def test_a_users_experiment_takes_over_from_another(tmp_path: Path) -> None:
+    _write(tmp_path, "description: mine\nextends: household\nenvironment: {train: 5}\nsampling: {n: 2}\n")
+    mine, parent = load_experiment("mine", tmp_path), load_experiment("household", tmp_path)
+    assert mine.sampling.n == 2 and mine.model == parent.model
+    assert mine.environment.options.model_dump() == {**parent.environment.options.model_dump(), "train": 5}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("extends: household\nsampling: {m: 3}", ["sampling.m: unknown key", "allowed here: n, temperature"]),
+        ("extends: household\nenvironment: {trian: 4}", ["trian: unknown key", "train"]),
+        ("extends: household\nseed: x", ["seed:", "integer", "'x'"]),
+        (
+            "extends: household\nenvironment: {kind: webshop}",
+            ["webshop", "alfworld, household, scienceworld"],
+        ),
+        ("extends: household\nmodel: {context: 300}", ["model.context (300)"]),
+        ("extends: nothing", ["extends: 'nothing'", "household"]),
+        ("extends: mine", ["extends: 'mine'"]),
+        ("description: mine", ["environment: required, and missing"]),
+        ("[1, 2]", ["expected a mapping"]),
+        ("a: b: c", ["not YAML"]),
+        (
+            "extends: household\nvariant: without_critique\ndeliberation: {expert_switch: higher_reward}",
+            ["expert_switch must be `never`"],
+        ),
+    ],
+)
+def test_a_mistake_names_the_file_the_field_and_what_is_allowed(
+    text: str, said: list[str], tmp_path: Path
+) -> None:
+    error = _error(tmp_path, text)
+    assert "mine.yaml" in error
+    for part in said:
+        assert part in error
+
+
+def test_names_are_unique_and_plain(tmp_path: Path) -> None:
+    _write(tmp_path, "extends: household", "household")
+    with pytest.raises(ExperimentError, match="same name"):
+        load_experiments(tmp_path)
+    (tmp_path / "experiments" / "household.yaml").rename(tmp_path / "experiments" / "My Run.yaml")
+    with pytest.raises(ExperimentError, match="lower-case"):
+        load_experiments(tmp_path)
+
+
+def test_an_unknown_experiment_is_answered_with_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(ExperimentError, match="there is no experiment 'x'; there are: alfworld-llama31-8b"):
+        load_experiment("x", tmp_path)
