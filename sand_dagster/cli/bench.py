@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Literal, Protocol
 
 import typer
+from rich.console import RenderableType
 
 from sand_dagster.cli.arguments import AsJson
 from sand_dagster.cli.errors import FAILED, command, fail
@@ -14,28 +15,80 @@ from sand_dagster.cli.worlds import Games, progress, published_games
 bench = typer.Typer(name="bench", help="Measure what the project claims.", no_args_is_help=True)
 
 
+class _Report(Protocol):
+    """What every measurement gives."""
+
+    def to_json(self) -> dict[str, Any]: ...
+
+    def render(self) -> RenderableType: ...
+
+
 @bench.command()
 @command
 def environments(
+    environment: Annotated[
+        Literal["alfworld", "scienceworld"], typer.Option(help="Which engine to compare.")
+    ] = "alfworld",
     games: Games = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="How many games; all without it.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="How many games, or ScienceWorld's task types; all without it.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Draws the games and the random walks.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Compare the fast ALFWorld engine with the stock one, text for text, and time both.
+    """Compare our engines with the stock ones, text for text, and time both.
 
     The exit code is 1 where they differ.
     """
-    from sand_dagster.bench.environments import run
+    if environment == "alfworld":
+        from sand_dagster.bench.environments import run
+
+        try:
+            with progress("comparing games") as told:
+                played = run(games or published_games(), limit, seed, told)
+        except ValueError as error:
+            fail(str(error))
+        _tell(played, differs=played.differences > 0, as_json=as_json)
+    else:
+        from sand_dagster.bench.scienceworld import run as run_scienceworld
+        from sand_dagster.environments.scienceworld.task_types import TASK_TYPES
+
+        with progress("comparing task types") as told:
+            report = run_scienceworld(tuple(TASK_TYPES)[:limit], seed=seed, progress=told)
+        differs = report.differences > 0 or report.exact_forks < report.forks
+        _tell(report, differs=differs, as_json=as_json)
+
+
+@bench.command()
+@command
+def rollouts(
+    environment: Annotated[
+        Literal["household", "scienceworld"], typer.Option(help="Which environment to play in.")
+    ] = "household",
+    count: Annotated[
+        int, typer.Option("--rollouts", min=4, help="Rollouts; the slow ways play a quarter of them.")
+    ] = 128,
+    in_flight: Annotated[int, typer.Option(min=1, help="Rollouts under way at once, in our way.")] = 64,
+    as_json: AsJson = False,
+) -> None:
+    """Play the same rollouts one by one, in processes, in lockstep, and our way, and time each.
+
+    The exit code is 1 where the rewards differ.
+    """
+    from sand_dagster.bench.rollouts import run
 
     try:
-        with progress("comparing games") as told:
-            report = run(games or published_games(), limit, seed, told)
+        with progress("measuring") as told:
+            report = run(environment, count, in_flight, told)
     except ValueError as error:
         fail(str(error))
+    _tell(report, differs=bool(report.differences), as_json=as_json)
+
+
+def _tell(report: _Report, *, differs: bool, as_json: bool) -> None:
     if as_json:
         print_json(report.to_json())
     else:
         console().print(report.render())
-    if report.differences:
+    if differs:
         raise typer.Exit(FAILED)

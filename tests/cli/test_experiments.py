@@ -66,6 +66,17 @@ def test_an_experiments_file_with_an_unknown_key_is_named(sand: Sand, home: Path
     assert "mine.yaml" in refused.stderr and "colour: unknown key" in refused.stderr
 
 
+def test_a_run_that_cannot_begin_is_one_message(sand: Sand, home: Path) -> None:
+    for arguments, message in (
+        (("nobody", "--until", "01"), "no experiment 'nobody'"),
+        (("household", "--until", "77"), "household has the iterations 00, 01"),
+        (("household", "--until", "soon"), "an iteration is a number such as 01"),
+    ):
+        refused = sand("run", *arguments)
+        assert (refused.exit_code, refused.stdout) == (2, "")
+        assert message in refused.stderr
+
+
 def test_the_program_runs_and_its_help_loads_nothing_heavy(home: Path) -> None:
     program = Path(sys.executable).with_name("sand")
     environment = {**os.environ, "SAND_HOME": str(home)}

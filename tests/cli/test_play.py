@@ -1,0 +1,137 @@
+"""`sand play` and `sand replay` in generated games, through the real engine."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from sand_dagster.artifacts.store import ArtifactStore
+from sand_dagster.cli import app
+from sand_dagster.experiment import load_experiment
+from sand_dagster.sand.trajectories import expert_rows
+from tests.artifacts.experiment import write
+from tests.artifacts.rows import row
+
+_MINE = "extends: household\nenvironment: {kind: household, train: 2, seen: 0, unseen: 0}\n"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with an experiment of two generated games, and the expert's steps in them."""
+    home = tmp_path_factory.mktemp("home")
+    (home / "experiments").mkdir()
+    (home / "experiments/mine.yaml").write_text(_MINE)
+    environment = load_experiment("mine", home).environment
+    tasks = environment.module.tasks(environment.options, home, lambda *_: None)
+    store = ArtifactStore(home, "mine")
+    specified = [
+        row(
+            "tasks",
+            task.id,
+            environment=task.environment,
+            split=task.split,
+            kind=task.kind,
+            step_limit=task.step_limit,
+            spec=json.dumps(dict(task.spec)),
+        )
+        for task in tasks
+    ]
+    write(store, "tasks", None, specified)
+    experts = environment.module.experts(environment.options, home, tasks, lambda *_: None)
+    write(store, "expert_trajectories", None, expert_rows(experts))
+    return home
+
+
+@pytest.fixture
+def home(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    monkeypatch.setenv("SAND_HOME", str(tmp_path))
+    return tmp_path
+
+
+def sand(*arguments: object, keys: str = "") -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], input=keys)
+
+
+def steps(home: Path) -> list[dict[str, Any]]:
+    return ArtifactStore(home, "mine").read("expert_trajectories", None).to_dicts()
+
+
+def test_the_experts_steps_replay_and_win(home: Path) -> None:
+    replayed = sand("replay", home / "mine/expert_trajectories/data.parquet")
+    assert replayed.exit_code == 0, replayed.output
+    assert replayed.stdout.count("match    household/train/") == 2
+    assert "2 of 2 trajectories match, 2 win, 0 differ" in replayed.stdout
+
+
+def test_the_first_difference_is_told_with_both_texts(home: Path) -> None:
+    rows = steps(home)
+    found, rows[1]["observation"] = rows[1]["observation"], "You see a unicorn."
+    write(ArtifactStore(home, "mine"), "expert_trajectories", None, rows)
+    file = home / "mine/expert_trajectories/data.parquet"
+    replayed = sand("replay", file)
+    assert replayed.exit_code == 1
+    assert f"first at step 1 {rows[1]['action']!r}\n" in replayed.stdout
+    assert f"recorded: 'You see a unicorn.'\n  found:    {found!r}" in replayed.stdout
+    told = json.loads(sand("replay", file, "--json").stdout)
+    assert (told["trajectories"], told["differing"], told["won"]) == (2, 1, 2)
+    assert told["replayed"][0]["difference"]["found"] == found
+
+
+def test_a_rollout_replays_after_the_steps_it_was_played_from(home: Path) -> None:
+    store, rows = ArtifactStore(home, "mine"), steps(home)
+    first = [step for step in rows if step["trajectory_id"] == rows[0]["trajectory_id"]]
+    write(store, "demonstrations", "01", [{**step, "parent_step_id": step["step_id"]} for step in rows])
+    played = [{**{k: step[k] for k in ("thought", "action", "observation")}, "valid": True} for step in first]
+    of_step = {"step_id": first[2]["step_id"], "task_id": first[2]["task_id"], "steps": played[2:]}
+    write(store, "rollouts", "01", [row("rollouts", "r", **of_step)])
+    told = json.loads(sand("replay", home / "mine/rollouts/iteration=01/data.parquet", "--json").stdout)
+    assert [(r["steps"], r["difference"], r["won"]) for r in told["replayed"]] == [(len(first), None, True)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("none.json", None, "there is no file"),
+        ("bad.json", "[{}]", "row 0"),
+        ("data.parquet", "", "is not where a table is kept"),
+    ],
+)
+def test_what_cannot_be_replayed_is_one_message(
+    home: Path, name: str, content: str | None, message: str
+) -> None:
+    if content is not None:
+        (home / name).write_text(content)
+    refused = sand("replay", home / name)
+    assert (refused.exit_code, message in refused.stderr, refused.stdout) == (1, True, ""), refused.output
+
+
+def test_a_person_plays_what_the_agent_plays(home: Path) -> None:
+    first = steps(home)[0]
+    keys = "help\ndance\n" + first["action"] + "\n"
+    played = sand("play", "--experiment", "mine", "--task", first["task_id"], keys=keys)
+    assert played.exit_code == 0, played.output
+    assert played.stdout.startswith(first["instruction"])
+    assert "Nothing happens.\n[reward 0.00, invalid]" in played.stdout
+    assert f"{first['observation']}\n[reward 0.00]" in played.stdout
+    assert "Ended after 2 turns. Reward: 0.00" in played.stdout
+
+
+def test_a_task_or_environment_that_is_not_there_is_one_message(home: Path) -> None:
+    no_task = sand("play", "--experiment", "mine", "--task", "zz")
+    assert no_task.exit_code == 1 and "no task's id contains 'zz'; there are 2" in no_task.stderr
+    no_environment = sand("play", "--environment", "chess")
+    assert no_environment.exit_code == 2 and "household, scienceworld" in no_environment.stderr
+    both = sand("play", "--environment", "household", "--experiment", "mine")
+    assert both.exit_code == 2 and "exclude each other" in both.stderr
+
+
+def test_a_benchmark_without_games_is_one_message(home: Path) -> None:
+    refused = sand("bench", "environments", "--games", home)
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "game.tw-pddl" in refused.stderr
