@@ -23,8 +23,9 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from sand_dagster.environments import EnvironmentKind, environment_kind, kinds
-from sand_dagster.environments.wire import LENGTH, Message, pack, read_task
+from sand_dagster.environments.wire import LENGTH, Message, pack, read_task, task_message
 from sand_dagster.sand.interfaces import Environment, EnvironmentDied, ReplayMismatch
+from sand_dagster.sand.types import Task
 
 _ORPHAN_CHECK_S = 5.0
 _PARKED = 256
@@ -144,33 +145,54 @@ class Worker:
 
     def _open(self, request: Message) -> Message:
         task, prefix = read_task(request["task"]), request["prefix"]
-        key = json.dumps(request["task"], sort_keys=True)
-        actions = tuple(action for action, _ in prefix)
-        parked = self._parking.deepest(key, actions) if self.cheap_fork else None
-        if parked is not None:
-            instruction, seen = parked.instruction, list(parked.observations)
-            for index, observation in enumerate(seen):
-                _check(task.id, index, prefix[index], observation)
-            environment = parked.environment.fork()
-            self._counts["forks"] += 1
-        else:
-            environment = self._vacant.pop() if self._vacant else self._kind.make(self._options, self._home)
-            instruction, seen = "", []
+        environment, instruction = (self._fork if self.cheap_fork else self._start)(task, prefix)
+        self._episodes[request["episode"]] = environment
+        return {"instruction": instruction, **self._state()}
+
+    def _start(self, task: Task, prefix: Sequence[Sequence[str]]) -> tuple[Environment, str]:
+        """A reset environment in which `prefix` was replayed, and its instruction."""
+        environment = self._vacant.pop() if self._vacant else self._kind.make(self._options, self._home)
         try:
-            if parked is None:
-                self._counts["resets"] += 1
-                instruction = environment.reset(task)
-                self._park(key, (), environment, instruction, ())
-            for index in range(len(seen), len(prefix)):
-                seen.append(self._replay(environment, actions[index]))
-                _check(task.id, index, prefix[index], seen[-1])
-            if len(seen) > (len(parked.observations) if parked else 0):
-                self._park(key, actions, environment, instruction, tuple(seen))
+            instruction = self._reset(environment, task)
+            for index, recorded in enumerate(prefix):
+                _check(task.id, index, recorded, self._replay(environment, recorded[0]))
         except BaseException:
             self._vacate(environment)
             raise
-        self._episodes[request["episode"]] = environment
-        return {"instruction": instruction, **self._state()}
+        return environment, instruction
+
+    def _fork(self, task: Task, prefix: Sequence[Sequence[str]]) -> tuple[Environment, str]:
+        """The same, from the parked state at the longest known beginning of `prefix`.
+
+        One environment is reset for all tasks: what it keeps of their games serves all forks.
+        """
+        key = json.dumps(task_message(task), sort_keys=True)
+        actions = tuple(action for action, _ in prefix)
+        parked = self._parking.deepest(key, actions)
+        if parked is None:
+            (origin,) = self._vacant
+            instruction = self._reset(origin, task)
+            parked = _Snapshot(origin.fork(), instruction, ())
+            self._parking.park(key, (), parked)
+        else:
+            self._counts["forks"] += 1
+        for index, observation in enumerate(parked.observations):
+            _check(task.id, index, prefix[index], observation)
+        environment, seen = parked.environment.fork(), list(parked.observations)
+        try:
+            for index in range(len(seen), len(prefix)):
+                seen.append(self._replay(environment, actions[index]))
+                _check(task.id, index, prefix[index], seen[-1])
+        except BaseException:
+            environment.close()
+            raise
+        if len(seen) > len(parked.observations):
+            self._parking.park(key, actions, _Snapshot(environment.fork(), parked.instruction, tuple(seen)))
+        return environment, parked.instruction
+
+    def _reset(self, environment: Environment, task: Task) -> str:
+        self._counts["resets"] += 1
+        return environment.reset(task)
 
     def _replay(self, environment: Environment, action: str) -> str:
         if not action:
@@ -178,17 +200,6 @@ class Worker:
             return self._kind.DOMAIN.refusal
         self._counts["replayed"] += 1
         return environment.step(action).observation
-
-    def _park(
-        self,
-        task: str,
-        actions: tuple[str, ...],
-        environment: Environment,
-        instruction: str,
-        observations: tuple[str, ...],
-    ) -> None:
-        if self.cheap_fork:
-            self._parking.park(task, actions, _Snapshot(environment.fork(), instruction, observations))
 
     def _vacate(self, environment: Environment) -> None:
         if self.exclusive and not self._vacant:

@@ -19,6 +19,7 @@ from sand_dagster.sand.interfaces import EnvironmentDied, ReplayMismatch
 _STDERR_BYTES = 4096
 _STDERR_LINES = 15
 _GRACE_S = 5.0
+_START_S = 120.0
 
 
 class EnvironmentFailed(Exception):
@@ -71,7 +72,7 @@ class WorkerProcess:
         worker = cls(process, silence_s)
         try:
             worker._write({"kind": kind, "options": options, "home": str(home)})
-            async with asyncio.timeout(silence_s):
+            async with asyncio.timeout(max(silence_s, _START_S)):
                 hello = await worker._read_body(await worker._read_length())
         except (asyncio.IncompleteReadError, ConnectionError, TimeoutError) as error:
             await worker._bury()

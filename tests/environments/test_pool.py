@@ -177,9 +177,9 @@ async def test_a_worker_killed_between_requests_is_replaced(kind: str, tmp_path:
 
 
 async def test_a_silent_worker_is_killed(kind: str, tmp_path: Path) -> None:
-    async with EnvironmentPool(kind, CounterOptions(), tmp_path, workers=1, silence_s=1.5) as pool:
+    async with EnvironmentPool(kind, CounterOptions(), tmp_path, workers=1, silence_s=3.0) as pool:
         episode = await pool.open(counting())
-        with pytest.raises(EnvironmentDied, match="answered nothing for 2 s"):
+        with pytest.raises(EnvironmentDied, match="answered nothing for 3 s"):
             await episode.step("hang")
 
 

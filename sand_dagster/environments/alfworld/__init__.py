@@ -83,7 +83,7 @@ def make(options: Options, home: Path) -> AlfworldEnvironment:
         spoken = _spelling(path)
         return OpenedGame(play(path), spoken, _heard(options, spoken))
 
-    return AlfworldEnvironment(open_game)
+    return AlfworldEnvironment(open_game, cheap_fork=options.engine == "compiled")
 
 
 def compiled_games(home: Path) -> Path:

@@ -37,8 +37,10 @@ class AlfworldEnvironment:
     counts, as in the engine. The reward is 1 once the goal was reached, and the episode is done then.
     """
 
-    def __init__(self, open_game: Callable[[Task], OpenedGame]) -> None:
+    def __init__(self, open_game: Callable[[Task], OpenedGame], cheap_fork: bool = False) -> None:
         self._open_game = open_game
+        self.cheap_fork = cheap_fork
+        """Whether the worker pool shall fork parked prefixes instead of replaying them."""
         self._game: OpenedGame | None = None
         self._won = False
 
@@ -62,7 +64,7 @@ class AlfworldEnvironment:
 
     def fork(self) -> Self:
         game = self._opened()
-        copy = type(self)(self._open_game)
+        copy = type(self)(self._open_game, self.cheap_fork)
         copy._game = OpenedGame(game.play.fork(), game.spoken, game.heard)
         copy._won = self._won
         return copy
