@@ -6,12 +6,15 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Annotated, Any, Protocol, cast
 
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel
 
 from sand_dagster.sand.interfaces import Domain, Environment
 from sand_dagster.sand.types import Task, Trajectory
+
+UserPath = Annotated[Path, AfterValidator(Path.expanduser)]
+"""A path that a user wrote: `~` is the home folder."""
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) while long work goes on."""

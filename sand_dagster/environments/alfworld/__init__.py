@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sand_dagster.environments import Progress
+from sand_dagster.environments import Progress, UserPath
 from sand_dagster.environments.alfworld.compiled import CompiledGame, CompiledPlay, UnsupportedGame
 from sand_dagster.environments.alfworld.domain import AlfworldDomain
 from sand_dagster.environments.alfworld.environment import AlfworldEnvironment, OpenedGame
@@ -42,7 +42,7 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    games: Path = Field(description="folder of json_2.1.1: train/, valid_seen/, valid_unseen/")
+    games: UserPath = Field(description="folder of json_2.1.1: train/, valid_seen/, valid_unseen/")
     engine: Literal["compiled", "stock"] = Field(
         "compiled", description="our engine, which plays the same texts and forks, or textworld's own"
     )
@@ -58,7 +58,7 @@ class Options(BaseModel):
     step_limit: int = Field(
         30, ge=1, description="turns in an episode: 30 in the paper, 40 in ETO's protocol"
     )
-    experts: Path | None = Field(None, description="expert trajectories in ETO's format (JSON)")
+    experts: UserPath | None = Field(None, description="expert trajectories in ETO's format (JSON)")
 
 
 def make(options: Options, home: Path) -> AlfworldEnvironment:
