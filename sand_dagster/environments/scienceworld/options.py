@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -16,6 +14,7 @@ from pydantic import (
     field_validator,
 )
 
+from sand_dagster.environments import UserPath
 from sand_dagster.environments.scienceworld.task_types import PUBLISHED, TASK_TYPES, from_published_name
 from sand_dagster.sand.identity import digest
 from sand_dagster.sand.types import Task
@@ -23,8 +22,6 @@ from sand_dagster.sand.types import Task
 _TEST_VARIATIONS = 10
 _INDEX_FILES = {"train": "train_indices.json", "seen": "dev_indices.json", "unseen": "test_indices.json"}
 _INDEX = TypeAdapter(list[tuple[str, int]])
-
-UserPath = Annotated[Path, AfterValidator(Path.expanduser)]
 
 
 class Limits(BaseModel):
