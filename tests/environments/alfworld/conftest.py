@@ -17,7 +17,8 @@ _PROBLEM = """
 (:objects
   agent1 - agent
   loc_bar_0 loc_bar_1 loc_bar_2 loc_bar_3 loc_bar_4 loc_bar_5 - location
-  CounterTop_bar_1 Fridge_bar_1 Microwave_bar_1 Sink_bar_1_bar_SinkBasin Desk_bar_1 Desk_bar_2 - receptacle
+  CounterTop_bar_1 Fridge_bar_1 Microwave_bar_1 Sink_bar_1_bar_SinkBasin Desk_bar_1
+  Desk_bar_2 - receptacle
   Apple_bar_1 Apple_bar_2 Knife_bar_1 DeskLamp_bar_1 Bowl_bar_1 - object
   AppleType KnifeType DeskLampType BowlType - otype
   CounterTopType FridgeType MicrowaveType SinkBasinType DeskType - rtype)
@@ -26,7 +27,8 @@ _PROBLEM = """
   (receptacleType CounterTop_bar_1 CounterTopType) (receptacleAtLocation CounterTop_bar_1 loc_bar_1)
   (receptacleType Fridge_bar_1 FridgeType) (receptacleAtLocation Fridge_bar_1 loc_bar_2)
   (receptacleType Microwave_bar_1 MicrowaveType) (receptacleAtLocation Microwave_bar_1 loc_bar_3)
-  (receptacleType Sink_bar_1_bar_SinkBasin SinkBasinType) (receptacleAtLocation Sink_bar_1_bar_SinkBasin loc_bar_4)
+  (receptacleType Sink_bar_1_bar_SinkBasin SinkBasinType)
+  (receptacleAtLocation Sink_bar_1_bar_SinkBasin loc_bar_4)
   (receptacleType Desk_bar_1 DeskType) (receptacleAtLocation Desk_bar_1 loc_bar_5)
   (receptacleType Desk_bar_2 DeskType) (receptacleAtLocation Desk_bar_2 loc_bar_5)
   (openable Fridge_bar_1) (openable Microwave_bar_1)
@@ -45,13 +47,15 @@ _PROBLEM = """
   (cleanable Apple_bar_1) (cleanable Apple_bar_2) (cleanable Knife_bar_1) (cleanable Bowl_bar_1)
   (sliceable Apple_bar_1) (sliceable Apple_bar_2)
   (toggleable DeskLamp_bar_1) (isOn DeskLamp_bar_1)
-  (canContain CounterTopType AppleType) (canContain CounterTopType KnifeType) (canContain CounterTopType BowlType)
+  (canContain CounterTopType AppleType) (canContain CounterTopType KnifeType)
+  (canContain CounterTopType BowlType)
   (canContain FridgeType AppleType) (canContain MicrowaveType AppleType) (canContain DeskType BowlType)
   (canContain SinkBasinType AppleType) (canContain SinkBasinType KnifeType)
   (= (total-cost) 0))
 (:goal (and
   (exists (?r - receptacle) (exists (?o - object)
-    (and (heatable ?o) (objectType ?o AppleType) (receptacleType ?r FridgeType) (isHot ?o) (inReceptacle ?o ?r))))
+    (and (heatable ?o) (objectType ?o AppleType) (receptacleType ?r FridgeType) (isHot ?o)
+      (inReceptacle ?o ?r))))
   (forall (?re - receptacle) (not (opened ?re))))))
 """
 
@@ -100,21 +104,33 @@ def kitchen(write_game: WriteGame) -> Path:
 
 
 @pytest.fixture(scope="session")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Unpacks one published game; skips where the shared data is not there."""
-    default = Path(__file__).parents[4] / "shared"
-    archive = Path(os.environ.get("SAND_SHARED", default)) / "data/alfworld/games.tar.xz"
-    folder = tmp_path_factory.mktemp("published")
+def shared() -> Path:
+    """The folder of shared data; skips where there is none."""
+    folder = Path(os.environ.get("SAND_SHARED", Path(__file__).parents[4] / "shared"))
+    if not (folder / "data/alfworld").is_dir():
+        pytest.skip(f"no published data: {folder}/data/alfworld is missing (set SAND_SHARED)")
+    return folder
 
-    def unpack(game: str) -> Path:
-        if not archive.is_file():
-            pytest.skip(f"no published games: {archive} is missing (set SAND_SHARED)")
-        wanted = f"json_2.1.1/{game}"
-        with tarfile.open(archive) as tar:
-            for member in tar:
-                if member.name == wanted:
-                    tar.extract(member, folder, filter="data")
-                    return folder / wanted
-        raise AssertionError(f"{archive} has no {wanted}")
 
-    return unpack
+@pytest.fixture(scope="session")
+def published(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Published games: those of ETO's sample, and one more, or as many as SAND_PUBLISHED_GAMES says."""
+    folder, more = tmp_path_factory.mktemp("published"), int(os.environ.get("SAND_PUBLISHED_GAMES", "1"))
+    sample = json.loads((shared / "data/alfworld/eto_sft_sample.json").read_text())
+    wanted = {f"{record['game_file'].removeprefix('data/')}/game.tw-pddl" for record in sample}
+    with tarfile.open(shared / "data/alfworld/games.tar.xz") as tar:
+        for member in tar:
+            if not wanted and more <= 0:
+                break
+            if member.name in wanted or (member.isfile() and more > 0):
+                tar.extract(member, folder, filter="data")
+                more -= member.name not in wanted
+                wanted.discard(member.name)
+    return folder / "json_2.1.1"
+
+
+@pytest.fixture(scope="session")
+def published_games(published: Path) -> list[Path]:
+    """One published game more than SAND_PUBLISHED_GAMES asks for."""
+    count = int(os.environ.get("SAND_PUBLISHED_GAMES", "1")) + 1
+    return sorted(published.glob("**/game.tw-pddl"))[:count]

@@ -25,6 +25,10 @@ from sand_dagster.environments.alfworld.compiled.refusal import UnsupportedGame
 from sand_dagster.environments.alfworld.compiled.text import Texts, read_texts
 from sand_dagster.environments.alfworld.games import GameError, GameFile
 
+MAX_SECONDS = 300.0
+MAX_BYTES = 3 * 2**30
+"""What compiling a game may take, and add to the process. The largest published one takes 1 s."""
+
 
 def compile_game(game: GameFile) -> Program:
     """Compile a game.
@@ -34,7 +38,7 @@ def compile_game(game: GameFile) -> Program:
         GameError: its PDDL or grammar is not well formed.
     """
     try:
-        with limited(), collector_paused():
+        with limited(MAX_SECONDS, MAX_BYTES), collector_paused():
             return _Compiler(ground(game.domain, game.problem), read_grammar(game.grammar)).program()
     except UnsupportedGame as error:
         raise UnsupportedGame(error.construct, game.path) from error

@@ -45,9 +45,9 @@ def read_expression(source: str) -> Expression:
         raise UnsupportedGame(f"an expression of {len(source)} characters")
     try:
         tree = ast.parse(source.lstrip(" \t"), mode="eval")
-        return _read(tree.body, source)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise UnsupportedGame(f"the expression {{{source}}}") from error
+    return _read(tree.body, source)
 
 
 def _read(node: ast.expr, source: str) -> Expression:

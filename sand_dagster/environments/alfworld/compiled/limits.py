@@ -13,8 +13,6 @@ from threading import Event, Thread, get_ident
 
 from sand_dagster.environments.alfworld.compiled.refusal import UnsupportedGame
 
-SECONDS = 300.0
-BYTES = 3 * 2**30
 _POLL_S = 0.05
 _UNIT = 1 if sys.platform == "darwin" else 1024
 
@@ -24,7 +22,7 @@ class _OverLimit(BaseException):
 
 
 @contextmanager
-def limited(seconds: float = SECONDS, memory: int = BYTES) -> Iterator[None]:
+def limited(seconds: float, memory: int) -> Iterator[None]:
     """Run pure Python code that ends with `UnsupportedGame` once it took `seconds`, or `memory` bytes more.
 
     A second thread watches, and raises the error in this one: nothing in the translator could be asked to
