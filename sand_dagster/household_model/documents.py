@@ -1,0 +1,199 @@
+"""The base model's training data: conversations of three kinds, each determined by (seed, index) alone.
+
+Acting is played by imperfect players and never deliberates. Critiques and deliberations answer the prompts of
+Figures 5 and 6 about real rollouts: candidates at a step of a real game, played out by imperfect players.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Literal
+
+from sand_dagster.environments.alfworld.domain import AlfworldDomain
+from sand_dagster.environments.household.expert import Expert
+from sand_dagster.environments.household.game import Game
+from sand_dagster.environments.household.generation import STEP_LIMIT, make_game
+from sand_dagster.environments.household.intents import go
+from sand_dagster.environments.household.rooms import Split
+from sand_dagster.environments.household.simulation import Simulation
+from sand_dagster.household_model.critiques import critique
+from sand_dagster.household_model.deliberations import deliberation
+from sand_dagster.household_model.verdicts import Verdict, judge
+from sand_dagster.sand.prompting import critique_prompt, deliberation_prompt
+from sand_dagster.sand.turns import conversation, render_history, render_rollout
+from sand_dagster.sand.types import Message, Step
+
+Kind = Literal["acting", "critique", "deliberation"]
+
+SHARES: dict[Kind, float] = {"acting": 0.35, "critique": 0.35, "deliberation": 0.3}
+"""How often each kind of document is drawn."""
+
+DOMAIN = AlfworldDomain()
+
+MOST_CANDIDATES = 5
+"""The most candidates of a situation: a policy's N samples."""
+_EXPERT_HISTORY = 0.6
+_DELIBERATED_HISTORY = 0.1
+_DELIBERATED_STEP = 0.3
+_BY_A_PLAYER = 0.75
+_TRIES = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One training conversation; its assistant's messages are what the teachers wrote."""
+
+    kind: Kind
+    game: Game
+    messages: Sequence[Message]
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """A step of a game at which candidates are weighed: what the expert would do, and what came of each."""
+
+    instruction: str
+    history: Sequence[Step]
+    player: Expert
+    expert_action: str
+    verdicts: Sequence[Verdict]
+    rollouts: Sequence[tuple[Sequence[Step], float]]
+
+
+def document(seed: int | str, index: int, split: Split = "train", kind: Kind | None = None) -> Document:
+    """The document at `index` of the stream `seed`. Evaluation takes other seeds, or held-out rooms."""
+    rng = Random(f"household document {seed} {index}")
+    drawn = kind or rng.choices(list(SHARES), list(SHARES.values()))[0]
+    game = make_game(f"household model {seed} {index}", split)
+    if drawn == "acting":
+        return Document(drawn, game, acting(rng, game))
+    situation = draw_situation(rng, game, most=1 if drawn == "critique" else MOST_CANDIDATES)
+    if drawn == "critique":
+        return Document(
+            drawn, game, critique_messages(rng, situation, rng.randrange(len(situation.verdicts)))
+        )
+    return Document(drawn, game, deliberation_messages(rng, situation))
+
+
+def acting(rng: Random, game: Game) -> list[Message]:
+    """A whole game, or its beginning, by a player of some skill: Figure 7's conversation."""
+    skill = 1.0 if rng.random() < 0.2 else rng.uniform(0.1, 0.8)
+    limit = rng.choice((8, 15, 22, STEP_LIMIT))
+    simulation = Simulation(game)
+    steps, _ = _play(simulation, Expert(simulation.instruction, rng.random().hex(), skill), limit)
+    messages = conversation(DOMAIN, simulation.instruction, steps)
+    return messages[:-1]
+
+
+def critique_messages(rng: Random, situation: Situation, index: int) -> list[Message]:
+    """Figure 5's prompt on one candidate of a situation, and its critique."""
+    verdict = situation.verdicts[index]
+    prompt = critique_prompt(
+        situation.instruction,
+        render_history(situation.history),
+        verdict.action,
+        render_rollout(*situation.rollouts[index]),
+    )
+    text = critique(rng, situation.player.belief, verdict)
+    return [_user(prompt), _assistant(f"Action Evaluation: {text}")]
+
+
+def deliberation_messages(rng: Random, situation: Situation) -> list[Message]:
+    """Figure 6's prompt on all candidates of a situation, and the deliberation that ends in the expert's."""
+    belief = situation.player.belief
+    notes = [(verdict.action, critique(rng, belief, verdict)) for verdict in situation.verdicts]
+    prompt = deliberation_prompt(
+        situation.instruction, render_history(situation.history), notes, situation.expert_action
+    )
+    thought = deliberation(rng, belief, situation.verdicts, situation.expert_action)
+    return [_user(prompt), _assistant(f"Thought: {thought}")]
+
+
+def draw_situation(rng: Random, game: Game, most: int) -> Situation:
+    """A step of `game` with its candidates and their rollouts: one, or from two up to `most`."""
+    simulation = Simulation(game)
+    skill = 1.0 if rng.random() < _EXPERT_HISTORY else rng.uniform(0.3, 0.9)
+    seed = rng.random().hex()
+    ahead = rng.randint(0, 14)
+    history, reward = _play(simulation.fork(), Expert(simulation.instruction, seed, skill), ahead)
+    history = history[:-1] if reward else history
+    if rng.random() < 0.3:
+        history = history[: rng.randint(0, len(history))]
+    deliberates = rng.random() < _DELIBERATED_HISTORY
+    player = Expert(simulation.instruction, seed)
+    for i, step in enumerate(history):
+        if deliberates and rng.random() < _DELIBERATED_STEP:
+            candidates = _candidates(rng, player, simulation.instruction, step.action, rng.randint(2, 3))
+            verdicts = [_verdict(rng, simulation, player, action)[0] for action in candidates]
+            thought = deliberation(rng, player.belief, verdicts, step.action)
+            history[i] = Step(thought, step.action, step.observation)
+        simulation.step(step.action)
+        player.observe(step.action, step.observation)
+    sensible = player.act().action
+    actions = _candidates(rng, player, simulation.instruction, sensible, max(rng.randint(2, max(most, 2)), 2))
+    if most == 1:
+        actions = [rng.choice(actions)]
+    played = [_verdict(rng, simulation, player, action) for action in actions]
+    return Situation(
+        simulation.instruction, history, player, sensible, [v for v, _ in played], [r for _, r in played]
+    )
+
+
+def _candidates(rng: Random, player: Expert, instruction: str, sensible: str, count: int) -> list[str]:
+    """Distinct actions that a policy may sample here, in any order, the sensible one among them."""
+    found = {DOMAIN.normalise(sensible): sensible}
+    for _ in range(_TRIES):
+        if len(found) >= count:
+            break
+        action = go(rng.choice(player.belief.receptacles))
+        if rng.random() < _BY_A_PLAYER:
+            action = _another(rng, player, instruction, rng.choice((0.0, 0.0, 1.0))).act().action
+        found.setdefault(DOMAIN.normalise(action), action)
+    actions = list(found.values())
+    rng.shuffle(actions)
+    return actions
+
+
+def _another(rng: Random, player: Expert, instruction: str, skill: float) -> Expert:
+    """Another player who knows what `player` knows."""
+    other = Expert(instruction, rng.random().hex(), skill)
+    other.belief = player.belief.copy()
+    return other
+
+
+def _verdict(
+    rng: Random, simulation: Simulation, player: Expert, action: str
+) -> tuple[Verdict, tuple[list[Step], float]]:
+    """Execute `action` in a copy of the game, let an imperfect player go on, and judge what came of it."""
+    world = simulation.fork()
+    other = _another(rng, player, simulation.instruction, rng.choice((1.0, 0.9, 0.7, 0.5, 0.2)))
+    result = world.step(action)
+    other.observe(action, result.observation)
+    steps, reward = [Step("", action, result.observation)], result.reward
+    if not result.done:
+        limit = rng.choice((8, 14, STEP_LIMIT, STEP_LIMIT)) - len(other.belief.steps)
+        rest, reward = _play(world, other, max(limit, 2))
+        steps += rest
+    return judge(player.belief, steps, reward), (steps, reward)
+
+
+def _play(simulation: Simulation, player: Expert, limit: int) -> tuple[list[Step], float]:
+    steps: list[Step] = []
+    reward = 0.0
+    while len(steps) < limit and not reward:
+        turn = player.act()
+        result = simulation.step(turn.action)
+        player.observe(turn.action, result.observation)
+        steps.append(Step(turn.thought, turn.action, result.observation))
+        reward = result.reward
+    return steps, reward
+
+
+def _user(text: str) -> Message:
+    return {"role": "user", "content": text}
+
+
+def _assistant(text: str) -> Message:
+    return {"role": "assistant", "content": text}

@@ -1,0 +1,208 @@
+"""The household model's own evaluation, on games of held-out rooms: `python -m sand_dagster.household_model.evaluate`.
+
+Critiques and deliberations are asked for with the real prompts about real rollouts; acting is whole games.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from random import Random
+from typing import Annotated
+
+import torch
+import typer
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from sand_dagster.environments.household.generation import STEP_LIMIT, make_game
+from sand_dagster.environments.household.simulation import Simulation
+from sand_dagster.household_model import CONTEXT, weights
+from sand_dagster.household_model.documents import (
+    DOMAIN,
+    MOST_CANDIDATES,
+    Situation,
+    critique_messages,
+    deliberation_messages,
+    draw_situation,
+)
+from sand_dagster.household_model.verdicts import Verdict
+from sand_dagster.sand.prompting import parse_critique, parse_deliberation
+from sand_dagster.sand.turns import conversation, parse_reply
+from sand_dagster.sand.types import Message, Step
+
+Complete = Callable[[Sequence[Sequence[Message]], int], list[str]]
+"""Completes a batch of chats greedily, with at most so many tokens each."""
+
+_BATCH = 16
+_CRITIQUE_TOKENS, _DELIBERATION_TOKENS, _TURN_TOKENS = 160, 320, 96
+_REFUSED = re.compile(
+    r"not (?:a )?valid|refused|cannot|fails|does not work|not understood|does nothing", re.I
+)
+_GRADES = {
+    "good": re.compile(r"strong choice|right choice|(?:very )?good step|right step"),
+    "fair": re.compile(r"acceptable|reasonable try|weak choice|not convincing"),
+    "poor": re.compile(r"poor choice|not worth it|to be avoided"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Shares in [0, 1], over `critiques`, `deliberations`, `turns` and `games` tries.
+
+    A critique agrees in validity when it says that the action is refused just where it was; in grade when its last
+    sentence is as favourable as the teacher's verdict; in outcome when it expects the task to be completed just
+    where the rollout completed it.
+    """
+
+    critiques: int
+    critiques_parsed: float
+    critiques_naming: float
+    critiques_validity: float
+    critiques_grade: float
+    critiques_outcome: float
+    deliberations: int
+    deliberations_parsed: float
+    deliberations_listing: float
+    deliberations_choosing: float
+    turns: int
+    turns_unparsed: float
+    turns_invalid: float
+    games: int
+    games_won: float
+
+
+def evaluate(complete: Complete, situations: int, games: int, seed: int | str = "evaluation") -> Figures:
+    """Measure a model on held-out rooms."""
+    drawn = [_situation(f"{seed} {i}") for i in range(situations)]
+    critiques = _critiques(complete, drawn)
+    deliberations = _deliberations(complete, drawn)
+    return Figures(**critiques, **deliberations, **_games(complete, games, seed))  # type: ignore[arg-type]
+
+
+def completer(folder: Path) -> Complete:
+    """The model of a Hugging Face folder, greedy, in float32."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+    def complete(chats: Sequence[Sequence[Message]], tokens: int) -> list[str]:
+        texts: list[str] = []
+        for start in range(0, len(chats), _BATCH):
+            batch = tokenizer.apply_chat_template(
+                [list(chat) for chat in chats[start : start + _BATCH]],
+                add_generation_prompt=True,
+                padding=True,
+                truncation=True,
+                max_length=CONTEXT - tokens,
+                return_tensors="pt",
+                return_dict=True,
+            )
+            with torch.inference_mode():
+                ids = model.generate(**batch, max_new_tokens=tokens, do_sample=False)
+            texts += tokenizer.batch_decode(ids[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+        return texts
+
+    return complete
+
+
+def _situation(seed: str) -> Situation:
+    rng = Random(f"household model situation {seed}")
+    return draw_situation(rng, make_game(f"household model {seed}", "unseen"), MOST_CANDIDATES)
+
+
+def _critiques(complete: Complete, situations: Sequence[Situation]) -> dict[str, float]:
+    asked = [
+        (
+            critique_messages(Random(i), situation, i % len(situation.verdicts)),
+            situation.verdicts[i % len(situation.verdicts)],
+        )
+        for i, situation in enumerate(situations)
+    ]
+    replies = complete([messages[:1] for messages, _ in asked], _CRITIQUE_TOKENS)
+    texts = [parse_critique(reply).text for reply in replies]
+    pairs = [(text, verdict) for text, (_, verdict) in zip(texts, asked, strict=True)]
+    return {
+        "critiques": len(pairs),
+        "critiques_parsed": _share(bool(text) for text, _ in pairs),
+        "critiques_naming": _share(verdict.action in text for text, verdict in pairs),
+        "critiques_validity": _share(_refuses(text) != v.valid for text, v in pairs),
+        "critiques_grade": _share(_grade(text) == v.grade for text, v in pairs),
+        "critiques_outcome": _share(
+            ("completed" in text.rpartition(". ")[2] or "completing" in text.rpartition(". ")[2]) == v.won
+            for text, v in pairs
+        ),
+    }
+
+
+def _refuses(text: str) -> bool:
+    return _REFUSED.search(text.partition(".")[0]) is not None
+
+
+def _grade(text: str) -> str | None:
+    closing = text.rpartition(". ")[2]
+    return next((grade for grade, pattern in _GRADES.items() if pattern.search(closing)), None)
+
+
+def _deliberations(complete: Complete, situations: Sequence[Situation]) -> dict[str, float]:
+    chats = [deliberation_messages(Random(i), situation)[:1] for i, situation in enumerate(situations)]
+    thoughts = [parse_deliberation(reply).text for reply in complete(chats, _DELIBERATION_TOKENS)]
+    pairs = list(zip(thoughts, situations, strict=True))
+    return {
+        "deliberations": len(pairs),
+        "deliberations_parsed": _share(bool(thought) for thought, _ in pairs),
+        "deliberations_listing": _share(_lists(thought, s.verdicts) for thought, s in pairs),
+        "deliberations_choosing": _share(s.expert_action in t.rpartition("\n")[2] for t, s in pairs),
+    }
+
+
+def _lists(thought: str, verdicts: Sequence[Verdict]) -> bool:
+    """Whether the list holds just the candidates, in their order."""
+    listed = re.findall(r"^- (.+?): ", thought, re.MULTILINE)
+    return listed == [verdict.action for verdict in verdicts]
+
+
+def _games(complete: Complete, games: int, seed: int | str) -> dict[str, float]:
+    worlds = [Simulation(make_game(f"household model {seed} game {i}", "unseen")) for i in range(games)]
+    steps: list[list[Step]] = [[] for _ in worlds]
+    won = [False] * games
+    turns = unparsed = invalid = 0
+    for _ in range(STEP_LIMIT):
+        playing = [i for i in range(games) if not won[i]]
+        chats = [conversation(DOMAIN, worlds[i].instruction, steps[i]) for i in playing]
+        for i, text in zip(playing, complete(chats, _TURN_TOKENS) if chats else [], strict=True):
+            reply = parse_reply(text)
+            result = worlds[i].step(reply.action or "")
+            turns, unparsed, invalid = (
+                turns + 1,
+                unparsed + (reply.action is None),
+                invalid + (not result.valid),
+            )
+            steps[i].append(Step(reply.thought, reply.action or "", result.observation))
+            won[i] = result.reward >= 1.0
+    return {
+        "turns": turns,
+        "turns_unparsed": unparsed / max(turns, 1),
+        "turns_invalid": invalid / max(turns, 1),
+        "games": games,
+        "games_won": _share(won),
+    }
+
+
+def _share(found: Sequence[bool]) -> float:
+    found = list(found)
+    return sum(found) / max(len(found), 1)
+
+
+def main(
+    folder: Annotated[Path | None, typer.Option(help="The model; the shipped one if left out.")] = None,
+    situations: Annotated[int, typer.Option(help="Steps to write critiques and deliberations about.")] = 100,
+    games: Annotated[int, typer.Option(help="Games to play.")] = 50,
+) -> None:
+    """Measure a household model on games of held-out rooms."""
+    print(json.dumps(asdict(evaluate(completer(folder or weights()), situations, games)), indent=2))
+
+
+if __name__ == "__main__":
+    typer.run(main)

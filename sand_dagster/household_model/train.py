@@ -1,0 +1,108 @@
+"""Make the household model again from nothing: `python -m sand_dagster.household_model.train`.
+
+--folder   where the run is kept; run the same command again to go on after a kill
+--chunks   how much to train, in chunks of 256 fresh documents (about 0.1 million tokens each)
+--install  copy the result into the package
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from torch import distributed
+from torch.multiprocessing import spawn
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from sand_dagster.household_model import weights
+from sand_dagster.household_model.batches import PARTS
+from sand_dagster.household_model.documents import document
+from sand_dagster.household_model.network import configuration
+from sand_dagster.household_model.tokenizer import END, PAD, build
+from sand_dagster.household_model.training import STEPS, Report, Settings, Training
+
+_TOKENIZER_DOCUMENTS = 2500
+_SHOW_EVERY = 10
+
+
+def make_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The run's tokenizer, built once and kept in `folder`."""
+    if not (folder / "tokenizer.json").exists():
+        drawn = (document("tokenizer", index) for index in range(_TOKENIZER_DOCUMENTS))
+        tokenizer = build("\n".join(message["content"] for message in d.messages) for d in drawn)
+        tokenizer.save_pretrained(folder)
+    loaded: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
+    return loaded
+
+
+def export(training: Training, target: Path) -> None:
+    """Write the model as it is now to `target`, an ordinary Hugging Face folder in bfloat16."""
+    target.mkdir(parents=True, exist_ok=True)
+    model = training.model
+    state = {name: tensor.to(torch.bfloat16) for name, tensor in model.state_dict().items()}
+    state.pop("lm_head.weight", None)
+    config = model.config
+    config.dtype = torch.bfloat16
+    model.save_pretrained(target, state_dict=state)
+    training.tokenizer.save_pretrained(target)
+
+
+def main(
+    folder: Annotated[Path, typer.Option(help="Where the run is kept; again the same, to go on.")] = Path(
+        ".sand/household-model"
+    ),
+    steps: Annotated[int, typer.Option(help="Length of the run, in steps of some 8,000 tokens.")] = STEPS,
+    until: Annotated[int | None, typer.Option(help="Stop at this step for now.")] = None,
+    processes: Annotated[int, typer.Option(help="Processes that share each step.")] = 0,
+    install: Annotated[bool, typer.Option(help="Copy the result into the package.")] = False,
+) -> None:
+    """Train the household model, going on where the run in `folder` has stopped."""
+    folder.mkdir(parents=True, exist_ok=True)
+    make_tokenizer(folder / "tokenizer")
+    count = processes or (1 if torch.cuda.is_available() else min(os.cpu_count() or 1, PARTS))
+    with tempfile.TemporaryDirectory() as meeting:
+        spawn(
+            _work, (count, f"file://{meeting}/processes", folder, Settings(steps=steps), until), nprocs=count
+        )
+    if install:
+        for path in (folder / "model").iterdir():
+            shutil.copy2(path, weights() / path.name)
+    print(f"the model is in {folder / 'model'}")
+
+
+def _work(
+    rank: int, processes: int, meeting: str, folder: Path, settings: Settings, until: int | None
+) -> None:
+    """One of the processes that train."""
+    if processes > 1:
+        torch.set_num_threads(1)
+        distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=processes)
+    tokenizer = make_tokenizer(folder / "tokenizer")
+    pad, end = tokenizer.convert_tokens_to_ids([PAD, END])
+    training = Training(folder, settings, configuration(len(tokenizer), pad, end), tokenizer, rank, processes)
+    begun, first, seen = time.monotonic(), training.step, training.tokens
+
+    def watch(report: Report) -> None:
+        if report.step % _SHOW_EVERY == 0:
+            spent = time.monotonic() - begun
+            left = (settings.steps - report.step) * spent / (report.step - first)
+            print(
+                f"step {report.step} of {settings.steps}  loss {report.loss:.3f}  "
+                f"{report.tokens / 1e6:.2f} M tokens  {(report.tokens - seen) / spent:.0f} tokens/s  "
+                f"{left / 60:.0f} min left",
+                flush=True,
+            )
+
+    training.run(watch, until)
+    if rank == 0:
+        export(training, folder / "model")
+
+
+if __name__ == "__main__":
+    typer.run(main)

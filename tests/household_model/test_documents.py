@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from sand_dagster.household_model.documents import DOMAIN, Document, document
+from sand_dagster.sand.prompting import is_deliberation, parse_critique, parse_deliberation
+from sand_dagster.sand.turns import parse_reply
+
+SAMPLE = 60
+
+
+def drawn(kind: str) -> list[Document]:
+    return [document("test", index, kind=kind) for index in range(SAMPLE)]  # type: ignore[arg-type]
+
+
+def test_a_document_is_determined_by_seed_and_index() -> None:
+    assert document("same", 3) == document("same", 3)
+    assert document("same", 3) != document("same", 4)
+
+
+def test_all_kinds_are_drawn() -> None:
+    assert {document("kinds", index).kind for index in range(40)} == {"acting", "critique", "deliberation"}
+
+
+def test_no_document_is_from_a_held_out_room() -> None:
+    assert not any(document("rooms", index).game.room.held_out for index in range(200))
+
+
+def test_acting_never_deliberates() -> None:
+    for each in drawn("acting"):
+        said = [m["content"] for m in each.messages if m["role"] == "assistant"]
+        replies = [parse_reply(text) for text in said]
+        assert said and all(reply.action for reply in replies)
+        assert not any(is_deliberation(reply.thought) for reply in replies)
+        assert each.messages[0]["content"].startswith(DOMAIN.prompt("")[:200])
+
+
+def test_acting_is_imperfect() -> None:
+    observed = [m["content"] for d in drawn("acting") for m in d.messages[1:] if m["role"] == "user"]
+    refused = sum(text == "Observation: Nothing happens." for text in observed)
+    assert 0.03 < refused / len(observed) < 0.5
+
+
+def test_critiques_parse_name_their_action_and_have_three_sentences() -> None:
+    for each in drawn("critique"):
+        prompt, reply = (m["content"] for m in each.messages)
+        parsed = parse_critique(reply)
+        action = prompt.partition("all start with the action **")[2].partition("**.\nHere")[0]
+        assert parsed.outcome == "ok"
+        assert action in parsed.text
+        assert parsed.text.count(". ") == 2
+
+
+def test_critiques_are_right_about_the_rollout() -> None:
+    for each in drawn("critique"):
+        prompt, reply = (m["content"] for m in each.messages)
+        rollout = prompt.partition("keep it private):\n\n")[2].partition("\n\n### Instructions")[0]
+        refused = rollout.splitlines()[1] == "Observation: Nothing happens."
+        text = parse_critique(reply).text
+        assert refused != bool(re.search(r" is (a )?valid", text.partition(".")[0]))
+        assert ("Final task reward: 1.00" in rollout) == ("complete" in text.rpartition(". ")[2])
+
+
+def test_deliberations_parse_list_every_candidate_and_lead_to_the_experts() -> None:
+    for each in drawn("deliberation"):
+        prompt, reply = (m["content"] for m in each.messages)
+        parsed = parse_deliberation(reply)
+        notes = prompt.partition("(these notes stay private):\n")[2].partition("\n\n### Very Important")[0]
+        chosen = prompt.partition("Your final **Action** line must be **")[2].partition("**. Everything")[0]
+        candidates = [line.partition(": ")[0] for line in notes.splitlines()]
+        listed = [line.partition(": ")[0] for line in parsed.text.splitlines() if line.startswith("- ")]
+        assert parsed.outcome == "ok"
+        assert listed == candidates and f"- {chosen}" in candidates
+        assert chosen in parsed.text.rpartition("\n")[2]
+        assert parse_reply(reply).action is None
+
+
+def test_judgements_are_shorter_than_the_critiques_they_come_from() -> None:
+    each = document("short", 1, kind="deliberation")
+    notes, reply = (m["content"] for m in each.messages)
+    for line in reply.splitlines():
+        if line.startswith("- "):
+            critique = next(n for n in notes.splitlines() if n.startswith(line.partition(": ")[0] + ": "))
+            assert len(line) < len(critique)
+
+
+def test_words_are_varied() -> None:
+    texts = [d.messages[-1]["content"] for d in drawn("critique")]
+    assert len(set(texts)) > 0.9 * SAMPLE
+
+
+@pytest.mark.parametrize("kind", ["critique", "deliberation"])
+def test_no_teacher_mentions_what_it_was_shown(kind: str) -> None:
+    for each in drawn(kind):
+        reply = each.messages[-1]["content"].lower()
+        assert not any(word in reply for word in ("simulat", "rollout", "note", "scratch", "reward"))
