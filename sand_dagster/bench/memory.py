@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
@@ -15,7 +16,6 @@ from sand_dagster.environments.alfworld.games import read_game
 _OPENED = 1000
 _SETTLED = 200
 _HELD = 200
-_PAGE_KB = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,5 +63,7 @@ def _play(path: Path, cache: Path) -> CompiledGame:
 
 def _resident_mb() -> float:
     gc.collect()
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * _PAGE_KB / 1024
+    status = Path("/proc/self/statm")
+    if not status.exists():
+        raise OSError("memory is read from /proc/self/statm, which this system lacks: run this on Linux")
+    return int(status.read_text().split()[1]) * resource.getpagesize() / 2**20

@@ -39,7 +39,7 @@ def compile_ahead(games: Sequence[Path], folder: Path, done: Callable[[], None])
 def _compile_all(games: Sequence[Path], folder: Path) -> Iterator[str | None]:
     compile_one = partial(_refusal, folder)
     workers = min(os.cpu_count() or 1, len(games) // _WORTH_PROCESSES)
-    if workers < 2:
+    if workers < 2 or multiprocessing.current_process().daemon:
         yield from map(compile_one, games)
         return
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
