@@ -251,8 +251,12 @@ class _InProcess:
         engine, self._engine = self._engine, None
         if engine is None:
             return
-        engine.engine_core.shutdown()
-        del engine
+        # Not `engine_core.shutdown()`: that also ends the process groups, which the other engines here share.
+        core: Any = engine.engine_core
+        core.engine_core.model_executor.shutdown()
+        core.engine_core.scheduler.shutdown()
+        gc.unfreeze()
+        del engine, core
         gc.collect()
 
 

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from sand_dagster.generation.engines import Engines
 from sand_dagster.generation.model_folder import ModelUnavailable, model_id
 from sand_dagster.generation.settings import GenerationSettings, ModelSource
-from sand_dagster.generation.vllm_engine import VllmGenerator
+from sand_dagster.generation.vllm_engine import EngineFailed, VllmGenerator
 from sand_dagster.sand.interfaces import PromptTooLong
 from sand_dagster.sand.types import Completion, Sampling
 from sand_dagster.training.templates import NoChatTemplate, published
@@ -61,7 +61,9 @@ def test_temperature_zero_is_the_models_own_best_token(engines: Engines, tiny_mo
         with torch.no_grad():
             whole = model.generate(prompt, do_sample=False, max_new_tokens=24)[0, prompt.shape[1] :]
         assert completion.prompt_tokens == prompt.shape[1]
-        assert completion.text == tokenizer.decode(whole, skip_special_tokens=True)
+        # A character whose last bytes are still to come when the text is cut: vLLM leaves it out.
+        expected = tokenizer.decode(whole, skip_special_tokens=True).rstrip("\N{REPLACEMENT CHARACTER}")
+        assert completion.text.rstrip("\N{REPLACEMENT CHARACTER}") == expected
 
 
 def test_seeds_limits_stops_and_counts(engines: Engines, tiny_model: Path) -> None:
@@ -130,8 +132,8 @@ def test_a_cancelled_request_leaves_the_others_alone(engines: Engines, tiny_mode
 
 
 def test_engines_are_shared_until_room_is_needed_or_the_weights_change(tmp_path: Path) -> None:
-    engines = Engines(keep=1)
-    first, second = (write_tiny_model(tmp_path / name, seed) for name, seed in (("a", 1), ("b", 2)))
+    engines = Engines(keep=2)
+    first, second, third = (write_tiny_model(tmp_path / str(seed), seed) for seed in (1, 2, 3))
 
     async def opened(folder: Path) -> tuple[object, Completion]:
         async with engines.open(ModelSource(model=str(folder)), SETTINGS) as generator:
@@ -139,13 +141,18 @@ def test_engines_are_shared_until_room_is_needed_or_the_weights_change(tmp_path:
 
     try:
         engine, said = engines.run(opened(first))
-        assert engines.run(opened(first)) == (engine, said), "kept between runs of the loop"
         assert isinstance(engine, VllmGenerator)
         assert engine.model_id == model_id(first)
-        _, said_other = engines.run(opened(second))
-        assert said_other != said
+        ended, said_by_second = engines.run(opened(second))
+        assert said_by_second != said
+        assert engines.run(opened(first)) == (engine, said), "kept between runs of the loop"
+        engines.run(opened(third))
+        assert engines.run(opened(first)) == (engine, said), "it outlives another engine's end"
+        assert isinstance(ended, VllmGenerator)
+        with pytest.raises(EngineFailed, match="closed"):
+            engines.run(ended.complete(CHATS[0], Sampling(0.0, 16)))
         shutil.copy(second / "model.safetensors", first)
-        assert engines.run(opened(first))[1] == said_other, "an engine of the old weights was used"
+        assert engines.run(opened(first))[1] == said_by_second, "an engine of the old weights was used"
     finally:
         engines.release_all()
 
