@@ -9,7 +9,8 @@ import sand_dagster
 
 PACKAGE = Path(sand_dagster.__file__).parent
 LAYERS = (
-    {"cli", "definitions"},
+    {"cli"},
+    {"definitions"},
     {"jobs", "bench"},
     {"assets"},
     {"resources"},
