@@ -60,7 +60,10 @@ def read_file(path: Path, kind: EnvironmentKind, options: BaseModel, home: Path)
         ValueError: the file is malformed, or the environment reads no such files.
     """
     if "experts" not in type(options).model_fields:
-        raise ValueError(f"the environment {kind.DOMAIN.name!r} reads no trajectory files")
+        raise ValueError(
+            "this environment makes its own expert trajectories and reads no file of them: replay the file in "
+            "alfworld or scienceworld"
+        )
     reading: Any = options.model_copy(update={"experts": path})
 
     def quietly(done: int, total: int) -> None:
