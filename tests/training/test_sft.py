@@ -52,7 +52,7 @@ def reply_loss(folder: Path) -> float:
         encoded = tokenizer.apply_chat_template(
             chat, return_dict=True, return_assistant_tokens_mask=True, return_tensors="pt"
         )
-        labels = encoded["input_ids"].masked_fill(torch.tensor(encoded["assistant_masks"]) == 0, -100)
+        labels = encoded["input_ids"].masked_fill(torch.as_tensor(encoded["assistant_masks"]) == 0, -100)
         with torch.no_grad():
             losses.append(float(model(input_ids=encoded["input_ids"], labels=labels).loss))
     return sum(losses) / len(losses)
