@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils.data import IterableDataset
 from transformers import PreTrainedTokenizerBase
 
 from sand_dagster.household_model.documents import document
-from sand_dagster.household_model.tokenizer import prompt_pieces
+from sand_dagster.household_model.tokenizer import PAD, prompt_pieces
 from sand_dagster.sand.types import Message
 
 PARTS = 2
@@ -28,7 +28,7 @@ BATCHES = 24
 """Batches of a chunk: some 4,000 tokens each."""
 
 _OTHERS = 0.3
-"""Weight of a token in the loss that the assistant did not write: observations teach the names, and copying."""
+"""Weight in the loss of a token that the assistant did not write: observations teach names, and copying."""
 
 
 class Encoded(NamedTuple):
@@ -50,11 +50,12 @@ class Encoder:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
-        self._fixed = set(tokenizer.convert_tokens_to_ids(list(prompt_pieces())))
+        vocabulary = tokenizer.get_vocab()
+        self._fixed = {vocabulary[piece] for piece in prompt_pieces()}
 
     def __call__(self, messages: Sequence[Message]) -> Encoded:
         """The conversation through the chat template."""
-        encoded = self.tokenizer.apply_chat_template(
+        encoded: Any = self.tokenizer.apply_chat_template(
             list(messages), return_assistant_tokens_mask=True, return_dict=True
         )
         ids, mask = encoded["input_ids"], encoded["assistant_masks"]
@@ -74,7 +75,7 @@ class Stream(IterableDataset[Batch]):
 
     def __iter__(self) -> Iterator[Batch]:
         encode = Encoder(self.tokenizer)
-        pad = self.tokenizer.convert_tokens_to_ids(self.tokenizer.pad_token)
+        pad = self.tokenizer.get_vocab()[PAD]
         batches: list[Batch] = []
         for step in range(self.first, self.last):
             if not batches:

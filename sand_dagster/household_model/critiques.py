@@ -1,4 +1,4 @@
-"""The teacher of critiques (Eq. 5, Figure 5) and of the short judgements that deliberations take from them."""
+"""The teacher of critiques (Eq. 5, Figure 5) and of the judgements that deliberations take from them."""
 
 from __future__ import annotations
 

@@ -1,19 +1,20 @@
-"""The teacher of deliberations (Eq. 6, Figure 6): a reflection, a judgement of each candidate, and a rationale."""
+"""The teacher of deliberations (Eq. 6, Figure 6): a reflection, the judgements, a rationale."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from random import Random
 
-from sand_dagster.environments.household.belief import Belief
 from sand_dagster.environments.alfworld.domain import REFUSAL
+from sand_dagster.environments.household.belief import Belief
 from sand_dagster.environments.household.thoughts import article, goal_phrase, preposition
 from sand_dagster.household_model.critiques import judgement
 from sand_dagster.household_model.verdicts import Verdict
 from sand_dagster.household_model.wording import say, sentence
 
 _RATIONALES = (
-    "[Comparing these|Weighing these|Taken together|Among these], {e} is [the best choice|the most sensible step|what I should do], "
+    "[Comparing these|Weighing these|Taken together|Among these], {e} is "
+    "[the best choice|the most sensible step|what I should do], "
     "because {why}",
     "[So|Therefore|Hence] I [will|choose to|decide to] {e}, because {why}",
     "[The most useful step|The best step|The right step] [now|here] is to {e}: {why}",

@@ -1,13 +1,14 @@
-"""The household model's own evaluation, on games of held-out rooms: `python -m sand_dagster.household_model.evaluate`.
+"""The household model's own evaluation: `python -m sand_dagster.household_model.evaluate`.
 
-Critiques and deliberations are asked for with the real prompts about real rollouts; acting is whole games.
+On games of held-out rooms: critiques and deliberations are asked for with the real prompts about real
+rollouts, acting is whole games.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
@@ -52,9 +53,9 @@ _GRADES = {
 class Figures:
     """Shares in [0, 1], over `critiques`, `deliberations`, `turns` and `games` tries.
 
-    A critique agrees in validity when it says that the action is refused just where it was; in grade when its last
-    sentence is as favourable as the teacher's verdict; in outcome when it expects the task to be completed just
-    where the rollout completed it.
+    A critique agrees in validity when it says that the action is refused just where it was; in grade when its
+    last sentence is as favourable as the teacher's verdict; in outcome when it expects the task to be
+    completed just where the rollout completed it.
     """
 
     critiques: int
@@ -113,26 +114,17 @@ def _situation(seed: str) -> Situation:
 
 
 def _critiques(complete: Complete, situations: Sequence[Situation]) -> dict[str, float]:
-    asked = [
-        (
-            critique_messages(Random(i), situation, i % len(situation.verdicts)),
-            situation.verdicts[i % len(situation.verdicts)],
-        )
-        for i, situation in enumerate(situations)
-    ]
-    replies = complete([messages[:1] for messages, _ in asked], _CRITIQUE_TOKENS)
-    texts = [parse_critique(reply).text for reply in replies]
-    pairs = [(text, verdict) for text, (_, verdict) in zip(texts, asked, strict=True)]
+    asked = [(s, i % len(s.verdicts)) for i, s in enumerate(situations)]
+    chats = [critique_messages(Random(i), s, chosen)[:1] for i, (s, chosen) in enumerate(asked)]
+    texts = [parse_critique(reply).text for reply in complete(chats, _CRITIQUE_TOKENS)]
+    pairs = [(text, s.verdicts[chosen]) for text, (s, chosen) in zip(texts, asked, strict=True)]
     return {
         "critiques": len(pairs),
         "critiques_parsed": _share(bool(text) for text, _ in pairs),
         "critiques_naming": _share(verdict.action in text for text, verdict in pairs),
-        "critiques_validity": _share(_refuses(text) != v.valid for text, v in pairs),
-        "critiques_grade": _share(_grade(text) == v.grade for text, v in pairs),
-        "critiques_outcome": _share(
-            ("completed" in text.rpartition(". ")[2] or "completing" in text.rpartition(". ")[2]) == v.won
-            for text, v in pairs
-        ),
+        "critiques_validity": _share(_refuses(text) != verdict.valid for text, verdict in pairs),
+        "critiques_grade": _share(_grade(text) == verdict.grade for text, verdict in pairs),
+        "critiques_outcome": _share(_completes(text) == verdict.won for text, verdict in pairs),
     }
 
 
@@ -141,8 +133,15 @@ def _refuses(text: str) -> bool:
 
 
 def _grade(text: str) -> str | None:
-    closing = text.rpartition(". ")[2]
-    return next((grade for grade, pattern in _GRADES.items() if pattern.search(closing)), None)
+    return next((grade for grade, words in _GRADES.items() if words.search(_closing(text))), None)
+
+
+def _completes(text: str) -> bool:
+    return "complet" in _closing(text)
+
+
+def _closing(text: str) -> str:
+    return text.rpartition(". ")[2]
 
 
 def _deliberations(complete: Complete, situations: Sequence[Situation]) -> dict[str, float]:
@@ -190,9 +189,9 @@ def _games(complete: Complete, games: int, seed: int | str) -> dict[str, float]:
     }
 
 
-def _share(found: Sequence[bool]) -> float:
-    found = list(found)
-    return sum(found) / max(len(found), 1)
+def _share(found: Iterable[bool]) -> float:
+    listed = list(found)
+    return sum(listed) / max(len(listed), 1)
 
 
 def main(

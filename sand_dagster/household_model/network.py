@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from transformers import LlamaConfig
+from typing import Any, cast
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from sand_dagster.household_model import CONTEXT
 
@@ -24,3 +27,9 @@ def configuration(vocabulary: int, pad: int, end: int) -> LlamaConfig:
         eos_token_id=end,
         initializer_range=0.02,
     )
+
+
+def network(config: LlamaConfig, device: torch.device, precision: torch.dtype) -> LlamaForCausalLM:
+    """A model of this architecture with fresh random weights."""
+    model = cast(Any, LlamaForCausalLM)(config)
+    return cast(LlamaForCausalLM, model.to(device, precision))

@@ -1,7 +1,8 @@
 """The words of critiques and judgements, by what came of the action.
 
-`[a|b]` are alternatives. Slots: `{a}` the action, `{s}` what is sought (`apple`), `{as}` the same with its article,
-`{t}` the object of the action, `{p}` its receptacle, `{verb}` the preparation that the task asks for.
+`[a|b]` are alternatives. Slots: `{a}` the action, `{s}` what is sought (`apple`), `{as}` that with its
+article, `{t}` the object of the action, `{p}` its receptacle, `{word}` the receptacle's type, `{at}` in or
+on, `{chance}` one of `CHANCES`, `{lead}` one of `LEADS`, `{verb}` the preparation that the task asks for.
 """
 
 from __future__ import annotations
@@ -22,94 +23,120 @@ class Words(NamedTuple):
 
 WORDS: Mapping[Kind, Words] = {
     "absent": Words(
-        "{lead} {a} [is not valid here|will be refused|does not work now], [because|since] {t} is not [there|at {p}|what {p} holds]",
-        "[Taking|Grabbing|Reaching for] an object [before it has been seen|that is not in sight] is a [common|frequent|typical] "
+        "{lead} {a} [is not valid here|will be refused|does not work now], [because|since] {t} is "
+        "not [there|at {p}|what {p} holds]",
+        "[Taking|Grabbing|Reaching for] an object [before it has been seen|that is not in sight] "
+        "is a [common|frequent|typical] "
         "mistake, and {t} [still has to be found|must be found first]",
         "{t} is not at {p}, so [nothing would happen|this would fail|it cannot be taken]",
     ),
     "away": Words(
-        "{lead} {a} [is not valid from here|will be refused|fails now], [because|since] I am not [standing at|at|next to] {p}",
+        "{lead} {a} [is not valid from here|will be refused|fails now], [because|since] I am not "
+        "[standing at|at|next to] {p}",
         "I [must|have to|need to] go to {p} before I can [use it|do anything there|act on it]",
         "I am not at {p}, so [nothing would happen|this would fail|it would be refused]",
     ),
     "full": Words(
-        "{lead} {a} [is not valid now|will be refused|cannot work], [because|since] my hand is [not free|already full]",
-        "I can [hold|carry] only one object, so what I [hold|carry] has to be [used or put down|put somewhere] first",
+        "{lead} {a} [is not valid now|will be refused|cannot work], [because|since] my hand is [not "
+        "free|already full]",
+        "I can [hold|carry] only one object, so what I [hold|carry] has to be [used or put down|put "
+        "somewhere] first",
         "my hand is [full|not free], so [nothing would happen|this would fail|it would be refused]",
     ),
     "empty": Words(
-        "{lead} {a} [is not valid now|will be refused|cannot work], [because|since] I [do not hold|am not holding|am not carrying] {t}",
+        "{lead} {a} [is not valid now|will be refused|cannot work], [because|since] I [do not "
+        "hold|am not holding|am not carrying] {t}",
         "An object has to be [found and taken|picked up|in my hand] before it can be [put|used|handled]",
         "I do not hold {t}, so [nothing would happen|this would fail|it would be refused]",
     ),
     "shut": Words(
-        "{lead} {a} [is not valid yet|will be refused|fails now], [because|since] {p} is [closed|still closed]",
+        "{lead} {a} [is not valid yet|will be refused|fails now], [because|since] {p} is "
+        "[closed|still closed]",
         "A closed {word} has to be opened before anything can be [taken out or put in|reached]",
         "{p} is closed, so [nothing would happen|this would fail|it has to be opened first]",
     ),
     "refused": Words(
         "{lead} {a} [is not a valid action here|will be refused|is not understood|does nothing now]",
-        "The [wording|form] or the [moment|place] is wrong, and [repeating it|trying it again] would [only waste steps|change nothing]",
+        "The [wording|form] or the [moment|place] is wrong, and [repeating it|trying it again] would "
+        "[only waste steps|change nothing]",
         "it is not [a valid action|possible] here, so [nothing would happen|this would fail]",
     ),
     "found": Words(
-        "{lead} {a} is [valid|a valid step] and [should reveal|is likely to show|leads to] the {s} [that I need|I am looking for|for this task]",
-        "{chance}, and finding the {s} [is the key sub-goal now|is what the task needs next|is real progress]",
-        "[likely to show the {s}|the {s} should be there], [so it moves the search forward|which is just what I need|so it is real progress]",
+        "{lead} {a} is [valid|a valid step] and [should reveal|is likely to show|leads to] the {s} "
+        "[that I need|I am looking for|for this task]",
+        "{chance}, and finding the {s} [is the key sub-goal now|is what the task needs next|is real "
+        "progress]",
+        "[likely to show the {s}|the {s} should be there], [so it moves the search forward|which is "
+        "just what I need|so it is real progress]",
     ),
     "promising": Words(
-        "{lead} {a} is [valid|a valid step], and {p} is closed but [should hold|is likely to hold|probably holds] the {s}",
-        "{chance}, so [opening it next|opening it right away] should [reveal the {s}|pay off|be real progress]",
-        "{p} is closed but [should hold|probably holds] the {s}, so it is [worth opening|a good place to open]",
+        "{lead} {a} is [valid|a valid step], and {p} is closed but [should hold|is likely to "
+        "hold|probably holds] the {s}",
+        "{chance}, so [opening it next|opening it right away] should [reveal the {s}|pay off|be real "
+        "progress]",
+        "{p} is closed but [should hold|probably holds] the {s}, so it is [worth opening|a good "
+        "place to open]",
     ),
     "closed": Words(
-        "{lead} {a} is [valid|a valid step], but {p} is closed and [has to be opened|needs one more step] before I [know what is inside|see anything]",
+        "{lead} {a} is [valid|a valid step], but {p} is closed and [has to be opened|needs one more "
+        "step] before I [know what is inside|see anything]",
         "{chance}, so it is [only a guess|uncertain] whether the {s} is inside",
         "{p} is closed, and it is [only a guess|uncertain] that the {s} is inside",
     ),
     "barren": Words(
-        "{lead} {a} is [valid|a valid step], but the {s} is [not there|not likely to be there|probably elsewhere]",
+        "{lead} {a} is [valid|a valid step], but the {s} is [not there|not likely to be "
+        "there|probably elsewhere]",
         "{chance}, and [all it does is rule out one place|it only rules out {p}]",
         "the {s} is [not likely to be there|probably elsewhere], so it only rules out one place",
     ),
     "again": Words(
-        "{lead} {a} is valid but [of no use|pointless|a step back], [because|since] I have [already seen|already checked] {p}",
-        "[Going back to|Checking again] what has been [seen|checked] is a [common|frequent|typical] [error loop|waste of steps], and the {s} is not there",
+        "{lead} {a} is valid but [of no use|pointless|a step back], [because|since] I have [already "
+        "seen|already checked] {p}",
+        "[Going back to|Checking again] what has been [seen|checked] is a [common|frequent|typical] "
+        "[error loop|waste of steps], and the {s} is not there",
         "I have already [seen|checked] {p}, so it [is a wasted step|brings nothing new]",
     ),
     "fetch": Words(
         "{lead} {a} is [valid|a valid step] and [brings me back|returns me] to where the {s} [is|was seen]",
-        "[Knowing|Remembering] where the {s} is [saves|spares] searching, and I can [take|pick up] it there [next|at once]",
+        "[Knowing|Remembering] where the {s} is [saves|spares] searching, and I can [take|pick up] "
+        "it there [next|at once]",
         "the {s} is there, so [I can take it next|it leads straight to the object]",
     ),
     "took": Words(
         "{lead} {a} is [valid|a valid step] and gives me {t}, [just what|the very object] the task asks for",
-        "[Having|Holding] the {s} is [an important sub-goal|a key step], and what is left is to [bring it where it has to go|use it as the task says]",
+        "[Having|Holding] the {s} is [an important sub-goal|a key step], and what is left is to "
+        "[bring it where it has to go|use it as the task says]",
         "it gives me {t}, [which the task asks for|an important sub-goal]",
     ),
     "stray": Words(
         "{lead} {a} is valid, but {t} is [not what the task asks for|the wrong object|of no use here]",
-        "It would [fill|occupy] my hand with [the wrong object|something useless] while [the task needs|I still need] the {s}",
+        "It would [fill|occupy] my hand with [the wrong object|something useless] while [the task "
+        "needs|I still need] the {s}",
         "{t} is [not what the task asks for|the wrong object], and it would fill my hand",
     ),
     "undone": Words(
         "{lead} {a} is valid, but {t} is already where it [belongs|should be]",
-        "It would undo [progress|a finished part of the task], [a common mistake|a typical error] when two objects are needed",
+        "It would undo [progress|a finished part of the task], [a common mistake|a typical error] "
+        "when two objects are needed",
         "{t} is already where it belongs, so this would undo progress",
     ),
     "appliance": Words(
         "{lead} {a} is [valid|a valid step] and brings the {s} to where I can {verb} it",
-        "The task wants me to {verb} it [first|before it is put away], and {p} is [made for that|the right appliance|what that takes]",
+        "The task wants me to {verb} it [first|before it is put away], and {p} is [made for that|the "
+        "right appliance|what that takes]",
         "I have to {verb} the {s} first, and {p} is [the place for that|the right appliance]",
     ),
     "prepared": Words(
-        "{lead} {a} is [valid|a valid step] and does what the task [asks for|needs] before the {s} is put away",
-        "[Skipping this|Forgetting to {verb} it] is a [common|frequent] mistake, and with it done {t} [only has to be delivered|is ready]",
+        "{lead} {a} is [valid|a valid step] and does what the task [asks for|needs] before the {s} "
+        "is put away",
+        "[Skipping this|Forgetting to {verb} it] is a [common|frequent] mistake, and with it done "
+        "{t} [only has to be delivered|is ready]",
         "I have to {verb} {t}, and this [does just that|makes it ready]",
     ),
     "needless": Words(
         "{lead} {a} is valid, but the task does not [ask|call] for it",
-        "It would [change the {s} in a way nobody asked for|waste a step], and [brings the goal no closer|is no progress]",
+        "It would [change the {s} in a way nobody asked for|waste a step], and [brings the goal no "
+        "closer|is no progress]",
         "the task does not ask for it, so it is [no progress|a wasted step]",
     ),
     "bring": Words(
@@ -118,28 +145,34 @@ WORDS: Mapping[Kind, Words] = {
         "{p} is where the {s} belongs, so [the goal is close|I can put it there next]",
     ),
     "early": Words(
-        "{lead} {a} is valid but too early, [because|since] I have not [managed to {verb}|yet done what it takes to {verb}] the {s}",
-        "[Delivering|Bringing] the {s} [as it is|unprepared] is a [common|frequent] mistake, and the task [would not be done|would stay open]",
+        "{lead} {a} is valid but too early, [because|since] I have not [managed to {verb}|yet done "
+        "what it takes to {verb}] the {s}",
+        "[Delivering|Bringing] the {s} [as it is|unprepared] is a [common|frequent] mistake, and the "
+        "task [would not be done|would stay open]",
         "I have to {verb} the {s} first, so this is too early",
     ),
     "wander": Words(
         "{lead} {a} is valid, but {p} is not where the {s} has to go [now|next]",
-        "I [already hold|have] the {s}, so [wandering off|going elsewhere] [costs steps|only delays the goal]",
+        "I [already hold|have] the {s}, so [wandering off|going elsewhere] [costs steps|only delays "
+        "the goal]",
         "{p} is not where the {s} has to go, so it only costs steps",
     ),
     "done": Words(
         "{lead} {a} is [valid|a valid step] and puts {t} just where the task wants it",
-        "[Delivering|Placing] the {s} at the right place is the [decisive|final] sub-goal, and everything [needed|required] for it is in place",
+        "[Delivering|Placing] the {s} at the right place is the [decisive|final] sub-goal, and "
+        "everything [needed|required] for it is in place",
         "it puts {t} [where the task wants it|at the right place], the decisive sub-goal",
     ),
     "misput": Words(
         "{lead} {a} is valid, but {p} is not where the task wants {t}",
-        "It [frees my hand|lays the object down] without [serving|reaching] the goal, and the object may have to be [taken|picked up] again",
+        "It [frees my hand|lays the object down] without [serving|reaching] the goal, and the object "
+        "may have to be [taken|picked up] again",
         "{p} is not where the task wants {t}, so it is no progress",
     ),
     "lamp": Words(
         "{lead} {a} is [valid|a valid step] and brings me to the desklamp with the object in my hand",
-        "[Under the lamp|There] the object can be looked at, so [turning on the desklamp comes next|the goal is close]",
+        "[Under the lamp|There] the object can be looked at, so [turning on the desklamp comes "
+        "next|the goal is close]",
         "the desklamp is there, so [the goal is close|I can turn it on next]",
     ),
     "light": Words(
@@ -153,8 +186,10 @@ WORDS: Mapping[Kind, Words] = {
         "I do not hold the {s} yet, so the light is of no use",
     ),
     "idle": Words(
-        "{lead} {a} is valid but [does not change anything that matters|brings nothing new|is a mere look around]",
-        "The [task|goal] needs [a step that moves or finds something|real steps], and this one [only costs time|leaves everything as it was]",
+        "{lead} {a} is valid but [does not change anything that matters|brings nothing new|is a mere "
+        "look around]",
+        "The [task|goal] needs [a step that moves or finds something|real steps], and this one [only "
+        "costs time|leaves everything as it was]",
         "it [changes nothing that matters|brings nothing new], so it is a wasted step",
     ),
 }
@@ -175,40 +210,40 @@ CHANCES: Mapping[Literal["likely", "possible", "unlikely"], str] = {
 }
 
 CLOSINGS: Mapping[tuple[str, str], str] = {
-    (
-        "good",
-        "won",
-    ): "[Overall|In practice|All in all], {a} is [a strong choice|the right choice|a very good step] [and the task should be completed from here|that leads on to completing the task]",
-    (
-        "good",
-        "lost",
-    ): "[Overall|In practice|All in all], {a} is [a good step|the right step], but the steps after it [need care|must not be wasted], as the task is [easily left unfinished|not done by it alone]",
-    (
-        "good",
-        "stuck",
-    ): "[Overall|In practice|All in all], {a} is [a good step|the right step], but I must not fall into [repeating one action|an error loop] after it",
-    (
-        "fair",
-        "won",
-    ): "[Overall|In practice|All in all], {a} is [acceptable|a reasonable try] and the task can [still|well] be completed [from here|after it]",
-    (
-        "fair",
-        "lost",
-    ): "[Overall|In practice|All in all], {a} is [a weak choice|not convincing], and the steps [may run out|are likely to run out] before the task is done",
-    (
-        "fair",
-        "stuck",
-    ): "[Overall|In practice|All in all], {a} is [a weak choice|not convincing], and it easily ends in [repeating one action|an error loop]",
-    (
-        "poor",
-        "won",
-    ): "[Overall|In practice|All in all], {a} is [a poor choice|not worth it] and costs a step, though the task can still be completed [later|after it]",
-    (
-        "poor",
-        "lost",
-    ): "[Overall|In practice|All in all], {a} is [a poor choice|to be avoided], and the task is [unlikely to be finished|likely to fail] this way",
-    (
-        "poor",
-        "stuck",
-    ): "[Overall|In practice|All in all], {a} is [a poor choice|to be avoided], and it easily ends in [repeating one action|an error loop]",
+    ("good", "won"): (
+        "[Overall|In practice|All in all], {a} is [a strong choice|the right choice|a very good step] "
+        "[and the task should be completed from here|that leads on to completing the task]"
+    ),
+    ("good", "lost"): (
+        "[Overall|In practice|All in all], {a} is [a good step|the right step], but the steps after it "
+        "[need care|must not be wasted], as the task is [easily left unfinished|not done by it alone]"
+    ),
+    ("good", "stuck"): (
+        "[Overall|In practice|All in all], {a} is [a good step|the right step], but I must not fall into "
+        "[repeating one action|an error loop] after it"
+    ),
+    ("fair", "won"): (
+        "[Overall|In practice|All in all], {a} is [acceptable|a reasonable try] and the task can "
+        "[still|well] be completed [from here|after it]"
+    ),
+    ("fair", "lost"): (
+        "[Overall|In practice|All in all], {a} is [a weak choice|not convincing], and the steps [may run "
+        "out|are likely to run out] before the task is done"
+    ),
+    ("fair", "stuck"): (
+        "[Overall|In practice|All in all], {a} is [a weak choice|not convincing], and it easily ends in "
+        "[repeating one action|an error loop]"
+    ),
+    ("poor", "won"): (
+        "[Overall|In practice|All in all], {a} is [a poor choice|not worth it] and costs a step, though "
+        "the task can still be completed [later|after it]"
+    ),
+    ("poor", "lost"): (
+        "[Overall|In practice|All in all], {a} is [a poor choice|to be avoided], and the task is "
+        "[unlikely to be finished|likely to fail] this way"
+    ),
+    ("poor", "stuck"): (
+        "[Overall|In practice|All in all], {a} is [a poor choice|to be avoided], and it easily ends in "
+        "[repeating one action|an error loop]"
+    ),
 }

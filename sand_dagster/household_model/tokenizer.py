@@ -1,8 +1,9 @@
 """The household model's tokenizer: byte-level BPE, lossless for any text, cheap where the household speaks.
 
-Three things keep contexts short and copying easy. Each name of the household (` cabinet`, ` 12`) is one token
-wherever it stands; what stands between names is merged across words, so a recurring phrase is one token; and the
-fixed texts of the prompts of Figures 5 to 8 are one added (not special) token for each piece between two slots.
+Three things keep contexts short and copying easy. Each word and number of a household name (` cabinet`, `
+12`) is one token wherever it stands. What stands between names is merged across words, so that a recurring
+phrase is one token. And the fixed texts of the prompts of Figures 5 to 8 are one added (not special) token
+for each piece between two slots.
 """
 
 from __future__ import annotations
@@ -31,24 +32,27 @@ _SHORTEST_PIECE = 8
 _LONGEST_PHRASE = 48
 _FEWEST = 15
 _VERBS = "go to|take|put|move|open|close|toggle|use|clean|heat|cool|examine|look"
+_MARKERS = "Action Evaluation|Action|Thought|Observation"
 _NUMBERS = 100
 _REPEATS = 300
 
 _SCIENCE = (
-    "kitchen, foundry, workshop, bathroom, outside, living room, bedroom, greenhouse, art studio, hallway, agent, "
-    "substance, called, air, water, steam, ice, beaker, thermometer, stove, oven, freezer, cupboard, counter, table, "
-    "chair, bookshelf, picture, finger painting, metal pot, tin cup, glass cup, wood cup, ceramic cup, jug, sink, "
-    "bathtub, toilet, fountain, fire pit, axe, blast furnace, ultra low temperature freezer, battery, light bulb, "
-    "wire, terminal, anode, cathode, switch, motor, buzzer, solar panel, generator, electrical, circuit, connect, "
-    "disconnect, activate, deactivate, teleport, focus, pick up, inventory, wait, door, containing, nothing, "
-    "contains, turned on, turned off, plant, flower pot, self watering, seed, seedling, flower, pollen, bee, hive, "
-    "soil, shovel, animal, adult, baby, egg, turtle, frog, butterfly, wolf, parrot, elephant, dove, hedgehog, giant "
-    "tortoise, dragonfly, chameleon, paint, red, blue, yellow, green, orange, violet, white, black, brown, mixture, "
-    "salt, sodium chloride, soap, chocolate, sugar, flour, milk, juice, banana, potato, avocado, peach, lemon, "
-    "temperature, degrees, celsius, melting, boiling, freezing, solid, liquid, gas, state of matter, conductive, "
-    "nonconductive, box, purple, life stage, lifespan, longest, shortest, inclined plane, angle, steepest, friction, "
-    "move, to the, in the, on the, this room is, you see, In it, you also see, is open, is closed, No known action "
-    "matches that input, Your task is to, First, Then, Finally, you have, chemistry, find, living thing, non-living"
+    "kitchen, foundry, workshop, bathroom, outside, living room, bedroom, greenhouse, art studio, "
+    "hallway, agent, substance, called, air, water, steam, ice, beaker, thermometer, stove, oven, "
+    "freezer, cupboard, counter, table, chair, bookshelf, picture, finger painting, metal pot, tin cup, "
+    "glass cup, wood cup, ceramic cup, jug, sink, bathtub, toilet, fountain, fire pit, axe, blast "
+    "furnace, ultra low temperature freezer, battery, light bulb, wire, terminal, anode, cathode, "
+    "switch, motor, buzzer, solar panel, generator, electrical, circuit, connect, disconnect, activate, "
+    "deactivate, teleport, focus, pick up, inventory, wait, door, containing, nothing, contains, turned "
+    "on, turned off, plant, flower pot, self watering, seed, seedling, flower, pollen, bee, hive, soil, "
+    "shovel, animal, adult, baby, egg, turtle, frog, butterfly, wolf, parrot, elephant, dove, hedgehog, "
+    "giant tortoise, dragonfly, chameleon, paint, red, blue, yellow, green, orange, violet, white, "
+    "black, brown, mixture, salt, sodium chloride, soap, chocolate, sugar, flour, milk, juice, banana, "
+    "potato, avocado, peach, lemon, temperature, degrees, celsius, melting, boiling, freezing, solid, "
+    "liquid, gas, state of matter, conductive, nonconductive, box, purple, life stage, lifespan, "
+    "longest, shortest, inclined plane, angle, steepest, friction, move, to the, in the, on the, this "
+    "room is, you see, In it, you also see, is open, is closed, No known action matches that input, Your "
+    "task is to, First, Then, Finally, you have, chemistry, find, living thing, non-living"
 )
 """What ScienceWorld speaks of, so that its contexts stay moderate too."""
 
@@ -80,7 +84,7 @@ def build(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     """Train the tokenizer on `texts`; the same texts give the same tokenizer."""
     tokenizer = Tokenizer(models.BPE())
     names = "|".join(sorted(map(re.escape, household_words()), key=len, reverse=True))
-    isolated = rf"\n+| ?\b(?:{names})(?=s?\b)| ?\b(?:{_VERBS})\b| ?\d+|\*\*|(?:Action Evaluation|Action|Thought|Observation):"
+    isolated = rf"\n+| ?\b(?:{names})(?=s?\b)| ?\b(?:{_VERBS})\b| ?\d+|\*\*|(?:{_MARKERS}):"
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(isolated), "isolated"),
@@ -114,7 +118,7 @@ def build(texts: Iterable[str]) -> PreTrainedTokenizerFast:
 
 
 def _with_names(texts: Iterable[str]) -> Iterator[str]:
-    """`texts` without the prompts' fixed pieces, then every name and number often enough to become one token."""
+    """`texts` without the prompts' fixed pieces, then every name often enough to become one token."""
     fixed = re.compile("|".join(map(re.escape, sorted(prompt_pieces(), key=len, reverse=True))))
     for text in texts:
         yield from fixed.split(text)

@@ -1,8 +1,7 @@
 """Make the household model again from nothing: `python -m sand_dagster.household_model.train`.
 
---folder   where the run is kept; run the same command again to go on after a kill
---chunks   how much to train, in chunks of 256 fresh documents (about 0.1 million tokens each)
---install  copy the result into the package
+A killed run goes on when the same command is given again. Several processes share the work, as many as
+there are cores and parts of a step.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import Annotated
 import torch
 import typer
 from torch import distributed
-from torch.multiprocessing import spawn
+from torch.multiprocessing.spawn import spawn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from sand_dagster.household_model import weights
@@ -42,14 +41,11 @@ def make_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def export(training: Training, target: Path) -> None:
-    """Write the model as it is now to `target`, an ordinary Hugging Face folder in bfloat16."""
+    """Write the model as it is now to `target`, an ordinary Hugging Face folder, stored in bfloat16."""
     target.mkdir(parents=True, exist_ok=True)
-    model = training.model
-    state = {name: tensor.to(torch.bfloat16) for name, tensor in model.state_dict().items()}
+    state = {name: tensor.to(torch.bfloat16) for name, tensor in training.model.state_dict().items()}
     state.pop("lm_head.weight", None)
-    config = model.config
-    config.dtype = torch.bfloat16
-    model.save_pretrained(target, state_dict=state)
+    training.model.save_pretrained(target, state_dict=state)
     training.tokenizer.save_pretrained(target)
 
 
@@ -84,8 +80,15 @@ def _work(
         torch.set_num_threads(1)
         distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=processes)
     tokenizer = make_tokenizer(folder / "tokenizer")
-    pad, end = tokenizer.convert_tokens_to_ids([PAD, END])
-    training = Training(folder, settings, configuration(len(tokenizer), pad, end), tokenizer, rank, processes)
+    vocabulary = tokenizer.get_vocab()
+    training = Training(
+        folder,
+        settings,
+        configuration(len(tokenizer), vocabulary[PAD], vocabulary[END]),
+        tokenizer,
+        rank,
+        processes,
+    )
     begun, first, seen = time.monotonic(), training.step, training.tokens
 
     def watch(report: Report) -> None:

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from sand_dagster.household_model.batches import PARTS, Batch, Stream
+from sand_dagster.household_model.network import network
 
 _STATE = "state.pt"
 _LOG = "log.jsonl"
@@ -33,7 +34,7 @@ STEPS = 1500
 class Settings:
     """How to train, for `steps` of some 8,000 fresh tokens.
 
-    The rates rise over the first `warmup` steps, stay, and fall linearly to nothing over the last share `decay`.
+    The rates rise over the first `warmup` steps, stay, and fall to nothing over the last share `decay`.
     """
 
     seed: int = 1
@@ -47,7 +48,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One step, for the log and for whoever watches: loss (nats a token), tokens seen, seconds of the step."""
+    """One step, for the log and whoever watches: loss (nats a token), tokens seen, seconds of the step."""
 
     step: int
     tokens: int
@@ -79,8 +80,8 @@ class Training:
         folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(settings.seed)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model = LlamaForCausalLM(config).to(self.device)
-        self.fast = LlamaForCausalLM(config).to(self.device, _precision(self.device))
+        self.model = network(config, self.device, torch.float32)
+        self.fast = network(config, self.device, _precision(self.device))
         self.optimizers = _optimizers(self.model, settings)
         self.step, self.tokens = 0, 0
         self._resume()
@@ -118,7 +119,7 @@ class Training:
             distributed.all_reduce(figures)
         gradient *= torch.clamp(1.0 / (gradient.norm() + 1e-6), max=1.0)
         for master, copy, flat in zip(
-            masters, copies, gradient.split([m.numel() for m in masters]), strict=True
+            masters, copies, torch.split(gradient, [m.numel() for m in masters]), strict=True
         ):
             master.grad, copy.grad = flat.view_as(master), None
         for optimizer in self.optimizers:
@@ -135,7 +136,7 @@ class Training:
         return (losses * weights.flatten()).sum() / weights.sum()
 
     def save(self) -> None:
-        """Keep everything that the next process needs to go on; a kill leaves the old state or the new one."""
+        """Keep all that the next process needs to go on; a kill leaves the old state or the new one."""
         state = {
             "settings": asdict(self.settings),
             "model": self.model.state_dict(),

@@ -1,7 +1,7 @@
 """What really came of a candidate: the facts that a critique is written from.
 
-Everything here is read off the history, the candidate's rollout and its reward, which is what Figure 5's prompt
-shows; nothing is known that the reader of the prompt could not know.
+Everything here is read off the history, the candidate's rollout and its reward, which is what Figure 5's
+prompt shows; nothing is known that the reader of the prompt could not know.
 """
 
 from __future__ import annotations
@@ -88,9 +88,9 @@ _LOOP = 3
 class Verdict:
     """What came of one candidate.
 
-    `sought` is the type's word that was being looked for or handled (`apple`), `thing` the object of the action,
-    `place` its receptacle (both empty where there is none). `likely` is common sense about that place.
-    `stuck` says that the rollout ended in the same refused action over and over.
+    `sought` is the type's word that was being looked for or handled (`apple`), `thing` the object of the
+    action, `place` its receptacle (both empty where there is none). `likely` is common sense about the place.
+    `stuck` says that the rollout ended in one and the same step over and over.
     """
 
     action: str

@@ -11,7 +11,7 @@ _SLOT = re.compile(r"\{(\w+)\}")
 
 
 def say(rng: Random, text: str, slots: Mapping[str, str]) -> str:
-    """Pick one of the options of every `[a|b|c]` (innermost first), fill `{name}` slots, and fold white space.
+    """Pick one option of every `[a|b|c]` (innermost first), fill `{name}` slots, and fold white space.
 
     Raises:
         KeyError: a slot is not in `slots`.

@@ -60,7 +60,7 @@ def test_critiques_are_right_about_the_rollout() -> None:
         refused = rollout.splitlines()[1] == "Observation: Nothing happens."
         text = parse_critique(reply).text
         assert refused != bool(re.search(r" is (a )?valid", text.partition(".")[0]))
-        assert ("Final task reward: 1.00" in rollout) == ("complete" in text.rpartition(". ")[2])
+        assert ("Final task reward: 1.00" in rollout) == ("complet" in text.rpartition(". ")[2])
 
 
 def test_deliberations_parse_list_every_candidate_and_lead_to_the_experts() -> None:
