@@ -64,7 +64,8 @@ def test_a_turn_without_an_action_is_not_played() -> None:
 @pytest.mark.skipif(not GAMES.is_dir(), reason=f"no published games in {GAMES}")
 def test_the_published_sample_matches_and_wins(tmp_path: Path) -> None:
     kind = environment_kind("alfworld")
-    options = alfworld.Options(games=GAMES, step_limit=40)
+    # Leaving out what the compiler refuses would compile every game before the three are opened.
+    options = alfworld.Options(games=GAMES, step_limit=40, unsupported="stock")
     recorded = read_file(SAMPLE, kind, options, tmp_path)
     assert recorded.without_task == 0
     found = list(replay_all(kind, options, tmp_path, recorded.trajectories))
