@@ -104,6 +104,16 @@ def test_adapters_are_merged_into_an_ordinary_checkpoint(tiny_model: Path, tmp_p
     assert not list((tmp_path / "lora").glob("adapter*"))
 
 
+def test_bfloat16_products_leave_the_checkpoint_in_the_parents_precision(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    report = train(tiny_model, tmp_path / "bf16", epochs=4, dtype="bfloat16")
+    assert report.dtype == "bfloat16"
+    assert report.loss_curve[-1].loss < 0.7 * report.loss_curve[0].loss
+    saved = AutoModelForCausalLM.from_pretrained(tmp_path / "bf16").state_dict()
+    assert {weight.dtype for weight in saved.values()} == {torch.float32}
+
+
 def test_nothing_to_learn_from_is_an_error(tiny_model: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="none of the 2 conversations has text of the assistant"):
         train(tiny_model, tmp_path / "x", chats=[[{"role": "user", "content": "look"}]] * 2)
