@@ -19,10 +19,6 @@ _RATIONALES = (
     "[So|Therefore|Hence] I [will|choose to|decide to] {e}, because {why}",
     "[The most useful step|The best step|The right step] [now|here] is to {e}: {why}",
 )
-_CONTRASTS = (
-    "[By comparison|In contrast], {o} [would not help|is the weaker choice|is worse] now",
-    "[I can leave aside|I would not choose] {o} for now",
-)
 
 
 def deliberation(rng: Random, belief: Belief, verdicts: Sequence[Verdict], chosen: str) -> str:
@@ -37,10 +33,6 @@ def deliberation(rng: Random, belief: Belief, verdicts: Sequence[Verdict], chose
     best = next(verdict for verdict in verdicts if verdict.action == chosen)
     slots = {"e": chosen, "why": judgement(rng, belief, best, chosen=True)}
     closing = sentence(say(rng, rng.choice(_RATIONALES), slots))
-    others = [v for v in verdicts if v is not best and v.grade == "poor"]
-    if others and rng.random() < 0.4:
-        contrast = sentence(say(rng, rng.choice(_CONTRASTS), {"o": rng.choice(others).action}))
-        closing = f"{contrast} {closing}"
     return f"{reflection(rng, belief)}\n\n{lines}\n\n{closing}"
 
 

@@ -27,13 +27,15 @@ from sand_dagster.sand.types import Message, Step
 
 Kind = Literal["acting", "critique", "deliberation"]
 
-SHARES: dict[Kind, float] = {"acting": 0.35, "critique": 0.35, "deliberation": 0.3}
+SHARES: dict[Kind, float] = {"acting": 0.25, "critique": 0.25, "deliberation": 0.5}
 """How often each kind of document is drawn."""
 
 DOMAIN = AlfworldDomain()
 
 MOST_CANDIDATES = 5
 """The most candidates of a situation: a policy's N samples."""
+_PERFECT, _SKILLS = 0.15, (0.0, 0.5)
+_AFTER_REFUSAL = 0.9
 _EXPERT_HISTORY = 0.6
 _DELIBERATED_HISTORY = 0.1
 _DELIBERATED_STEP = 0.3
@@ -79,10 +81,11 @@ def document(seed: int | str, index: int, split: Split = "train", kind: Kind | N
 
 def acting(rng: Random, game: Game) -> list[Message]:
     """A whole game, or its beginning, by a player of some skill: Figure 7's conversation."""
-    skill = 1.0 if rng.random() < 0.2 else rng.uniform(0.1, 0.8)
+    skill = 1.0 if rng.random() < _PERFECT else rng.uniform(*_SKILLS)
     limit = rng.choice((8, 15, 22, STEP_LIMIT))
     simulation = Simulation(game)
-    steps, _ = _play(simulation, Expert(simulation.instruction, rng.random().hex(), skill), limit)
+    player = Expert(simulation.instruction, rng.random().hex(), skill)
+    steps, _ = _play(simulation, player, limit, after_refusal=max(skill, _AFTER_REFUSAL))
     messages = conversation(DOMAIN, simulation.instruction, steps)
     return messages[:-1]
 
@@ -179,10 +182,15 @@ def _verdict(
     return judge(player.belief, steps, reward), (steps, reward)
 
 
-def _play(simulation: Simulation, player: Expert, limit: int) -> tuple[list[Step], float]:
+def _play(
+    simulation: Simulation, player: Expert, limit: int, after_refusal: float | None = None
+) -> tuple[list[Step], float]:
+    """Play on for `limit` turns or to the end; with another skill, if given, right after a refused action."""
     steps: list[Step] = []
-    reward = 0.0
+    reward, skill = 0.0, player.skill
     while len(steps) < limit and not reward:
+        if after_refusal is not None:
+            player.skill = after_refusal if player.belief.refused else skill
         turn = player.act()
         result = simulation.step(turn.action)
         player.observe(turn.action, result.observation)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
@@ -86,12 +86,12 @@ def evaluate(complete: Complete, situations: int, games: int, seed: int | str = 
 def completer(folder: Path) -> Complete:
     """The model of a Hugging Face folder, greedy, in float32."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
 
     def complete(chats: Sequence[Sequence[Message]], tokens: int) -> list[str]:
         texts: list[str] = []
         for start in range(0, len(chats), _BATCH):
-            batch = tokenizer.apply_chat_template(
+            batch: Any = tokenizer.apply_chat_template(
                 [list(chat) for chat in chats[start : start + _BATCH]],
                 add_generation_prompt=True,
                 padding=True,

@@ -30,6 +30,12 @@ WORDS: Mapping[Kind, Words] = {
         "mistake, and {t} [still has to be found|must be found first]",
         "{t} is not at {p}, so [nothing would happen|this would fail|it cannot be taken]",
     ),
+    "here": Words(
+        "{lead} {a} [is not valid now|will be refused|does nothing now], [because|since] I am already at {p}",
+        "[Repeating|Going on with] such a step is a [common|frequent|typical] error loop, "
+        "and I can act at {p} at once",
+        "I am already at {p}, so [nothing would happen|this would fail|it would be refused]",
+    ),
     "away": Words(
         "{lead} {a} [is not valid from here|will be refused|fails now], [because|since] I am not "
         "[standing at|at|next to] {p}",

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib import resources
-from typing import cast
+from typing import Any, cast
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
@@ -104,7 +104,7 @@ def build(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     )
     tokenizer.train_from_iterator(_with_names(texts), trainer)
     tokenizer.add_tokens([AddedToken(piece, normalized=False, special=False) for piece in prompt_pieces()])
-    fast = PreTrainedTokenizerFast(
+    fast: PreTrainedTokenizerFast = cast(Any, PreTrainedTokenizerFast)(
         tokenizer_object=tokenizer,
         pad_token=PAD,
         eos_token=END,
@@ -114,7 +114,7 @@ def build(texts: Iterable[str]) -> PreTrainedTokenizerFast:
         padding_side="left",
     )
     fast.chat_template = published("household")
-    return cast(PreTrainedTokenizerFast, fast)
+    return fast
 
 
 def _with_names(texts: Iterable[str]) -> Iterator[str]:

@@ -63,9 +63,8 @@ def main(
     make_tokenizer(folder / "tokenizer")
     count = processes or (1 if torch.cuda.is_available() else min(os.cpu_count() or 1, PARTS))
     with tempfile.TemporaryDirectory() as meeting:
-        spawn(
-            _work, (count, f"file://{meeting}/processes", folder, Settings(steps=steps), until), nprocs=count
-        )
+        given = (count, f"file://{meeting}/processes", folder, Settings(steps=steps), until)
+        spawn(_work, given, nprocs=count)  # type: ignore[no-untyped-call]
     if install:
         for path in (folder / "model").iterdir():
             shutil.copy2(path, weights() / path.name)

@@ -26,7 +26,7 @@ _STATE = "state.pt"
 _LOG = "log.jsonl"
 _AHEAD = 48
 
-STEPS = 1500
+STEPS = 1700
 """Length of a whole run, in steps of some 8,000 tokens."""
 
 
@@ -42,7 +42,7 @@ class Settings:
     matrix_rate: float = 0.02
     other_rate: float = 0.003
     warmup: int = 30
-    decay: float = 0.5
+    decay: float = 0.9
     save_every: int = 50
 
 

@@ -19,6 +19,7 @@ from sand_dagster.sand.types import Step
 
 Kind = Literal[
     "absent",  # refused: takes what is not there
+    "here",  # refused: goes to where it stands
     "away",  # refused: acts on a place from afar
     "full",  # refused: takes with a full hand
     "empty",  # refused: puts or prepares what is not in hand
@@ -50,6 +51,7 @@ Grade = Literal["good", "fair", "poor"]
 
 GRADES: dict[Kind, Grade] = {
     "absent": "poor",
+    "here": "poor",
     "away": "poor",
     "full": "poor",
     "empty": "poor",
@@ -78,7 +80,7 @@ GRADES: dict[Kind, Grade] = {
     "idle": "poor",
 }
 
-REFUSALS: frozenset[Kind] = frozenset({"absent", "away", "full", "empty", "shut", "refused"})
+REFUSALS: frozenset[Kind] = frozenset({"absent", "here", "away", "full", "empty", "shut", "refused"})
 
 _LIKELY, _UNLIKELY = 0.25, 0.08
 _LOOP = 3
@@ -154,6 +156,8 @@ def _likely(sought: str, place: str) -> Literal["likely", "possible", "unlikely"
 
 
 def _refusal(belief: Belief, verb: str, thing: str, place: str) -> Kind:
+    if verb == "go" and place == belief.location:
+        return "here"
     if verb == "take" and belief.holding is not None:
         return "full"
     if verb in ("move", "clean", "heat", "cool") and thing != belief.holding:
@@ -167,8 +171,6 @@ def _refusal(belief: Belief, verb: str, thing: str, place: str) -> Kind:
 
 def _effect(belief: Belief, verb: str, thing: str, place: str, sought: str, rollout: Sequence[Step]) -> Kind:
     if verb == "go":
-        if place == belief.location and not belief.closed.get(place, False):
-            return "idle"
         return _going(belief, place, sought, rollout)
     if verb == "open":
         return _opening(belief, place, sought, rollout)
