@@ -29,6 +29,9 @@ def dagster_home(home: Path) -> Path:
     settings = folder / "dagster.yaml"
     if not settings.exists():
         settings.write_text(_SETTINGS)
+        # Dagster's UI covers the graph with a newsletter form until this file exists.
+        (folder / ".nux").mkdir(exist_ok=True)
+        (folder / ".nux" / "nux.yaml").write_text("seen: 1\n")
     os.environ["DAGSTER_HOME"] = str(folder)
     return folder
 
