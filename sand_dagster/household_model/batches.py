@@ -27,7 +27,7 @@ CHUNK = 256
 BATCHES = 24
 """Batches of a chunk: some 4,000 tokens each."""
 
-_OTHERS = 0.3
+_OTHERS = 0.1
 """Weight in the loss of a token that the assistant did not write: observations teach names, and copying."""
 
 

@@ -7,7 +7,7 @@ from random import Random
 from sand_dagster.environments.household.belief import Belief
 from sand_dagster.environments.household.thoughts import article, preposition
 from sand_dagster.household_model.phrases import CHANCES, CHOSEN, CLOSINGS, LEADS, WORDS
-from sand_dagster.household_model.verdicts import Verdict
+from sand_dagster.household_model.verdicts import SEARCHES, Verdict
 from sand_dagster.household_model.wording import say, sentence
 
 
@@ -20,10 +20,19 @@ def critique(rng: Random, belief: Belief, verdict: Verdict) -> str:
     return " ".join(sentence(say(rng, text, slots)) for text in texts)
 
 
-def judgement(rng: Random, belief: Belief, verdict: Verdict, chosen: bool) -> str:
-    """One clause on the action, without a full stop: for a line of a deliberation, or after a "because"."""
+def judgement(
+    rng: Random, belief: Belief, verdict: Verdict, chosen: bool = False, informed: bool = True
+) -> str:
+    """One clause on the action, without a full stop: for a line of a deliberation, or after a "because".
+
+    Args:
+        chosen: it is the action that the deliberation ends in: what nobody could know is not held against it.
+        informed: there is a critique to draw on; without one, common sense says whether a search may succeed.
+    """
     words = WORDS[verdict.kind].judgement
-    if chosen and verdict.grade != "good":
+    if not informed and verdict.kind in SEARCHES:
+        words = "{chance}"
+    elif chosen and verdict.grade != "good":
         words = CHOSEN.get(verdict.kind, "it is [the way to go on|what brings me on] from here")
     return say(rng, words, _slots(rng, belief, verdict))
 

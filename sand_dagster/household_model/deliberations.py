@@ -21,17 +21,21 @@ _RATIONALES = (
 )
 
 
-def deliberation(rng: Random, belief: Belief, verdicts: Sequence[Verdict], chosen: str) -> str:
+def deliberation(
+    rng: Random, belief: Belief, verdicts: Sequence[Verdict], chosen: str, informed: bool = True
+) -> str:
     """The thought z̃: reflection, one line for each candidate in order, rationale that ends in `chosen`.
+
+    `informed` says whether there are critiques to draw the judgements from.
 
     Raises:
         StopIteration: `chosen` is not the action of any verdict.
     """
     lines = "\n".join(
-        f"- {v.action}: {judgement(rng, belief, v, chosen=v.action == chosen)}." for v in verdicts
+        f"- {v.action}: {judgement(rng, belief, v, v.action == chosen, informed)}." for v in verdicts
     )
     best = next(verdict for verdict in verdicts if verdict.action == chosen)
-    slots = {"e": chosen, "why": judgement(rng, belief, best, chosen=True)}
+    slots = {"e": chosen, "why": judgement(rng, belief, best, True, informed)}
     closing = sentence(say(rng, rng.choice(_RATIONALES), slots))
     return f"{reflection(rng, belief)}\n\n{lines}\n\n{closing}"
 

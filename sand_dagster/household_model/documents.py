@@ -41,6 +41,7 @@ _DELIBERATED_HISTORY = 0.1
 _DELIBERATED_STEP = 0.3
 _BY_A_PLAYER = 0.75
 _TRIES = 40
+_UNINFORMED = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ def document(seed: int | str, index: int, split: Split = "train", kind: Kind | N
         return Document(
             drawn, game, critique_messages(rng, situation, rng.randrange(len(situation.verdicts)))
         )
-    return Document(drawn, game, deliberation_messages(rng, situation))
+    return Document(drawn, game, deliberation_messages(rng, situation, rng.random() >= _UNINFORMED))
 
 
 def acting(rng: Random, game: Game) -> list[Message]:
@@ -103,14 +104,17 @@ def critique_messages(rng: Random, situation: Situation, index: int) -> list[Mes
     return [_user(prompt), _assistant(f"Action Evaluation: {text}")]
 
 
-def deliberation_messages(rng: Random, situation: Situation) -> list[Message]:
-    """Figure 6's prompt on all candidates of a situation, and the deliberation that ends in the expert's."""
+def deliberation_messages(rng: Random, situation: Situation, informed: bool = True) -> list[Message]:
+    """Figure 6's prompt on all candidates of a situation, and the deliberation that ends in the expert's.
+
+    Not `informed`, the candidates come without critiques, as in the variant without execution (Table 3).
+    """
     belief = situation.player.belief
-    notes = [(verdict.action, critique(rng, belief, verdict)) for verdict in situation.verdicts]
+    notes = [(v.action, critique(rng, belief, v) if informed else "") for v in situation.verdicts]
     prompt = deliberation_prompt(
         situation.instruction, render_history(situation.history), notes, situation.expert_action
     )
-    thought = deliberation(rng, belief, situation.verdicts, situation.expert_action)
+    thought = deliberation(rng, belief, situation.verdicts, situation.expert_action, informed)
     return [_user(prompt), _assistant(f"Thought: {thought}")]
 
 

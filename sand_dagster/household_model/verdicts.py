@@ -82,6 +82,9 @@ GRADES: dict[Kind, Grade] = {
 
 REFUSALS: frozenset[Kind] = frozenset({"absent", "here", "away", "full", "empty", "shut", "refused"})
 
+SEARCHES: frozenset[Kind] = frozenset({"found", "promising", "closed", "barren"})
+"""Looks at a place for the first time: what is there shows only in the rollout."""
+
 _LIKELY, _UNLIKELY = 0.25, 0.08
 _LOOP = 3
 

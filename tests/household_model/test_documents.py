@@ -78,12 +78,24 @@ def test_deliberations_parse_list_every_candidate_and_lead_to_the_experts() -> N
 
 
 def test_judgements_are_shorter_than_the_critiques_they_come_from() -> None:
-    each = document("short", 1, kind="deliberation")
-    notes, reply = (m["content"] for m in each.messages)
-    for line in reply.splitlines():
-        if line.startswith("- "):
-            critique = next(n for n in notes.splitlines() if n.startswith(line.partition(": ")[0] + ": "))
-            assert len(line) < len(critique)
+    compared = 0
+    for each in drawn("deliberation"):
+        prompt, reply = (m["content"] for m in each.messages)
+        notes = prompt.partition("(these notes stay private):\n")[2].partition("\n\n### Very Important")[0]
+        judgements = [line for line in reply.splitlines() if line.startswith("- ")]
+        for note, judgement in zip(notes.splitlines(), judgements, strict=True):
+            if ": " in note:
+                assert len(judgement) < len(note)
+                compared += 1
+    assert compared > SAMPLE
+
+
+def test_some_deliberations_have_no_critiques_to_draw_on() -> None:
+    prompts = [each.messages[0]["content"] for each in drawn("deliberation")]
+    bare = sum(
+        "Action Evaluation" not in p and "In practice" not in p and "Overall" not in p for p in prompts
+    )
+    assert 0 < bare < SAMPLE / 2
 
 
 def test_words_are_varied() -> None:
