@@ -40,9 +40,9 @@ def describe(table: Table, rows: list[Row], manifest: Manifest) -> dict[str, Any
     }
     if rows:
         metadata["rows"] = dg.MetadataValue.md(_preview(table, rows))
-        example = _EXAMPLES.get(table.name, lambda _: "")(rows)
-        if example:
-            metadata["example"] = dg.MetadataValue.md(f"```text\n{example[:_EXAMPLE_WIDTH]}\n```")
+        if table.name in _EXAMPLES:
+            example = _EXAMPLES[table.name](rows)[:_EXAMPLE_WIDTH]
+            metadata["example"] = dg.MetadataValue.md(f"```text\n{example}\n```")
     return metadata
 
 

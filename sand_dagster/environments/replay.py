@@ -61,8 +61,8 @@ def read_file(path: Path, kind: EnvironmentKind, options: BaseModel, home: Path)
     """
     if "experts" not in type(options).model_fields:
         raise ValueError(
-            "this environment makes its own expert trajectories and reads no file of them: replay the file in "
-            "alfworld or scienceworld"
+            "this environment makes its own expert trajectories and reads no file of them: "
+            "replay the file in alfworld or scienceworld"
         )
     reading: Any = options.model_copy(update={"experts": path})
 
