@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +29,9 @@ _GIB = 1024**3
 _CPU_PREFILL_TOKENS = 2048
 _CPU_BLOCK = 32  # tokens; the unit of prefix caching, vLLM's default of 128 forgets most of a turn
 _ENVIRONMENT = {
-    "VLLM_LOGGING_LEVEL": "ERROR",
+    # Its set-up of logging takes every handler's lock under logging's own, while the run's log may be taking
+    # them the other way round: the two threads then wait for each other for ever.
+    "VLLM_CONFIGURE_LOGGING": "0",
     "VLLM_NO_USAGE_STATS": "1",
     "TORCH_CPP_LOG_LEVEL": "ERROR",
     # The environments' worker processes need the cores too: vLLM must not pin its threads to them.
@@ -307,3 +310,4 @@ def _prepare() -> None:
     """Settings that vLLM and torch read from the environment when they are first imported."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    logging.getLogger("vllm").setLevel(logging.ERROR)
