@@ -37,6 +37,15 @@ def locate_partition(file: Path) -> tuple[ArtifactStore, str, str | None]:
     return ArtifactStore(folder.parent.parent, folder.parent.name), folder.name, iteration
 
 
+def stored_tasks(store: ArtifactStore) -> dict[str, Task]:
+    """The tasks of an experiment by id.
+
+    Raises:
+        MissingArtifact: they are not complete.
+    """
+    return {row["task_id"]: _task(row) for row in store.read("tasks", None).iter_rows(named=True)}
+
+
 def recorded(store: ArtifactStore, table: str, iteration: str | None) -> list[Trajectory]:
     """What was played in a partition of one of the `REPLAYABLE` tables, in its order.
 
@@ -47,7 +56,7 @@ def recorded(store: ArtifactStore, table: str, iteration: str | None) -> list[Tr
         ArtifactError: a row's task or demonstration is not there.
     """
     rows = store.read(table, iteration).to_dicts()
-    tasks = {row["task_id"]: _task(row) for row in store.read("tasks", None).iter_rows(named=True)}
+    tasks = stored_tasks(store)
     if unknown := {row["task_id"] for row in rows} - tasks.keys():
         raise ArtifactError(f"table {table} names tasks that table tasks lacks: {', '.join(sorted(unknown))}")
     if table in _STEPS:

@@ -1,7 +1,6 @@
 """What all stages share: a Dagster asset that reads tables, calls `sand/`, and commits one table."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ import dagster as dg
 
 from sand_dagster.artifacts.errors import ArtifactError
 from sand_dagster.artifacts.manifest import Manifest
+from sand_dagster.artifacts.recorded import stored_tasks
 from sand_dagster.artifacts.schemas import TABLES
 from sand_dagster.artifacts.store import ArtifactStore, PartitionWriter
 from sand_dagster.assets.metadata import column_schema, describe
@@ -88,17 +88,7 @@ class StageRun:
     @cached_property
     def tasks(self) -> dict[str, Task]:
         """All tasks by id."""
-        return {
-            row["task_id"]: Task(
-                row["task_id"],
-                row["environment"],
-                row["split"],
-                row["kind"],
-                row["step_limit"],
-                json.loads(row["spec"]),
-            )
-            for row in self.rows("tasks")
-        }
+        return stored_tasks(self.store)
 
     @cached_property
     def demonstrations(self) -> list[Demonstration]:
