@@ -21,6 +21,7 @@ _ENVIRONMENT = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TOKENIZERS_PARALLELISM": "false",
+    "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait stall each other on a busy machine
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # what CUDA needs to multiply matrices deterministically
 }
 
