@@ -1,6 +1,7 @@
 """Action deliberation synthesis."""
 
 from collections import defaultdict
+from contextlib import nullcontext
 
 from sand_dagster.assets.stage import Result, StageRun, stage
 from sand_dagster.sand.deliberation import Evidence, deliberate
@@ -23,15 +24,11 @@ def deliberation_trajectories(run: StageRun) -> Result:
     evidence = _evidence(run)
 
     async def synthesise() -> Result:
-        if not any(candidates[0]["deliberates"] for candidates in evidence.candidates.values()):
+        needed = any(candidates[0]["deliberates"] for candidates in evidence.candidates.values())
+        async with run.base() if needed else nullcontext() as base:
             finished = await deliberate(
-                run.stage, run.demonstrations, evidence, None, run.experiment.deliberation
+                run.stage, run.demonstrations, evidence, base, run.experiment.deliberation
             )
-        else:
-            async with run.base() as base:
-                finished = await deliberate(
-                    run.stage, run.demonstrations, evidence, base, run.experiment.deliberation
-                )
         result = Result.of(finished)
         asked = sum(row["outcome"] != "kept" for row in result.rows)
         counts: dict[str, int | float] = {

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, Protocol, TypeVar
 
-from sand_dagster.generation.endpoint import EndpointGenerator
 from sand_dagster.generation.loop import LoopThread
 from sand_dagster.generation.model_folder import model_id, resolve
 from sand_dagster.generation.settings import GenerationSettings, ModelSource
@@ -30,7 +29,8 @@ class OpenGenerator(Generator, Protocol):
 
 
 class _Entry:
-    def __init__(self) -> None:
+    def __init__(self, local: bool) -> None:
+        self.local = local
         self.users = 0
         self.ready = asyncio.Lock()
         self.generator: OpenGenerator | None = None
@@ -67,13 +67,16 @@ class Engines:
         # The content, not the path alone: a training that is repeated writes its folder anew.
         content = await asyncio.to_thread(model_id, folder) if folder else ""
         key = f"{source.model_dump_json()} {content} {settings.model_dump_json()}"
-        entry = self._entries.setdefault(key, _Entry())
+        entry = self._entries.setdefault(key, _Entry(local=folder is not None))
         self._entries.move_to_end(key)
         entry.users += 1
         try:
             async with entry.ready:
                 if entry.generator is None:
                     if folder is None:
+                        # Imported here: its client takes a second that every start of Dagster would pay.
+                        from sand_dagster.generation.endpoint import EndpointGenerator
+
                         entry.generator = await EndpointGenerator.start(source, settings)
                     else:
                         from sand_dagster.generation import vllm_engine
@@ -109,11 +112,7 @@ class Engines:
         from sand_dagster.generation import vllm_engine
 
         keep = self._keep or (_KEPT_ON_CPU if vllm_engine.on_cpu() else _KEPT_ON_GPU)
-        local = [
-            key
-            for key, entry in self._entries.items()
-            if entry.generator is not None and not isinstance(entry.generator, EndpointGenerator)
-        ]
+        local = [key for key, entry in self._entries.items() if entry.generator is not None and entry.local]
         idle = [key for key in local if not self._entries[key].users]
         for key in idle[: max(0, len(local) - keep + 1)]:
             await self._end(key)
