@@ -15,7 +15,7 @@ from torch.utils.data import IterableDataset
 from transformers import PreTrainedTokenizerBase
 
 from sand_dagster.household_model.documents import document
-from sand_dagster.household_model.tokenizer import PAD, prompt_pieces
+from sand_dagster.household_model.tokenizer import PAD, household_words, prompt_pieces
 from sand_dagster.sand.types import Message
 
 PARTS = 2
@@ -29,6 +29,9 @@ BATCHES = 24
 
 _OTHERS = 0.1
 """Weight in the loss of a token that the assistant did not write: observations teach names, and copying."""
+
+_NAMES = 3.0
+"""Weight of a name's or number's token that the assistant did write: to copy the right one is the hard part."""
 
 
 class Encoded(NamedTuple):
@@ -52,6 +55,7 @@ class Encoder:
         self.tokenizer = tokenizer
         vocabulary = tokenizer.get_vocab()
         self._fixed = {vocabulary[piece] for piece in prompt_pieces()}
+        self._names = {i for token, i in vocabulary.items() if _is_name(token)}
 
     def __call__(self, messages: Sequence[Message]) -> Encoded:
         """The conversation through the chat template."""
@@ -59,8 +63,12 @@ class Encoder:
             list(messages), return_assistant_tokens_mask=True, return_dict=True
         )
         ids, mask = encoded["input_ids"], encoded["assistant_masks"]
-        pairs = zip(ids, mask, strict=True)
-        return Encoded(ids, [0.0 if i in self._fixed else 1.0 if m else _OTHERS for i, m in pairs])
+        return Encoded(ids, [self._weight(i, bool(m)) for i, m in zip(ids, mask, strict=True)])
+
+    def _weight(self, token: int, written: bool) -> float:
+        if token in self._fixed:
+            return 0.0
+        return (_NAMES if token in self._names else 1.0) if written else _OTHERS
 
 
 @dataclass
@@ -85,6 +93,11 @@ class Stream(IterableDataset[Batch]):
                 Random(f"batches {self.seed} {chunk}").shuffle(groups)
                 batches = [collate(g, pad) for g in groups][step % BATCHES :]
             yield batches.pop(0)
+
+
+def _is_name(token: str) -> bool:
+    word = token.removeprefix("\u0120")
+    return word.isdigit() or word in household_words()
 
 
 def group(documents: Sequence[Encoded], count: int) -> list[list[Encoded]]:

@@ -34,7 +34,7 @@ DOMAIN = AlfworldDomain()
 
 MOST_CANDIDATES = 5
 """The most candidates of a situation: a policy's N samples."""
-_PERFECT, _SKILLS = 0.15, (0.0, 0.5)
+_SKILLS = (0.4, 0.8)
 _AFTER_REFUSAL = 0.9
 _EXPERT_HISTORY = 0.6
 _DELIBERATED_HISTORY = 0.1
@@ -82,7 +82,7 @@ def document(seed: int | str, index: int, split: Split = "train", kind: Kind | N
 
 def acting(rng: Random, game: Game) -> list[Message]:
     """A whole game, or its beginning, by a player of some skill: Figure 7's conversation."""
-    skill = 1.0 if rng.random() < _PERFECT else rng.uniform(*_SKILLS)
+    skill = rng.uniform(*_SKILLS)
     limit = rng.choice((8, 15, 22, STEP_LIMIT))
     simulation = Simulation(game)
     player = Expert(simulation.instruction, rng.random().hex(), skill)

@@ -28,10 +28,14 @@ from sand_dagster.household_model.training import STEPS, Report, Settings, Train
 
 _TOKENIZER_DOCUMENTS = 2500
 _SHOW_EVERY = 10
+_GENTLE = {"matrix_rate": 0.006, "other_rate": 0.001}
+"""Learning rates for weights that know something already: the full ones would make them forget it first."""
 
 
-def make_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The run's tokenizer, built once and kept in `folder`."""
+def make_tokenizer(folder: Path, start: Path | None = None) -> PreTrainedTokenizerBase:
+    """The run's tokenizer, kept in `folder`: that of the model in `start`, or built once."""
+    if start is not None:
+        AutoTokenizer.from_pretrained(start).save_pretrained(folder)
     if not (folder / "tokenizer.json").exists():
         drawn = (document("tokenizer", index) for index in range(_TOKENIZER_DOCUMENTS))
         tokenizer = build("\n".join(message["content"] for message in d.messages) for d in drawn)
@@ -56,14 +60,18 @@ def main(
     steps: Annotated[int, typer.Option(help="Length of the run, in steps of some 8,000 tokens.")] = STEPS,
     until: Annotated[int | None, typer.Option(help="Stop at this step for now.")] = None,
     processes: Annotated[int, typer.Option(help="Processes that share each step.")] = 0,
+    start: Annotated[
+        Path | None, typer.Option(help="Begin a new run with this model's weights and tokenizer.")
+    ] = None,
     install: Annotated[bool, typer.Option(help="Copy the result into the package.")] = False,
 ) -> None:
     """Train the household model, going on where the run in `folder` has stopped."""
     folder.mkdir(parents=True, exist_ok=True)
-    make_tokenizer(folder / "tokenizer")
+    make_tokenizer(folder / "tokenizer", start)
     count = processes or (1 if torch.cuda.is_available() else min(os.cpu_count() or 1, PARTS))
+    settings = Settings(steps=steps) if start is None else Settings(steps=steps, **_GENTLE)
     with tempfile.TemporaryDirectory() as meeting:
-        given = (count, f"file://{meeting}/processes", folder, Settings(steps=steps), until)
+        given = (count, f"file://{meeting}/processes", folder, settings, until, start)
         spawn(_work, given, nprocs=count)  # type: ignore[no-untyped-call]
     if install:
         for path in (folder / "model").iterdir():
@@ -72,7 +80,13 @@ def main(
 
 
 def _work(
-    rank: int, processes: int, meeting: str, folder: Path, settings: Settings, until: int | None
+    rank: int,
+    processes: int,
+    meeting: str,
+    folder: Path,
+    settings: Settings,
+    until: int | None,
+    start: Path | None,
 ) -> None:
     """One of the processes that train."""
     if processes > 1:
@@ -87,6 +101,7 @@ def _work(
         tokenizer,
         rank,
         processes,
+        start,
     )
     begun, first, seen = time.monotonic(), training.step, training.tokens
 

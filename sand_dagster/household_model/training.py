@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from sand_dagster.household_model.batches import PARTS, Batch, Stream
+from sand_dagster.household_model.muon import Muon
 from sand_dagster.household_model.network import network
 
 _STATE = "state.pt"
@@ -61,6 +62,7 @@ class Training:
 
     Args:
         rank, processes: which of how many processes this is; they have joined a `torch.distributed` group.
+        start: a model's folder whose weights a new run begins with; without it, random ones.
 
     Raises:
         ValueError: the folder holds a run with other settings than these, its length excepted.
@@ -74,6 +76,7 @@ class Training:
         tokenizer: PreTrainedTokenizerBase,
         rank: int = 0,
         processes: int = 1,
+        start: Path | None = None,
     ) -> None:
         self.folder, self.settings, self.tokenizer = folder, settings, tokenizer
         self.rank, self.processes = rank, processes
@@ -81,6 +84,8 @@ class Training:
         torch.manual_seed(settings.seed)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = network(config, self.device, torch.float32)
+        if start is not None:
+            self.model.load_state_dict(LlamaForCausalLM.from_pretrained(start).state_dict())
         self.fast = network(config, self.device, _precision(self.device))
         self.optimizers = _optimizers(self.model, settings)
         self.step, self.tokens = 0, 0
@@ -182,7 +187,7 @@ class Training:
 def _optimizers(model: LlamaForCausalLM, settings: Settings) -> list[torch.optim.Optimizer]:
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
-    muon = torch.optim.Muon(matrices, lr=settings.matrix_rate, weight_decay=0.01, momentum=0.95)
+    muon = Muon(matrices, lr=settings.matrix_rate, weight_decay=0.01)
     adam = torch.optim.AdamW(others, lr=settings.other_rate, betas=(0.9, 0.98), weight_decay=0.0)
     for optimizer in (muon, adam):
         for entry in optimizer.param_groups:

@@ -17,14 +17,17 @@ from random import Random
 
 from sand_dagster.environments.household.belief import Belief
 from sand_dagster.environments.household.intents import Intent, best
-from sand_dagster.environments.household.mistakes import Mistake, slip, unprepared
+from sand_dagster.environments.household.mistakes import Mistake, make_mistake, slip
 from sand_dagster.environments.household.thoughts import think
 from sand_dagster.sand.types import Step
 
 _TASTE = 0.5
 """Spread of the factors by which a player's eagerness to search a place departs from common sense."""
-_FORGETFUL = 0.5
-"""How likely a player without any skill is to overlook, all game long, that the object has to be prepared."""
+_HABIT = 0.9
+"""How likely a player of half the skill or less has each of the habits that last all game long: to take what it
+looks for from wherever it arrives, to pass closed receptacles by, to overlook that the object has to be prepared."""
+
+_HABITS: tuple[Mistake, ...] = ("unprepared", "overcommits", "passes by")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,8 @@ class Expert:
         self._seed = seed
         rng = Random(f"household expert {seed}")
         self._taste = {r: math.exp(rng.gauss(0.0, _TASTE)) for r in self.belief.receptacles}
-        self._forgets = rng.random() < _FORGETFUL * (1.0 - skill)
+        habit = _HABIT * min(2.0 * (1.0 - skill), 1.0)
+        self._habits = [name for name in _HABITS if rng.random() < habit]
 
     def observe(self, action: str, observation: str) -> None:
         """Take in one step, whoever acted."""
@@ -75,8 +79,9 @@ class Expert:
 
     def _decide(self, rng: Random) -> tuple[Intent, Mistake | None]:
         intent = self.intend()
-        if self._forgets and (forgotten := unprepared(self.belief, intent)):
-            return forgotten, "unprepared"
+        for name in self._habits:
+            if not self.belief.refused and (made := make_mistake(name, self.belief, intent, rng)):
+                return made, name
         if rng.random() >= self.skill and (slipped := slip(self.belief, intent, rng)):
             return slipped[1], slipped[0]
         return intent, None

@@ -13,6 +13,7 @@ from sand_dagster.environments.household.intents import Intent, deliver, go, put
 Mistake = Literal[
     "unlikely place",  # searches where common sense says it is not
     "known place",  # goes again to what it has already seen
+    "passes by",  # goes on from a closed receptacle without opening it
     "overcommits",  # takes the object from where it did not see it
     "wrong object",  # takes another object
     "unprepared",  # brings the object without cleaning, heating or cooling it
@@ -25,34 +26,59 @@ Mistake = Literal[
 _WEIGHTS: Mapping[Mistake, float] = {
     "unlikely place": 4,
     "known place": 2,
+    "passes by": 2,
     "overcommits": 3,
     "wrong object": 2,
     "unprepared": 3,
     "wrong place": 2,
     "still closed": 2,
-    "repeats": 1,
-    "garbled": 1,
+    "repeats": 0.5,
+    "garbled": 0.5,
 }
 
 
 def slip(belief: Belief, intended: Intent, rng: Random) -> tuple[Mistake, Intent] | None:
     """One of the mistakes that can be made here instead of `intended`; None where none can."""
-    found = {name: make(belief, intended, rng) for name, make in _MAKERS.items()}
-    open_to = {
-        name: made for name, made in found.items() if made is not None and made.action != intended.action
-    }
+    found = {name: make_mistake(name, belief, intended, rng) for name in _MAKERS}
+    open_to = {name: made for name, made in found.items() if made is not None}
     if not open_to:
         return None
     name = rng.choices(list(open_to), [_WEIGHTS[name] for name in open_to])[0]
     return name, open_to[name]
 
 
-def unprepared(belief: Belief, intended: Intent, rng: Random | None = None) -> Intent | None:
-    """Deliver what is in the hand as it is, where the goal wants it prepared first."""
+def make_mistake(name: Mistake, belief: Belief, intended: Intent, rng: Random) -> Intent | None:
+    """This mistake in place of `intended`; None where it cannot be made."""
+    made = _MAKERS[name](belief, intended, rng)
+    return None if made is None or made.action == intended.action else made
+
+
+def _unprepared(belief: Belief, intended: Intent, rng: Random) -> Intent | None:
     thing = belief.holding
     if thing is None or not belief.fits(thing) or belief.prepared(thing) or belief.goal.looks:
         return None
     return deliver(belief, thing)
+
+
+def _passes_by(belief: Belief, intended: Intent, rng: Random) -> Intent | None:
+    if intended.purpose != "look inside":
+        return None
+    places = [r for r in belief.unexplored() if r != belief.location and r not in belief.closed]
+    if not places:
+        return None
+    place = max(places, key=lambda r: belief.promise(r, intended.thing) * rng.uniform(0.5, 1.0))
+    return Intent("search", go(place), intended.thing, place)
+
+
+def _overcommits(belief: Belief, intended: Intent, rng: Random) -> Intent | None:
+    """Take the goal's object from where the player stands, though it was not seen there."""
+    here = belief.location
+    if belief.holding is not None or here is None or intended.purpose == "take":
+        return None
+    thing = f"{belief.goal.thing.lower()} {rng.choice((1, 1, 1, 2))}"
+    if thing in belief.contents.get(here, ()):
+        return None
+    return Intent("take", f"take {thing} from {here}", thing, here)
 
 
 def _unlikely_place(belief: Belief, intended: Intent, rng: Random) -> Intent | None:
@@ -74,16 +100,6 @@ def _known_place(belief: Belief, intended: Intent, rng: Random) -> Intent | None
         return None
     place = rng.choice(places)
     return Intent("search", go(place), belief.goal.thing, place)
-
-
-def _overcommits(belief: Belief, intended: Intent, rng: Random) -> Intent | None:
-    here = belief.location
-    if belief.holding is not None or here is None or intended.purpose == "take":
-        return None
-    thing = f"{belief.goal.thing.lower()} {rng.choice((1, 1, 1, 2))}"
-    if thing in belief.contents.get(here, ()):
-        return None
-    return Intent("take", f"take {thing} from {here}", thing, here)
 
 
 def _wrong_object(belief: Belief, intended: Intent, rng: Random) -> Intent | None:
@@ -139,9 +155,10 @@ def _garbled(belief: Belief, intended: Intent, rng: Random) -> Intent | None:
 _MAKERS: Mapping[Mistake, Callable[[Belief, Intent, Random], Intent | None]] = {
     "unlikely place": _unlikely_place,
     "known place": _known_place,
+    "passes by": _passes_by,
     "overcommits": _overcommits,
     "wrong object": _wrong_object,
-    "unprepared": unprepared,
+    "unprepared": _unprepared,
     "wrong place": _wrong_place,
     "still closed": _still_closed,
     "repeats": _repeats,
