@@ -1,9 +1,5 @@
 """`sand bench environments --environment scienceworld`: our environment against the package's public `step`.
 
-The public step lists all valid actions, and that listing is not without effect: where chance plays a part
-(bees that pollinate, in grow-fruit), it changes what happens later. So every walk is compared twice, with the
-public step as it is, and with the same step without the listing.
-
 python -m sand_dagster.bench.scienceworld [--types NAME ...] [--walk N] [--forks N] [--seed S] [--json]
 """
 
@@ -66,9 +62,8 @@ class Timing:
 class Report:
     """What a run found.
 
-    `differences` are those to the public step without its listing of valid actions, `listing_differences`
-    those to the step as it is, all in `listing_types`. `fork` compares loading and replaying with the
-    public step, in a JVM that runs already, with our fork at the same states.
+    `fork` compares loading and replaying with the public step, in a JVM that runs already, with our fork at
+    the same states.
     """
 
     task_types: int
@@ -76,9 +71,6 @@ class Report:
     completed: int
     differences: int
     first_difference: Difference | None
-    listing_differences: int
-    first_listing_difference: Difference | None
-    listing_types: list[str]
     forks: int
     exact_forks: int
     step: Timing
@@ -90,8 +82,7 @@ class Report:
     def targets(self) -> dict[str, bool]:
         """Which targets are met."""
         return {
-            "no difference": self.listing_differences == 0,
-            "no difference without the listing": self.differences == 0,
+            "no difference": self.differences == 0,
             f"step {_STEP_RATIO:g}x": self.step.ratio >= _STEP_RATIO,
             "every fork exact": self.exact_forks == self.forks,
         }
@@ -107,16 +98,13 @@ class Report:
             table.add_row(name, f"{timing.public_ms:.1f}", f"{timing.bare_ms:.1f}", f"{timing.ratio:.1f}x")
         lines = [
             f"{self.task_types} task types, {self.steps} steps, {self.completed} gold paths completed, "
-            f"{self.listing_differences} differences ({', '.join(self.listing_types) or 'none'}), "
-            f"{self.differences} to the step without the listing; "
+            f"{self.differences} differences; "
             f"{self.exact_forks} of {self.forks} forks exact; {self.seconds:.0f} s",
             "machine: " + ", ".join(f"{key} {value}" for key, value in self.machine.items()),
             *(f"{'met   ' if met else 'MISSED'} {target}" for target, met in self.targets.items()),
         ]
-        for first in (self.first_difference, self.first_listing_difference):
-            if first is not None:
-                lines.append("first difference:\n" + json.dumps(asdict(first), indent=2))
-                break
+        if self.first_difference is not None:
+            lines.append("first difference:\n" + json.dumps(asdict(self.first_difference), indent=2))
         return Group(table, Text("\n".join(lines)))
 
 
@@ -125,7 +113,6 @@ class _Tally:
     steps: int = 0
     completed: int = 0
     differences: list[Difference] = field(default_factory=list)
-    listing_differences: list[Difference] = field(default_factory=list)
     forks: int = 0
     exact_forks: int = 0
     public_s: list[float] = field(default_factory=list)
@@ -158,8 +145,6 @@ def run(
             tally.completed += _Pair(public, bare, task, tally).follow(gold)
             pair = _Pair(public, bare, task, tally)
             pair.wander(walk, random_source)
-            for actions in (gold, pair.played):
-                _Pair(public, bare, task, tally, listing=False).follow(actions)
             for number in range(quota):
                 depth = random_source.randrange(len(pair.played))
                 pair.fork(depth, timed=number == 0)
@@ -170,9 +155,6 @@ def run(
         completed=tally.completed,
         differences=len(tally.differences),
         first_difference=tally.differences[0] if tally.differences else None,
-        listing_differences=len(tally.listing_differences),
-        first_listing_difference=tally.listing_differences[0] if tally.listing_differences else None,
-        listing_types=sorted({difference.task.split("/")[1] for difference in tally.listing_differences}),
         forks=tally.forks,
         exact_forks=tally.exact_forks,
         step=_timing(tally.public_s, tally.bare_s),
@@ -182,28 +164,13 @@ def run(
     )
 
 
-class _Public(ScienceWorldEnv):  # type: ignore[misc]  # the package has no types
-    """The package's environment, whose step can be told not to list the valid actions."""
-
-    listing = True
-
-    def get_valid_action_object_combinations(self) -> list[str]:
-        return list(super().get_valid_action_object_combinations()) if self.listing else []
-
-
 class _Pair:
     """The same task in the public environment and in ours, step by step."""
 
     def __init__(
-        self,
-        public: _Public,
-        bare: ScienceWorldEnvironment,
-        task: Task,
-        tally: _Tally,
-        listing: bool = True,
+        self, public: ScienceWorldEnv, bare: ScienceWorldEnvironment, task: Task, tally: _Tally
     ) -> None:
         self._public, self._bare, self._task, self._tally = public, bare, task, tally
-        self._listing = public.listing = listing
         self.played: list[str] = []
         self._best = 0
         self._valid: list[str] = []
@@ -235,10 +202,9 @@ class _Pair:
         observation, _, completed, infos = self._public.step(action)
         middle = time.perf_counter()
         result = self._bare.step(action)
-        if self._listing:
-            self._tally.bare_s.append(time.perf_counter() - middle)
-            self._tally.public_s.append(middle - start)
-            self._tally.steps += 1
+        self._tally.bare_s.append(time.perf_counter() - middle)
+        self._tally.public_s.append(middle - start)
+        self._tally.steps += 1
         self._best = max(self._best, infos["score"])
         # The simulator's order is not that of any run before; the walk has to be the same on every machine.
         self._valid = sorted(infos["valid"])
@@ -259,7 +225,6 @@ class _Pair:
             action = self.played[depth]
             self._tally.exact_forks += self._bare.step(action) == fork.step(action)
         if timed:
-            self._public.listing = True
             start = time.perf_counter()
             self._load()
             for action in self.played[:depth]:
@@ -273,17 +238,16 @@ class _Pair:
 
     def _compare(self, what: str, public: Any, bare: Any) -> None:
         if public != bare:
-            found = self._tally.listing_differences if self._listing else self._tally.differences
-            found.append(Difference(self._task.id, what, list(self.played), public, bare))
+            self._tally.differences.append(Difference(self._task.id, what, list(self.played), public, bare))
 
 
 @contextmanager
-def _public() -> Iterator[_Public]:
+def _public() -> Iterator[ScienceWorldEnv]:
     """The package's environment, its JVM with our flags: it takes no options, but Java reads a variable."""
     before = os.environ.get("JAVA_TOOL_OPTIONS")
     os.environ["JAVA_TOOL_OPTIONS"] = " ".join(JAVA_OPTIONS)
     try:
-        environment = _Public(envStepLimit=_UNLIMITED)
+        environment = ScienceWorldEnv(envStepLimit=_UNLIMITED)
     finally:
         if before is None:
             del os.environ["JAVA_TOOL_OPTIONS"]
@@ -314,7 +278,7 @@ def _machine() -> dict[str, str]:
 
 
 def main() -> int:
-    """The command line; the exit status is 1 where a fork, or a step without the listing, differs."""
+    """The command line; the exit status is 1 where a step or a fork differs."""
     parser = argparse.ArgumentParser(prog="python -m sand_dagster.bench.scienceworld", description=__doc__)
     parser.add_argument("--types", nargs="+", choices=TASK_TYPES, default=list(TASK_TYPES), metavar="NAME")
     parser.add_argument("--walk", type=int, default=25, help="random steps in each task type")

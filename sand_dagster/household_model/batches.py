@@ -31,7 +31,7 @@ _OTHERS = 0.1
 """Weight in the loss of a token that the assistant did not write: observations teach names, and copying."""
 
 _NAMES = 3.0
-"""Weight of a name's or number's token that the assistant did write: to copy the right one is the hard part."""
+"""Weight of a name's or number's token that the assistant wrote: to copy the right one is the hard part."""
 
 
 class Encoded(NamedTuple):

@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -28,7 +29,7 @@ from sand_dagster.household_model.training import STEPS, Report, Settings, Train
 
 _TOKENIZER_DOCUMENTS = 2500
 _SHOW_EVERY = 10
-_GENTLE = {"matrix_rate": 0.006, "other_rate": 0.001}
+_GENTLE = partial(Settings, matrix_rate=0.006, other_rate=0.001)
 """Learning rates for weights that know something already: the full ones would make them forget it first."""
 
 
@@ -69,7 +70,7 @@ def main(
     folder.mkdir(parents=True, exist_ok=True)
     make_tokenizer(folder / "tokenizer", start)
     count = processes or (1 if torch.cuda.is_available() else min(os.cpu_count() or 1, PARTS))
-    settings = Settings(steps=steps) if start is None else Settings(steps=steps, **_GENTLE)
+    settings = Settings(steps=steps) if start is None else _GENTLE(steps=steps)
     with tempfile.TemporaryDirectory() as meeting:
         given = (count, f"file://{meeting}/processes", folder, settings, until, start)
         spawn(_work, given, nprocs=count)  # type: ignore[no-untyped-call]

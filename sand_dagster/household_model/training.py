@@ -22,6 +22,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 from sand_dagster.household_model.batches import PARTS, Batch, Stream
 from sand_dagster.household_model.muon import Muon
 from sand_dagster.household_model.network import network
+from sand_dagster.training.precision import bfloat16_is_fast
 
 _STATE = "state.pt"
 _LOG = "log.jsonl"
@@ -86,7 +87,7 @@ class Training:
         self.model = network(config, self.device, torch.float32)
         if start is not None:
             self.model.load_state_dict(LlamaForCausalLM.from_pretrained(start).state_dict())
-        self.fast = network(config, self.device, _precision(self.device))
+        self.fast = network(config, self.device, torch.bfloat16 if bfloat16_is_fast() else torch.float32)
         self.optimizers = _optimizers(self.model, settings)
         self.step, self.tokens = 0, 0
         self._resume()
@@ -193,10 +194,3 @@ def _optimizers(model: LlamaForCausalLM, settings: Settings) -> list[torch.optim
         for entry in optimizer.param_groups:
             entry["initial_lr"] = entry["lr"]
     return [muon, adam]
-
-
-def _precision(device: torch.device) -> torch.dtype:
-    """bfloat16 where the machine multiplies it fast, else float32."""
-    if device.type == "cuda":
-        return torch.bfloat16
-    return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32

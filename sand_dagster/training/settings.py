@@ -48,7 +48,7 @@ class FinetuningSettings(BaseModel):
     )
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto",
-        description="What matrix products are computed in. `auto`: bfloat16 on a GPU, else float32.",
+        description="What matrix products are computed in. `auto`: bfloat16 where it is fast, else float32.",
     )
     chat_template: TemplateChoice = Field(
         default="auto", description="How chats become text; `auto` recognises the model's own format."

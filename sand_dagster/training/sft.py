@@ -33,6 +33,8 @@ def finetune(job: Job) -> None:
     import torch
     from transformers import AutoTokenizer
 
+    from sand_dagster.training.precision import bfloat16_is_fast
+
     started = time.perf_counter()
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(job.parent, trust_remote_code=False)
     template = training_template(tokenizer, job.settings.chat_template, str(job.parent))
@@ -42,9 +44,7 @@ def finetune(job: Job) -> None:
             f"none of the {examples.dropped} conversations has text of the assistant within the first "
             f"{job.settings.max_length} tokens: raise max_length"
         )
-    bfloat16 = job.settings.dtype == "bfloat16" or (
-        job.settings.dtype == "auto" and torch.cuda.is_available()
-    )
+    bfloat16 = bfloat16_is_fast() if job.settings.dtype == "auto" else job.settings.dtype == "bfloat16"
     if torch.cuda.is_available():  # a CPU's are deterministic as they are
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

@@ -24,10 +24,9 @@ from sand_dagster.sand.types import Step
 _TASTE = 0.5
 """Spread of the factors by which a player's eagerness to search a place departs from common sense."""
 _HABIT = 0.9
-"""How likely a player of half the skill or less has each of the habits that last all game long: to take what it
-looks for from wherever it arrives, to pass closed receptacles by, to overlook that the object has to be prepared."""
-
+"""How likely a player of half the skill or less has each of the habits."""
 _HABITS: tuple[Mistake, ...] = ("unprepared", "overcommits", "passes by")
+"""Mistakes that a player makes all game long, wherever they can be made."""
 
 
 @dataclass(frozen=True, slots=True)

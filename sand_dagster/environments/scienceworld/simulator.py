@@ -100,6 +100,10 @@ class Simulator:
         observation: str = self._call(self._server.step, action)
         return observation
 
+    def list_actions(self) -> None:
+        """List all valid actions, for the listing's effect: it moves the source of chance on."""
+        self._call(self._server.getValidActionObjectCombinations)
+
     def score(self) -> float:
         """The raw score in [0, 1]; negative after a wrong `focus on`."""
         score: float = self._call(self._server.getScore)
