@@ -126,8 +126,15 @@ class Experiment(Settings):
         "paper",
         description="paper: zero-shot prompts of Figures 7 and 8; eto: one solved example before the task",
     )
-    variant: Literal["full", "without_critique"] = Field(
-        "full", description="full SAND, or Table 3's variant without execution-guided critique"
+    variant: Literal["full", "without_critique", "without_sampling", "more_sft"] = Field(
+        "full",
+        description="full SAND; Table 3's variants without execution-guided critique (EAC) and without "
+        "self-consistency action sampling (SAS); or the control that is finetuned as long on the expert "
+        "trajectories as they are",
+    )
+    control_for: str | None = Field(
+        None,
+        description="with variant more_sft: the experiment whose finetunings' tokens the control gets",
     )
     seed: int = Field(0, ge=0, description="every sampling seed is derived from it")
     iterations: int = Field(3, ge=1, le=99, description="I: SAND's iterations after behaviour initialisation")
@@ -143,10 +150,15 @@ class Experiment(Settings):
 
     @model_validator(mode="after")
     def _agree(self) -> Experiment:
-        if self.variant == "without_critique" and self.deliberation.expert_switch != "never":
+        if self.variant != "full" and self.deliberation.expert_switch != "never":
             raise ValueError(
-                "deliberation.expert_switch must be `never` with variant `without_critique`: "
+                f"deliberation.expert_switch must be `never` with variant `{self.variant}`: "
                 "there are no rollouts to switch to"
+            )
+        if (self.variant == "more_sft") != (self.control_for is not None):
+            raise ValueError(
+                "control_for names the experiment whose tokens a control gets: variant `more_sft` needs it, "
+                "and no other variant has it"
             )
         for section, tokens in (
             ("generation.turn_tokens", self.generation.turn_tokens),
@@ -214,6 +226,32 @@ def _files(home: Path) -> dict[str, Path]:
 
 
 def _load(name: str, files: dict[str, Path]) -> Experiment:
+    experiment = _validated(name, files)
+    if experiment.control_for is not None:
+        problem = _control_problem(experiment, experiment.control_for, files)
+        if problem:
+            raise ExperimentError(f"{files[name]} is not a valid experiment:\n  control_for: {problem}")
+    return experiment
+
+
+def _control_problem(control: Experiment, name: str, files: dict[str, Path]) -> str:
+    """Why `control` cannot be given the tokens of the experiment `name`; empty: it can."""
+    if name not in files:
+        return f"there is no experiment {name!r}; there are: {', '.join(sorted(files))}"
+    other = _validated(name, files)
+    if other.variant == "more_sft":
+        return f"{name} is a control itself; name the experiment that deliberates"
+    for section in ("environment", "model"):
+        if getattr(control, section) != getattr(other, section):
+            return f"{name} has another `{section}`, so that tokens do not compare; use the same"
+    if control.iterations > other.iterations:
+        return (
+            f"{name} has {other.iterations} iterations, the control {control.iterations}: it may have as many"
+        )
+    return ""
+
+
+def _validated(name: str, files: dict[str, Path]) -> Experiment:
     values = _read(name, files, ())
     try:
         return Experiment.model_validate({"name": name, **values})

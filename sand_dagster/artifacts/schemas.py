@@ -7,7 +7,6 @@ on every run.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import polars as pl
 
@@ -43,18 +42,6 @@ class Table:
     def parents(self) -> dict[str, str]:
         """Columns that hold parents' ids, and the tables these come from."""
         return {name: column.parent for name, column in self.columns.items() if column.parent}
-
-    def frame(self, rows: list[dict[str, Any]]) -> pl.DataFrame:
-        """`rows` as a frame of exactly this schema.
-
-        Raises:
-            ValueError: a row lacks a column, or has one that the schema does not know.
-        """
-        for number, row in enumerate(rows):
-            if row.keys() != self.columns.keys():
-                wrong = ", ".join(sorted(row.keys() ^ self.columns.keys()))
-                raise ValueError(f"table {self.name}, row {number}: missing or unknown columns: {wrong}")
-        return pl.DataFrame(rows, schema=self.schema, orient="row")
 
 
 _STEP_COLUMNS = {
@@ -249,7 +236,9 @@ TABLES: dict[str, Table] = {
                 "examples": Column(_INT, "conversations trained on"),
                 "dropped": Column(_INT, "conversations left out because truncation left nothing to learn"),
                 "truncated": Column(_INT, "conversations cut at max_length"),
+                "epochs": Column(_INT, "passes over them"),
                 "tokens": Column(_INT, "tokens seen"),
+                "trained_tokens": Column(_INT, "the agent's own among them, which the loss is over"),
                 "seconds": Column(_REAL, "duration"),
                 "loss_curve": Column(
                     pl.List(

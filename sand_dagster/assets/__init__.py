@@ -1,5 +1,7 @@
 """The assets, one file a stage."""
 
+from dataclasses import replace
+
 from sand_dagster.assets.base_model import base_model
 from sand_dagster.assets.candidate_actions import candidate_actions
 from sand_dagster.assets.checkpoints import checkpoints
@@ -32,7 +34,32 @@ STAGES = (
 """In the order in which one iteration runs."""
 
 
+_LACKS = {
+    "full": frozenset[str](),
+    "without_critique": frozenset({"rollouts", "critiques"}),
+    "without_sampling": frozenset({"candidate_actions", "rollouts", "critiques"}),
+    "more_sft": frozenset({"candidate_actions", "rollouts", "critiques"}),
+}
+"""The stages that a variant does without."""
+
+
 def stages_of(experiment: Experiment) -> list[StageDefinition]:
-    """The stages of an experiment: the variants of Table 3 lack some."""
-    left_out = {"rollouts", "critiques"} if experiment.variant == "without_critique" else set()
-    return [definition for definition in STAGES if definition.name not in left_out]
+    """The stages of an experiment: its variant lacks some, and what came after one comes after its parents.
+
+    Only a control reads of the experiment that it is a control for.
+    """
+    lacking = _LACKS[experiment.variant]
+    parents = {definition.name: definition.after for definition in STAGES}
+
+    def drawn(after: tuple[str, ...]) -> tuple[str, ...]:
+        found = ((name,) if name not in lacking else drawn(parents[name]) for name in after)
+        return tuple(dict.fromkeys(name for names in found for name in names))
+
+    def read(name: str) -> bool:
+        return name not in lacking and (experiment.control_for is not None or "@control_for" not in name)
+
+    return [
+        replace(definition, after=drawn(definition.after), reads=tuple(filter(read, definition.reads)))
+        for definition in STAGES
+        if definition.name not in lacking
+    ]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import dagster as dg
 
+from sand_dagster.artifacts.store import ArtifactStore
 from sand_dagster.assets.metadata import picture
-from sand_dagster.assets.stage import Result, StageRun, stage
+from sand_dagster.assets.stage import INITIALISATION, Result, StageRun, stage
 from sand_dagster.generation.model_folder import model_id
 from sand_dagster.sand.identity import derive_seed, identify
 from sand_dagster.sand.trajectories import demonstrations_of
@@ -17,22 +19,26 @@ from sand_dagster.training.plots import loss_curve
 
 @stage(
     after=("deliberation_trajectories",),
-    reads=("policy", "base_model"),
+    reads=("policy", "base_model", "checkpoints@control_for"),
     settings=("finetuning", "model.base", "seed"),
     kinds=frozenset({"pytorch", "huggingface"}),
     gpu=True,
 )
 def checkpoints(run: StageRun) -> Result:
-    """π_θ finetuned on D_delib, with a loss on the agent's own tokens (Eq. 7; Eq. 2 in iteration 00)."""
+    """π_θ finetuned on D_delib, with a loss on the agent's own tokens (Eq. 7; Eq. 2 in iteration 00).
+
+    A control makes as many passes over the expert trajectories as give it at least the agent's tokens on
+    which the experiment that it is a control for was finetuned in the same iteration.
+    """
     steps = run.rows("deliberation_trajectories")
     domain = run.experiment.environment.module.DOMAIN
     settings = run.experiment.finetuning
     (policy,) = run.rows("policy")
     parent = run.rows("base_model")[0] if settings.restart_from == "base" else policy
     step_ids = [row["step_id"] for row in steps]
-    dumped = settings.model_dump_json()
+    dumped, epochs = settings.model_dump_json(), _epochs(run)
     checkpoint_id = identify(
-        "checkpoints", policy["policy_id"], parent["model_id"], step_ids, dumped, run.experiment.seed
+        "checkpoints", policy["policy_id"], parent["model_id"], step_ids, dumped, epochs, run.experiment.seed
     )
     output = run.writer.folder / "model"
 
@@ -50,7 +56,7 @@ def checkpoints(run: StageRun) -> Result:
             parent=run.store.home / parent["folder"],
             output=output,
             seed=derive_seed(run.experiment.seed, run.iteration, "finetuning"),
-            epochs=settings.epochs_of(run.number),
+            epochs=epochs,
             on_progress=tell,
         )
         run.writer.journal.put(checkpoint_id, report.model_dump(mode="json"))
@@ -68,7 +74,9 @@ def checkpoints(run: StageRun) -> Result:
         "examples": report.examples,
         "dropped": report.dropped,
         "truncated": report.truncated,
+        "epochs": report.epochs,
         "tokens": report.tokens,
+        "trained_tokens": report.trained_tokens,
         "seconds": report.seconds,
         "loss_curve": curve,
         "files": [
@@ -82,6 +90,7 @@ def checkpoints(run: StageRun) -> Result:
         "dropped": report.dropped,
         "truncated": report.truncated,
         "tokens": report.tokens,
+        "trained_tokens": report.trained_tokens,
         "seconds": report.seconds,
         "tokens_per_second": report.tokens / report.seconds,
         "learning_rate": settings.learning_rate,
@@ -90,6 +99,18 @@ def checkpoints(run: StageRun) -> Result:
     }
     picture_of_it = picture(loss_curve(curve), "loss curve")
     return Result([row], counts, {"loss_curve": dg.MetadataValue.md(picture_of_it)})
+
+
+def _epochs(run: StageRun) -> int:
+    """The iteration's passes over D_delib."""
+    control_for = run.experiment.control_for
+    if control_for is None or run.iteration == INITIALISATION:
+        return run.experiment.finetuning.epochs_of(run.number)
+    # Every finetuning of a control is on the same conversations, so the last one knows a pass's tokens.
+    (before,) = run.rows("checkpoints", f"{run.number - 1:02}")
+    (deliberated,) = ArtifactStore(run.store.home, control_for).read("checkpoints", run.iteration).to_dicts()
+    passes: float = deliberated["trained_tokens"] * before["epochs"] / before["trained_tokens"]
+    return math.ceil(passes)
 
 
 def _journalled(run: StageRun, checkpoint_id: str, output: Path) -> Report | None:

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from contextlib import nullcontext
 
-from sand_dagster.assets.stage import Result, StageRun, stage
+from sand_dagster.assets.stage import INITIALISATION, Result, StageRun, stage
 from sand_dagster.sand.deliberation import Evidence, deliberate
 from sand_dagster.sand.units import Row
 
@@ -11,7 +11,7 @@ from sand_dagster.sand.units import Row
 @stage(
     after=("critiques",),
     reads=("candidate_actions", "rollouts", "demonstrations", "base_model"),
-    settings=("deliberation", "model.context", "model.base", "variant", "seed"),
+    settings=("deliberation", "model.context", "model.base", "variant", "sampling.n", "seed"),
     kinds=frozenset({"vllm"}),
     gpu=True,
 )
@@ -24,7 +24,7 @@ def deliberation_trajectories(run: StageRun) -> Result:
     evidence = _evidence(run)
 
     async def synthesise() -> Result:
-        needed = any(candidates[0]["deliberates"] for candidates in evidence.candidates.values())
+        needed = any(evidence.deliberates(row["step_id"]) for d in run.demonstrations for row in d.rows)
         async with run.base() if needed else nullcontext() as base:
             finished = await deliberate(
                 run.stage, run.demonstrations, evidence, base, run.experiment.deliberation
@@ -44,10 +44,15 @@ def deliberation_trajectories(run: StageRun) -> Result:
 
 
 def _evidence(run: StageRun) -> Evidence:
+    variant = run.experiment.variant
+    if run.iteration == INITIALISATION or variant == "more_sft":
+        return Evidence({})
+    if variant == "without_sampling":
+        return Evidence({}, alternatives=run.experiment.sampling.n)
     candidates: dict[str, list[Row]] = defaultdict(list)
     for row in run.rows("candidate_actions"):
         candidates[row["step_id"]].append(row)
-    if run.experiment.variant == "without_critique":
+    if variant == "without_critique":
         return Evidence(candidates)
     return Evidence(
         candidates,

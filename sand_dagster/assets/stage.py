@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import dagster as dg
 
@@ -164,6 +164,19 @@ class StageRun:
 Body = Callable[[StageRun], Result]
 
 
+class Source(NamedTuple):
+    """A partition that a stage reads; `name` is what it goes by in the manifest's inputs."""
+
+    name: str
+    experiment: str
+    table: str
+    partition: str | None
+
+    def store(self, home: Path) -> ArtifactStore:
+        """The tables that it is one of."""
+        return ArtifactStore(home, self.experiment)
+
+
 @dataclass(frozen=True, slots=True)
 class StageDefinition:
     """A stage before it belongs to an experiment.
@@ -198,23 +211,26 @@ class StageDefinition:
             MissingArtifact: one of them is not there yet.
         """
         return {
-            name: store.require(table, partition)
-            for name, table, partition in self.sources(experiment, iteration)
+            source.name: source.store(store.home).require(source.table, source.partition)
+            for source in self.sources(experiment, iteration)
         }
 
-    def sources(self, experiment: Experiment, iteration: str | None) -> list[tuple[str, str, str | None]]:
-        """What it reads in `iteration`: (name, table, partition). `@previous` closes the loop."""
-        sources: list[tuple[str, str, str | None]] = []
+    def sources(self, experiment: Experiment, iteration: str | None) -> list[Source]:
+        """What it reads in `iteration`. `@previous` closes the loop, `@control_for` reads a neighbour."""
+        sources: list[Source] = []
         for name in self.reads:
-            table, _, when = name.partition("@")
-            if table in ("rollouts", "critiques") and experiment.variant == "without_critique":
-                continue
+            table, _, where = name.partition("@")
             if not TABLES[table].partitioned:
-                sources.append((name, table, None))
-            elif when != "previous":
-                sources.append((name, table, iteration))
-            elif iteration is not None and iteration != INITIALISATION:
-                sources.append((name, table, f"{int(iteration) - 1:02}"))
+                sources.append(Source(name, experiment.name, table, None))
+            elif not where:
+                sources.append(Source(name, experiment.name, table, iteration))
+            elif iteration is None or iteration == INITIALISATION:
+                continue
+            elif where == "previous":
+                sources.append(Source(name, experiment.name, table, f"{int(iteration) - 1:02}"))
+            else:
+                assert experiment.control_for is not None
+                sources.append(Source(name, experiment.control_for, table, iteration))
         return sources
 
 
@@ -246,13 +262,10 @@ def asset_of(
 ) -> dg.AssetsDefinition:
     """The Dagster asset of a stage in one experiment."""
     table = TABLES[definition.name]
-    drawn = [name for name in definition.after if "@" not in name]
-    if experiment.variant == "without_critique":
-        drawn = ["candidate_actions" if name in ("rollouts", "critiques") else name for name in drawn]
 
     @dg.asset(
         key=[experiment.name, definition.name],
-        deps=[dg.AssetKey([experiment.name, name]) for name in drawn],
+        deps=[dg.AssetKey([experiment.name, name]) for name in definition.after],
         partitions_def=partitions if table.partitioned else None,
         group_name=experiment.group,
         description=definition.body.__doc__,

@@ -109,7 +109,7 @@ def checks_of(
         own = list(_CHECKS.get(definition.name, []))
         if TABLES[definition.name].partitioned:
             own.append(_no_orphans(definition.name))
-        if any("@previous" in name for name in definition.reads):
+        if any("@" in name for name in definition.reads):
             own.append(_not_stale(definition))
         checks += [_check(experiment, definition.name, partitions, check) for check in own]
     return checks
@@ -129,11 +129,13 @@ def _not_stale(definition: StageDefinition) -> Check:
         """What this asset was made from is still the latest: Dagster's own staleness stops at the loop."""
         recorded = store.require(definition.name, iteration).inputs
         problems = []
-        for name, table, partition in definition.sources(experiment, iteration):
-            latest = store.require(table, partition).content_hash
-            if recorded.get(name) != latest:
+        for source in definition.sources(experiment, iteration):
+            table, partition = source.table, source.partition
+            latest = source.store(store.home).require(table, partition).content_hash
+            found = recorded.get(source.name)
+            if found != latest:
                 problems.append(
-                    f"made from {table} {partition or ''} {recorded.get(name)}, which is now {latest}: "
+                    f"made from {table} {partition or ''} {found}, which is now {latest}: "
                     f"materialise {definition.name} for iteration {iteration} again"
                 )
         return problems

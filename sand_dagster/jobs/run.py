@@ -97,8 +97,12 @@ def pending_stages(
     """The stages of `iteration` that are not complete, and those that come after one of them."""
     pending: list[str] = []
     for definition in stages_of(experiment):
-        sources = definition.sources(experiment, iteration)
-        after_pending = any(table in pending and when in (iteration, None) for _, table, when in sources)
+        after_pending = any(
+            source.table in pending
+            and source.partition in (iteration, None)
+            and source.experiment == experiment.name
+            for source in definition.sources(experiment, iteration)
+        )
         if after_pending or not _complete(definition, experiment, store, instance, iteration):
             pending.append(definition.name)
     return pending
@@ -117,8 +121,10 @@ def _complete(
         if manifest is None:
             return False
         inputs = {
-            name: found.content_hash if (found := store.manifest(table, when)) else None
-            for name, table, when in definition.sources(experiment, iteration)
+            source.name: found.content_hash
+            if (found := source.store(store.home).manifest(source.table, source.partition))
+            else None
+            for source in definition.sources(experiment, iteration)
         }
     except TornArtifact:
         return False

@@ -9,7 +9,7 @@ from functools import partial
 from sand_dagster.sand.critiques import ask
 from sand_dagster.sand.identity import derive_seed, digest, identify
 from sand_dagster.sand.interfaces import Generator
-from sand_dagster.sand.prompting import deliberation_prompt, parse_deliberation
+from sand_dagster.sand.prompting import alternatives_prompt, deliberation_prompt, parse_deliberation
 from sand_dagster.sand.settings import DeliberationSettings
 from sand_dagster.sand.switch import better_rollout
 from sand_dagster.sand.trajectories import Demonstration
@@ -21,12 +21,19 @@ from sand_dagster.sand.units import Finished, Row, Stage, Unit, run_units
 class Evidence:
     """What the earlier stages found: candidates by step id, and rollouts and critiques by candidate id.
 
-    In the variant without EAC there are no rollouts, and `critiques` is None.
+    In the variant without EAC there are no rollouts, and `critiques` is None. In the variant without SAS
+    there are no candidates either: every step deliberates over `alternatives` = N actions of π_base's own.
     """
 
     candidates: Mapping[str, Sequence[Row]]
     rollouts: Mapping[str, Row] = field(default_factory=dict)
     critiques: Mapping[str, Row] | None = None
+    alternatives: int = 0
+
+    def deliberates(self, step_id: str) -> bool:
+        """1_delib(t) of Eq. 4; where nothing was sampled, no agreement is known."""
+        candidates = self.candidates.get(step_id, ())
+        return self.alternatives > 0 or (bool(candidates) and bool(candidates[0]["deliberates"]))
 
 
 async def deliberate(
@@ -88,11 +95,8 @@ def _plan(
 
 
 def _demonstrated(row: Row, t: int, evidence: Evidence) -> _PlannedStep:
-    candidates = evidence.candidates.get(row["step_id"], ())
-    deliberates = bool(candidates) and candidates[0]["deliberates"]
-    return _PlannedStep(
-        {**row, "parent_step_id": row["step_id"], "rollout_id": ""}, t if deliberates else None
-    )
+    planned = {**row, "parent_step_id": row["step_id"], "rollout_id": ""}
+    return _PlannedStep(planned, t if evidence.deliberates(row["step_id"]) else None)
 
 
 def _unit(
@@ -118,23 +122,32 @@ def _unit(
     }
     if step.t is None or base is None:
         return Unit(digest("kept", kept), partial(_keep, kept))
+    told = demonstration.instruction, render_history(demonstration.history(step.t))
+    if evidence.alternatives:
+        prompt = alternatives_prompt(*told, evidence.alternatives, kept["action"])
+    else:
+        pairs = _weigh(kept, evidence)
+        if pairs is None:
+            kept |= {"outcome": "no_critique", "first_outcome": "no_critique"}
+            return Unit(digest("kept", kept), partial(_keep, kept))
+        prompt = deliberation_prompt(*told, pairs, kept["action"])
+    key = digest("deliberation", kept, prompt, base.model_id, settings.model_dump(), stage.seed)
+    return Unit(key, partial(_synthesise, stage, kept, base, prompt, settings))
+
+
+def _weigh(row: Row, evidence: Evidence) -> list[tuple[str, str]] | None:
+    """The step's candidate actions with their critiques, ids into `row`; None: a critique is missing."""
     # Ids are hashes: their order puts the expert's action anywhere in the list, the same on every run.
-    candidates = sorted(evidence.candidates[kept["parent_step_id"]], key=lambda row: row["candidate_id"])
-    kept["candidate_ids"] = [candidate["candidate_id"] for candidate in candidates]
+    candidates = sorted(evidence.candidates[row["parent_step_id"]], key=lambda row: row["candidate_id"])
+    row["candidate_ids"] = [candidate["candidate_id"] for candidate in candidates]
     notes = [""] * len(candidates)
     if evidence.critiques is not None:
         critiques = [evidence.critiques[candidate["candidate_id"]] for candidate in candidates]
-        kept["critique_ids"] = [critique["critique_id"] for critique in critiques]
+        row["critique_ids"] = [critique["critique_id"] for critique in critiques]
         notes = [critique["critique"] for critique in critiques]
         if not all(notes):
-            kept |= {"outcome": "no_critique", "first_outcome": "no_critique"}
-            return Unit(digest("kept", kept), partial(_keep, kept))
-    pairs = [(candidate["action"], note) for candidate, note in zip(candidates, notes, strict=True)]
-    prompt = deliberation_prompt(
-        demonstration.instruction, render_history(demonstration.history(step.t)), pairs, kept["action"]
-    )
-    key = digest("deliberation", kept, prompt, base.model_id, settings.model_dump(), stage.seed)
-    return Unit(key, partial(_synthesise, stage, kept, base, prompt, settings))
+            return None
+    return [(candidate["action"], note) for candidate, note in zip(candidates, notes, strict=True)]
 
 
 async def _keep(row: Row) -> tuple[list[Row], str]:

@@ -30,7 +30,7 @@ class Parsed:
 
 @cache
 def template(name: str) -> str:
-    """The prompt `name` ("critique": Figure 5, "deliberation": Figure 6) as published."""
+    """A prompt: "critique" (Figure 5) and "deliberation" (Figure 6) as published, "alternatives" ours."""
     return resources.files("sand_dagster.sand").joinpath(f"prompts/{name}.txt").read_text().rstrip("\n")
 
 
@@ -63,6 +63,20 @@ def deliberation_prompt(
     lines = "".join(
         f"- {action}: {' '.join(note.split())}\n" if note else f"- {action}\n" for action, note in candidates
     )
+    return _deliberation_prompt(instruction, history, lines, expert_action)
+
+
+def alternatives_prompt(instruction: str, history: str, n: int, expert_action: str) -> str:
+    """Prompt_d without self-consistency action sampling (Table 3): π_base proposes candidates in context.
+
+    Figure 6 word for word, but for its scratch-pad, which asks for `n` alternatives to the expert's action.
+    """
+    asked = fill(template("alternatives"), {"n": str(n), "expert_action": expert_action})
+    return _deliberation_prompt(instruction, history, f"{asked}\n", expert_action)
+
+
+def _deliberation_prompt(instruction: str, history: str, notes: str, expert_action: str) -> str:
+    """Figure 6 with `notes`, whole lines, in place of its lines of candidates."""
     published = template("deliberation")
     first = _CANDIDATE_LINE.search(published)
     assert first is not None
@@ -72,7 +86,7 @@ def deliberation_prompt(
         "interaction_history": history,
         "expert_action": expert_action,
     }
-    return fill(published[: first.start()], values) + lines + fill(rest, values)
+    return fill(published[: first.start()], values) + notes + fill(rest, values)
 
 
 def parse_critique(reply: str) -> Parsed:

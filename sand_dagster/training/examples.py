@@ -41,6 +41,11 @@ class Examples:
         """Tokens of one pass over all."""
         return sum(len(example.input_ids) for example in self.kept)
 
+    @property
+    def trained_tokens(self) -> int:
+        """Those of them that the loss is over."""
+        return sum(label != IGNORED for example in self.kept for label in example.labels)
+
 
 def encode(
     conversation: Sequence[Message], tokenizer: PreTrainedTokenizerBase, template: str, max_length: int

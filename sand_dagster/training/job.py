@@ -59,6 +59,8 @@ class Report(BaseModel):
     """Conversations that were cut to `max_length`."""
     tokens: int
     """Tokens seen, all epochs together, padding not counted."""
+    trained_tokens: int
+    """The assistant's among them, which the loss is over."""
     epochs: int
     seed: int
     seconds: float

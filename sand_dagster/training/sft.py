@@ -58,6 +58,7 @@ def finetune(job: Job) -> None:
             dropped=examples.dropped,
             truncated=examples.truncated,
             tokens=examples.tokens * job.epochs,
+            trained_tokens=examples.trained_tokens * job.epochs,
             epochs=job.epochs,
             seed=job.seed,
             seconds=time.perf_counter() - started,

@@ -34,6 +34,7 @@ class Trainer:
             dropped=0,
             truncated=0,
             tokens=9,
+            trained_tokens=5,
             epochs=asked["epochs"],
             seed=asked["seed"],
             seconds=1.0,
