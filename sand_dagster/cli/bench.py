@@ -85,6 +85,26 @@ def rollouts(
     _tell(report, differs=bool(report.differences), as_json=as_json)
 
 
+@bench.command()
+@command
+def generation(
+    name: Annotated[str, typer.Option("--experiment", help="Whose iteration 01 is run again.")] = "household",
+    tasks: Annotated[int, typer.Option(min=1, help="Demonstrations that the flat stages go over.")] = 16,
+    as_json: AsJson = False,
+) -> None:
+    """Compare the flat stages with vLLM alone, and an iteration with itself when all of it is journalled."""
+    from sand_dagster.bench.generation import run
+    from sand_dagster.experiment import load_experiment
+    from sand_dagster.home import sand_home
+
+    try:
+        with progress("measuring") as told:
+            report = run(tasks, load_experiment(name, sand_home()), sand_home(), told)
+    except ValueError as error:
+        fail(str(error))
+    _tell(report, differs=report.differing > 0, as_json=as_json)
+
+
 def _tell(report: _Report, *, differs: bool, as_json: bool) -> None:
     if as_json:
         print_json(report.to_json())

@@ -7,10 +7,10 @@ import gc
 import itertools
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from sand_dagster.generation.chat import ChatEncoder
 from sand_dagster.generation.model_folder import ModelUnavailable, context_length, model_id
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from vllm.v1.engine.async_llm import AsyncLLM
     from vllm.v1.engine.llm_engine import LLMEngine
 
+T = TypeVar("T")
 _GIB = 1024**3
 _CPU_PREFILL_TOKENS = 2048
 _CPU_BLOCK = 32  # tokens; the unit of prefix caching, vLLM's default of 128 forgets most of a turn
@@ -45,6 +46,8 @@ class EngineFailed(RuntimeError):
 
 class _Driver(Protocol):
     async def generate(self, request_id: str, prompt: list[int], params: SamplingParams) -> RequestOutput: ...
+
+    async def forget(self) -> None: ...
 
     def close(self) -> None: ...
 
@@ -78,7 +81,9 @@ class VllmGenerator:
             raise PromptTooLong(len(prompt), self.context)
         self._meter.begin()
         try:
-            output = await self._driver.generate(str(next(self._numbers)), prompt, _parameters(sampling))
+            output = await self._driver.generate(
+                str(next(self._numbers)), prompt, sampling_parameters(sampling)
+            )
         except asyncio.CancelledError:
             raise
         except Exception as error:
@@ -96,6 +101,10 @@ class VllmGenerator:
     def stats(self) -> GenerationStats:
         """Counts since this engine started."""
         return self._meter.stats()
+
+    async def forget(self) -> None:
+        """Empty the prefix cache."""
+        await self._driver.forget()
 
     async def close(self) -> None:
         """End the engine and free its memory. Idempotent."""
@@ -132,7 +141,8 @@ async def start(folder: Path, settings: GenerationSettings) -> VllmGenerator:
     encoder = ChatEncoder(tokenizer, prompting_template(tokenizer, settings.chat_template, str(folder)))
     identity = await asyncio.to_thread(model_id, folder)
     try:
-        driver = await _driver(folder, context, settings)
+        arguments = engine_arguments(folder, context, settings)
+        driver = await _InProcess.start(arguments) if on_cpu() else _OwnProcess.start(arguments)
     except Exception as error:
         raise EngineFailed(
             f"vLLM could not start the model {folder} with a context of {context} tokens: "
@@ -141,7 +151,8 @@ async def start(folder: Path, settings: GenerationSettings) -> VllmGenerator:
     return VllmGenerator(driver, encoder, context, identity, folder)
 
 
-async def _driver(folder: Path, context: int, settings: GenerationSettings) -> _Driver:
+def engine_arguments(folder: Path, context: int, settings: GenerationSettings) -> dict[str, Any]:
+    """What vLLM is given for the model in `folder` on this machine; `vllm.LLM` takes the same."""
     shared: dict[str, Any] = {
         "model": str(folder),
         "max_model_len": context,
@@ -153,27 +164,25 @@ async def _driver(folder: Path, context: int, settings: GenerationSettings) -> _
         "use_tqdm_on_load": False,
     }
     if on_cpu():
-        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
-        return await _InProcess.start(
-            shared
-            | {
-                "dtype": "float32",
-                "enforce_eager": True,
-                "block_size": _CPU_BLOCK,
-                "kv_cache_memory_bytes": int(settings.cpu_cache_gib * _GIB),
-                # A seeded request whose prompt is prefilled in chunks kills the CPU engine.
-                "enable_chunked_prefill": False,
-                "max_num_batched_tokens": max(context, _CPU_PREFILL_TOKENS),
-            }
-        )
-    return _OwnProcess.start(
-        shared
-        | {
-            "dtype": "bfloat16",
-            "gpu_memory_utilization": settings.gpu_memory_share,
-            "tensor_parallel_size": settings.tensor_parallel,
+        return shared | {
+            "dtype": "float32",
+            "enforce_eager": True,
+            "block_size": _CPU_BLOCK,
+            "kv_cache_memory_bytes": int(settings.cpu_cache_gib * _GIB),
+            # A seeded request whose prompt is prefilled in chunks kills the CPU engine.
+            "enable_chunked_prefill": False,
+            "max_num_batched_tokens": max(context, _CPU_PREFILL_TOKENS),
         }
-    )
+    return shared | {
+        "dtype": "bfloat16",
+        "gpu_memory_utilization": settings.gpu_memory_share,
+        "tensor_parallel_size": settings.tensor_parallel,
+    }
+
+
+async def on_engine_thread(work: Callable[[], T]) -> T:
+    """Run `work` where a CPU's engines step: vLLM keeps the state of a forward pass in globals."""
+    return await asyncio.get_running_loop().run_in_executor(_InProcess.thread, work)
 
 
 class _InProcess:
@@ -183,7 +192,7 @@ class _InProcess:
     the same tokens as fast. One thread, because vLLM keeps the state of a forward pass in globals.
     """
 
-    _thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vllm")
+    thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vllm")
 
     def __init__(self, engine: LLMEngine) -> None:
         self._engine: LLMEngine | None = engine
@@ -199,11 +208,12 @@ class _InProcess:
         from vllm.v1.engine.llm_engine import LLMEngine
 
         def make() -> LLMEngine:
+            os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
             # Half of the cores are the environments': threads that wait for a core spin on all the others.
             torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // 2))
             return LLMEngine.from_engine_args(EngineArgs(**arguments))
 
-        return cls(await asyncio.get_running_loop().run_in_executor(cls._thread, make))
+        return cls(await on_engine_thread(make))
 
     async def generate(self, request_id: str, prompt: list[int], params: SamplingParams) -> RequestOutput:
         future: asyncio.Future[RequestOutput] = asyncio.get_running_loop().create_future()
@@ -224,7 +234,7 @@ class _InProcess:
             while self._waiting or self._added:
                 added, self._added = self._added, []
                 dropped, self._dropped = self._dropped, []
-                for output in await loop.run_in_executor(self._thread, self._step, added, dropped):
+                for output in await loop.run_in_executor(self.thread, self._step, added, dropped):
                     future = self._waiting.pop(output.request_id, None)
                     if future is not None and not future.done():
                         future.set_result(output)
@@ -249,6 +259,10 @@ class _InProcess:
         if dropped:
             engine.abort_request(dropped)
         return engine.step()  # type: ignore[return-value]
+
+    async def forget(self) -> None:
+        if (engine := self._engine) is not None:
+            await on_engine_thread(engine.reset_prefix_cache)
 
     def close(self) -> None:
         engine, self._engine = self._engine, None
@@ -287,13 +301,18 @@ class _OwnProcess:
         assert final is not None
         return final
 
+    async def forget(self) -> None:
+        if self._engine is not None:
+            await self._engine.reset_prefix_cache()
+
     def close(self) -> None:
         engine, self._engine = self._engine, None
         if engine is not None:
             engine.shutdown()
 
 
-def _parameters(sampling: Sampling) -> SamplingParams:
+def sampling_parameters(sampling: Sampling) -> SamplingParams:
+    """A request as vLLM wants it: one completion, handed out when it is whole."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 

@@ -9,6 +9,7 @@ from sand_dagster.environments.alfworld.domain import REFUSAL
 from sand_dagster.environments.household.belief import Belief
 from sand_dagster.environments.household.thoughts import article, goal_phrase, preposition
 from sand_dagster.household_model.critiques import judgement
+from sand_dagster.household_model.phrases import STANCES
 from sand_dagster.household_model.verdicts import Verdict
 from sand_dagster.household_model.wording import say, sentence
 
@@ -31,13 +32,16 @@ def deliberation(
     Raises:
         StopIteration: `chosen` is not the action of any verdict.
     """
-    lines = "\n".join(
-        f"- {v.action}: {judgement(rng, belief, v, v.action == chosen, informed)}." for v in verdicts
-    )
+    lines = "\n".join(_line(rng, belief, v, v.action == chosen, informed) for v in verdicts)
     best = next(verdict for verdict in verdicts if verdict.action == chosen)
     slots = {"e": chosen, "why": judgement(rng, belief, best, True, informed)}
     closing = sentence(say(rng, rng.choice(_RATIONALES), slots))
     return f"{reflection(rng, belief)}\n\n{lines}\n\n{closing}"
+
+
+def _line(rng: Random, belief: Belief, verdict: Verdict, chosen: bool, informed: bool) -> str:
+    stance = say(rng, STANCES["chosen" if chosen else verdict.grade], {"a": verdict.action})
+    return f"- {verdict.action}: {judgement(rng, belief, verdict, chosen, informed)}; {stance}."
 
 
 def reflection(rng: Random, belief: Belief) -> str:

@@ -45,7 +45,7 @@ _REFUSED = re.compile(
 _GRADES = {
     "good": re.compile(r"strong choice|right choice|(?:very )?good step|right step"),
     "fair": re.compile(r"acceptable|reasonable try|weak choice|not convincing"),
-    "poor": re.compile(r"poor choice|not worth it|to be avoided"),
+    "poor": re.compile(r"poor choice|not worth a step|better not"),
 }
 
 

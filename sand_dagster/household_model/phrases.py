@@ -217,39 +217,48 @@ CHANCES: Mapping[Literal["likely", "possible", "unlikely"], str] = {
 
 CLOSINGS: Mapping[tuple[str, str], str] = {
     ("good", "won"): (
-        "[Overall|In practice|All in all], {a} is [a strong choice|the right choice|a very good step] "
-        "[and the task should be completed from here|that leads on to completing the task]"
+        "[Overall|In practice|All in all], the task [should be completed from here|can be completed this "
+        "way], so [a strong choice|the right choice|a very good step] is to {a}"
     ),
     ("good", "lost"): (
-        "[Overall|In practice|All in all], {a} is [a good step|the right step], but the steps after it "
-        "[need care|must not be wasted], as the task is [easily left unfinished|not done by it alone]"
+        "[Overall|In practice|All in all], the task is [easily left unfinished|not done by it alone], but "
+        "[a good step|the right step] is to {a}"
     ),
     ("good", "stuck"): (
-        "[Overall|In practice|All in all], {a} is [a good step|the right step], but I must not fall into "
-        "[repeating one action|an error loop] after it"
+        "[Overall|In practice|All in all], I must not fall into [repeating one action|an error loop] after "
+        "it, but [a good step|the right step] is to {a}"
     ),
     ("fair", "won"): (
-        "[Overall|In practice|All in all], {a} is [acceptable|a reasonable try] and the task can "
-        "[still|well] be completed [from here|after it]"
+        "[Overall|In practice|All in all], the task can [still|well] be completed [from here|after it], so "
+        "it is [acceptable|a reasonable try] to {a}"
     ),
     ("fair", "lost"): (
-        "[Overall|In practice|All in all], {a} is [a weak choice|not convincing], and the steps [may run "
-        "out|are likely to run out] before the task is done"
+        "[Overall|In practice|All in all], the steps [may run out|are likely to run out] before the task is "
+        "done, so it is [a weak choice|not convincing] to {a}"
     ),
     ("fair", "stuck"): (
-        "[Overall|In practice|All in all], {a} is [a weak choice|not convincing], and it easily ends in "
-        "[repeating one action|an error loop]"
+        "[Overall|In practice|All in all], it easily ends in [repeating one action|an error loop], so it is "
+        "[a weak choice|not convincing] to {a}"
     ),
     ("poor", "won"): (
-        "[Overall|In practice|All in all], {a} is [a poor choice|not worth it] and costs a step, though "
-        "the task can still be completed [later|after it]"
+        "[Overall|In practice|All in all], the task can still be completed [later|after it], but it is "
+        "[a poor choice|not worth a step] to {a}"
     ),
     ("poor", "lost"): (
-        "[Overall|In practice|All in all], {a} is [a poor choice|to be avoided], and the task is "
-        "[unlikely to be finished|likely to fail] this way"
+        "[Overall|In practice|All in all], the task is [unlikely to be finished|likely to fail] this way, so "
+        "it is [a poor choice|better not] to {a}"
     ),
     ("poor", "stuck"): (
-        "[Overall|In practice|All in all], {a} is [a poor choice|to be avoided], and it easily ends in "
-        "[repeating one action|an error loop]"
+        "[Overall|In practice|All in all], it easily ends in [repeating one action|an error loop], so it is "
+        "[a poor choice|better not] to {a}"
     ),
 }
+"""How a critique closes: with the action, so that whoever reads a list of them knows where they are."""
+
+STANCES: Mapping[Literal["chosen", "good", "fair", "poor"], str] = {
+    "chosen": "it is [best|wise] to {a}",
+    "good": "it [would do|is fine] to {a}",
+    "fair": "it is a [guess|gamble] to {a}",
+    "poor": "it is [no use|a mistake] to {a}",
+}
+"""How a deliberation's judgement of an action closes, likewise."""

@@ -12,6 +12,7 @@ import dagster as dg
 from sand_dagster.experiment import Endpoint, Experiment
 from sand_dagster.generation.engines import engines
 from sand_dagster.generation.model_folder import resolve
+from sand_dagster.generation.on_demand import open_on_demand
 from sand_dagster.generation.settings import GenerationSettings, ModelSource
 from sand_dagster.household_model import weights
 from sand_dagster.sand.interfaces import Generator
@@ -24,7 +25,7 @@ HOUSEHOLD = "household"
 class Generation(dg.ConfigurableResource[None]):
     """Completions by vLLM in process or by an OpenAI-compatible endpoint, as the experiment says.
 
-    Nothing starts until a stage asks for a model. Engines stay alive for the later stages of the run.
+    Nothing starts until a stage asks for a completion. Engines stay alive for the later stages of the run.
     """
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -67,5 +68,5 @@ class Generation(dg.ConfigurableResource[None]):
             gpu_memory_share=section.gpu_memory_share,
             tensor_parallel=section.tensor_parallel,
         )
-        async with engines.open(source, settings) as generator:
+        async with open_on_demand(source, settings) as generator:
             yield generator
