@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import polars as pl
@@ -25,29 +26,41 @@ _PYTHON_TYPES: dict[type[pl.DataType], tuple[type, ...]] = {
 }
 
 
-def checked_frame(table: Table, rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
-    """`rows` as a frame of the table's schema, every value of its column's type and every key its own.
+_FRAME_ROWS = 1024
 
-    Polars itself would turn a value of the wrong type into null, or cut 1.5 to 1.
+
+def checked_frames(table: Table, rows: Iterable[Mapping[str, Any]]) -> Iterator[pl.DataFrame]:
+    """`rows` in frames of the table's schema, every value of its column's type and every key its own.
+
+    Rows are taken as a frame is asked for; only the keys of the earlier ones are remembered. Polars itself
+    would turn a value of the wrong type into null, or cut 1.5 to 1.
 
     Raises:
         ValueError: a column is missing or unknown, a value has the wrong type, or a key is empty or twice
             there; the message names table, row and column.
     """
-    listed = [dict(row) for row in rows]
+    checked = _checked(table, rows)
+    while some := list(islice(checked, _FRAME_ROWS)):
+        yield pl.DataFrame(some, schema=table.schema, orient="row")
+
+
+def _checked(table: Table, rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
     seen: dict[str, int] = {}
-    for number, row in enumerate(listed):
+    for number, row in enumerate(rows):
+        if row.keys() != table.columns.keys():
+            wrong = ", ".join(sorted(row.keys() ^ table.columns.keys()))
+            raise ValueError(f"table {table.name}, row {number}: missing or unknown columns: {wrong}")
         for name, value in row.items():
-            if name in table.columns and (wrong := _mismatch(value, table.columns[name].dtype)):
+            if wrong := _mismatch(value, table.columns[name].dtype):
                 raise ValueError(f"table {table.name}, row {number}, column {name}{wrong}")
-        key = row.get(table.key, "?")
+        key = row[table.key]
         if not key:
             raise ValueError(f"table {table.name}, row {number}: the id in {table.key} is empty")
-        if seen.setdefault(key, number) != number and key != "?":
+        if seen.setdefault(key, number) != number:
             raise ValueError(
                 f"table {table.name}, rows {seen[key]} and {number} have the same {table.key} {key!r}"
             )
-    return table.frame(listed)
+        yield row
 
 
 def _mismatch(value: object, dtype: pl.DataType) -> str:
@@ -76,18 +89,26 @@ def _mismatch(value: object, dtype: pl.DataType) -> str:
     return f": expected {dtype}, found {type(value).__name__} {value!r}"
 
 
-def content_hash(table: Table, frame: pl.DataFrame) -> str:
-    """SHA-256, in hex, over the rows in their order, as canonical JSON without the incidental columns.
+class ContentHash:
+    """SHA-256 over the rows in their order, as canonical JSON without the incidental columns.
 
-    It depends on no file format, compression or library version. The order counts: it is what a training
-    reads.
+    It depends on no file format, compression or library version, nor on the frames that the rows come in.
+    The order counts: it is what a training reads.
     """
-    kept = [name for name in table.columns if name not in _INCIDENTAL]
-    state = hashlib.sha256(json.dumps([table.name, kept]).encode())
-    for row in frame.select(kept).iter_rows():
-        text = json.dumps(_essential(row), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-        state.update(b"\n" + text.encode())
-    return state.hexdigest()
+
+    def __init__(self, table: Table) -> None:
+        self._columns = [name for name in table.columns if name not in _INCIDENTAL]
+        self._state = hashlib.sha256(json.dumps([table.name, self._columns]).encode())
+
+    def update(self, frame: pl.DataFrame) -> None:
+        """Add the next rows."""
+        for row in frame.select(self._columns).iter_rows():
+            text = json.dumps(_essential(row), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+            self._state.update(b"\n" + text.encode())
+
+    def hexdigest(self) -> str:
+        """Of the rows added so far, in hex."""
+        return self._state.hexdigest()
 
 
 def _essential(value: Any) -> Any:

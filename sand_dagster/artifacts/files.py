@@ -6,31 +6,34 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-
-import polars as pl
+from typing import TypeVar
 
 from sand_dagster.artifacts.errors import DiskFull, is_disk_full
 
+T = TypeVar("T")
+
 
 def write_whole(
-    path: Path, write: Callable[[Path], object], before_replacing: Callable[[], None] = lambda: None
-) -> None:
+    path: Path, write: Callable[[Path], T], before_replacing: Callable[[], None] = lambda: None
+) -> T:
     """Let `write` fill a temporary file beside `path`, make it durable, and put it in `path`'s place.
 
-    `before_replacing` is called once the new file is safe and the old one is still there.
+    `before_replacing` is called once the new file is safe and the old one is still there. Returns what
+    `write` did; whatever it raises, `path` is as it was.
 
     Raises:
         DiskFull: there was no space; `path` is as it was.
     """
     temporary = path.with_name(f"{path.name}.writing")
     try:
-        write(temporary)
+        written = write(temporary)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         before_replacing()
         temporary.replace(path)
         sync_folder(path.parent)
-    except (OSError, pl.exceptions.PolarsError) as error:
+        return written
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
         if is_disk_full(error):
             raise DiskFull(path) from error

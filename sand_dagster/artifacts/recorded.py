@@ -60,7 +60,7 @@ def recorded(store: ArtifactStore, table: str, iteration: str | None) -> list[Tr
     if unknown := {row["task_id"] for row in rows} - tasks.keys():
         raise ArtifactError(f"table {table} names tasks that table tasks lacks: {', '.join(sorted(unknown))}")
     if table in _STEPS:
-        return [_of_demonstration(d, tasks[d.task_id]) for d in demonstrations_of(rows)]
+        return [d.trajectory(tasks[d.task_id]) for d in demonstrations_of(rows)]
     if table == "rollouts":
         return list(_rollouts(store, iteration, rows, tasks))
     return [
@@ -89,11 +89,6 @@ def _rollouts(
         yield Trajectory(
             row["rollout_id"], tasks[row["task_id"]], demonstration.instruction, steps, row["reward"]
         )
-
-
-def _of_demonstration(demonstration: Demonstration, task: Task) -> Trajectory:
-    steps = demonstration.history(len(demonstration.rows))
-    return Trajectory(demonstration.id, task, demonstration.instruction, steps, demonstration.reward)
 
 
 def _steps(played: list[dict[str, Any]]) -> list[Step]:

@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,11 +14,11 @@ from typing import Any
 
 import polars as pl
 
-from sand_dagster.artifacts.content import checked_frame, content_hash
 from sand_dagster.artifacts.errors import MissingArtifact, PartitionBusy, TornArtifact
 from sand_dagster.artifacts.files import remove, sha256, write_whole
 from sand_dagster.artifacts.journal import Journal
 from sand_dagster.artifacts.manifest import Manifest, package_versions, plain
+from sand_dagster.artifacts.parquet import Count, Written, evaluate_counts, scan_parquet, write_parquet
 from sand_dagster.artifacts.schemas import TABLES, Table
 from sand_dagster.sand.identity import digest
 
@@ -30,7 +30,7 @@ _ITERATION = re.compile(r"\d{2,}")
 
 
 class PartitionWriter:
-    """A partition being written: the journal of its finished units, then all rows at once."""
+    """A partition being written: the journal of its finished units, then its rows."""
 
     def __init__(self, folder: Path, table: Table, journal: Journal, provenance: dict[str, Any]) -> None:
         self.journal = journal
@@ -46,31 +46,30 @@ class PartitionWriter:
         remove(self._folder / MANIFEST)
         return self._folder
 
-    def commit(self, rows: list[dict[str, Any]], counts: Mapping[str, int | float]) -> Manifest:
+    def commit(self, rows: Iterable[Mapping[str, Any]], counts: Mapping[str, Count]) -> Manifest:
         """Write `rows`, then the manifest: the partition is complete from here on.
 
-        `counts` are the stage's outcomes, tokens and rates. Killed at any moment, this leaves the partition
-        as it was or not complete, never a manifest that does not match the rows.
+        Rows are taken, checked and written some at a time, so that they need not fit in memory. `counts` are
+        the stage's outcomes, tokens and rates; one that is an expression is taken over the written rows.
+        Killed at any moment, this leaves the partition as it was or not complete, never a manifest that does
+        not match the rows.
 
         Raises:
             ValueError: a row does not fit the schema, or an id is empty or twice there.
             DiskFull: there was no space.
         """
-        frame = checked_frame(self._table, rows)
-        hashed = content_hash(self._table, frame)
         data, manifest_file = self._folder / DATA, self._folder / MANIFEST
 
-        write_whole(
-            data,
-            lambda path: frame.write_parquet(path, compression="zstd"),
-            before_replacing=lambda: remove(manifest_file),
-        )
+        def write(path: Path) -> tuple[Written, dict[str, int | float]]:
+            return write_parquet(path, self._table, rows), evaluate_counts(path, counts)
+
+        written, evaluated = write_whole(data, write, before_replacing=lambda: remove(manifest_file))
         manifest = Manifest(
             **self._provenance,
-            rows=frame.height,
-            content_hash=hashed,
+            rows=written.rows,
+            content_hash=written.content_hash,
             parquet_sha256=sha256(data),
-            counts=dict(counts),
+            counts=evaluated,
             created_at=datetime.now(UTC),
         )
         manifest.save(manifest_file)
@@ -128,6 +127,10 @@ class ArtifactStore:
             MissingArtifact: it is not complete.
             TornArtifact: the file is gone, or is not the one that the manifest was written for.
         """
+        return self.scan(table, iteration).collect()
+
+    def scan(self, table: str, iteration: str | None) -> pl.LazyFrame:
+        """As `read`, but the rows are not read yet: for who needs few of them, or few columns."""
         manifest = self.require(table, iteration)
         data = self.folder(table, iteration) / DATA
         if not data.exists():
@@ -135,12 +138,11 @@ class ArtifactStore:
         found = sha256(data)
         if found != manifest.parquet_sha256:
             raise TornArtifact(data, f"SHA-256 {manifest.parquet_sha256}", found)
-        frame = pl.read_parquet(data, hive_partitioning=False)
-        if frame.height != manifest.rows:
-            raise TornArtifact(data, f"{manifest.rows} rows", str(frame.height))
-        if dict(frame.schema) != _table(table).schema:
-            raise TornArtifact(data, "the columns of this version's schema", f"{dict(frame.schema)}")
-        return frame
+        rows = scan_parquet(data)
+        schema = dict(rows.collect_schema())
+        if schema != _table(table).schema:
+            raise TornArtifact(data, "the columns of this version's schema", f"{schema}")
+        return rows
 
     def iterations(self, table: str) -> list[str]:
         """The complete iterations of `table`, in order."""

@@ -46,7 +46,8 @@ _LACKS = {
 def stages_of(experiment: Experiment) -> list[StageDefinition]:
     """The stages of an experiment: its variant lacks some, and what came after one comes after its parents.
 
-    Only a control reads of the experiment that it is a control for.
+    Only a control reads of the experiment that it is a control for, only the `eto` protocol the expert's
+    example.
     """
     lacking = _LACKS[experiment.variant]
     parents = {definition.name: definition.after for definition in STAGES}
@@ -55,8 +56,10 @@ def stages_of(experiment: Experiment) -> list[StageDefinition]:
         found = ((name,) if name not in lacking else drawn(parents[name]) for name in after)
         return tuple(dict.fromkeys(name for names in found for name in names))
 
+    only = {"control_for": experiment.control_for is not None, "eto": experiment.protocol == "eto"}
+
     def read(name: str) -> bool:
-        return name not in lacking and (experiment.control_for is not None or "@control_for" not in name)
+        return name not in lacking and only.get(name.partition("@")[2], True)
 
     return [
         replace(definition, after=drawn(definition.after), reads=tuple(filter(read, definition.reads)))

@@ -1,12 +1,14 @@
 """Self-consistency action sampling."""
 
+import polars as pl
+
 from sand_dagster.assets.stage import INITIALISATION, Result, StageRun, stage
 from sand_dagster.sand.candidates import sample_candidates
 
 
 @stage(
     after=("demonstrations", "policy"),
-    reads=("tasks",),
+    reads=("tasks", "expert_trajectories@eto"),
     settings=("sampling", "generation.turn_tokens", "model.context", "protocol", "seed"),
     kinds=frozenset({"vllm"}),
     gpu=True,
@@ -23,11 +25,12 @@ def candidate_actions(run: StageRun) -> Result:
     async def sample() -> Result:
         async with run.policy() as policy:
             finished = await sample_candidates(run.stage, run.demonstrations, policy, run.experiment.sampling)
-        steps = len(finished.rows)
-        unparsed = sum(rows[0]["unparsed"] for rows in finished.rows)
-        result = Result.of(finished)
-        result.counts["deliberation_rate"] = finished.outcomes["deliberates"] / steps if steps else 0.0
-        result.counts["unparsed_samples"] = unparsed
-        return result
+        # Each step has one candidate of the expert's.
+        steps = pl.col("is_expert")
+        return Result.of(
+            finished,
+            deliberation_rate=pl.col("deliberates").filter(steps).mean(),
+            unparsed_samples=pl.col("unparsed").filter(steps).sum(),
+        )
 
     return run.wait(sample())

@@ -1,5 +1,7 @@
 """Execution-guided action critique."""
 
+import polars as pl
+
 from sand_dagster.assets.stage import Result, StageRun, stage
 from sand_dagster.sand.critiques import criticise
 
@@ -27,9 +29,10 @@ def critiques(run: StageRun) -> Result:
                 base,
                 run.experiment.critiques,
             )
-        result = Result.of(finished)
-        result.counts["parsed_rate"] = finished.outcomes["ok"] / len(result.rows)
-        result.counts["retried"] = sum(row["attempts"] > 1 for row in result.rows)
-        return result
+        return Result.of(
+            finished,
+            parsed_rate=(pl.col("outcome") == "ok").mean(),
+            retried=(pl.col("attempts") > 1).sum(),
+        )
 
     return run.wait(ask())

@@ -3,6 +3,8 @@
 from collections import defaultdict
 from contextlib import nullcontext
 
+import polars as pl
+
 from sand_dagster.assets.stage import INITIALISATION, Result, StageRun, stage
 from sand_dagster.sand.deliberation import Evidence, deliberate
 from sand_dagster.sand.units import Row
@@ -29,16 +31,14 @@ def deliberation_trajectories(run: StageRun) -> Result:
             finished = await deliberate(
                 run.stage, run.demonstrations, evidence, base, run.experiment.deliberation
             )
-        result = Result.of(finished)
-        asked = sum(row["outcome"] != "kept" for row in result.rows)
-        counts: dict[str, int | float] = {
-            "deliberated": sum(row["outcome"] == "ok" for row in result.rows),
-            "parsed_rate": finished.outcomes["ok"] / asked if asked else 0.0,
-            "retried": sum(row["attempts"] > 1 for row in result.rows),
-            "switched_trajectories": len({r["trajectory_id"] for r in result.rows if r["rollout_id"]}),
-        }
-        result.counts.update(counts)
-        return result
+        parsed = pl.col("outcome") == "ok"
+        return Result.of(
+            finished,
+            deliberated=parsed.sum(),
+            parsed_rate=parsed.filter(pl.col("outcome") != "kept").mean(),
+            retried=(pl.col("attempts") > 1).sum(),
+            switched_trajectories=pl.col("trajectory_id").filter(pl.col("rollout_id") != "").n_unique(),
+        )
 
     return run.wait(synthesise())
 

@@ -6,7 +6,7 @@ from sand_dagster.sand.evaluation import evaluate
 
 @stage(
     after=("checkpoints",),
-    reads=("tasks", "expert_trajectories"),
+    reads=("tasks", "expert_trajectories@eto"),
     settings=("evaluation", "generation.turn_tokens", "model.context", "protocol", "environment", "seed"),
     kinds=frozenset({"vllm"}),
     gpu=True,

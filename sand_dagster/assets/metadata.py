@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import dagster as dg
+import polars as pl
 
 from sand_dagster.artifacts.manifest import Manifest
 from sand_dagster.artifacts.schemas import Table
@@ -29,8 +30,8 @@ def column_schema(table: Table) -> dg.TableSchema:
     )
 
 
-def describe(table: Table, rows: list[Row], manifest: Manifest) -> dict[str, Any]:
-    """The metadata that every asset has."""
+def describe(table: Table, rows: pl.LazyFrame, manifest: Manifest) -> dict[str, Any]:
+    """The metadata that every asset has. Of `rows` only those that are shown are read."""
     metadata: dict[str, Any] = {
         "dagster/row_count": manifest.rows,
         "content_hash": manifest.content_hash,
@@ -38,8 +39,8 @@ def describe(table: Table, rows: list[Row], manifest: Manifest) -> dict[str, Any
         "inputs": dg.MetadataValue.json(dict(manifest.inputs)),
         **{name: _number(value) for name, value in manifest.counts.items()},
     }
-    if rows:
-        metadata["rows"] = dg.MetadataValue.md(_preview(table, rows))
+    if manifest.rows:
+        metadata["rows"] = dg.MetadataValue.md(_preview(table, _first(rows, _PREVIEW_ROWS)))
         if table.name in _EXAMPLES:
             example = _EXAMPLES[table.name](rows)[:_EXAMPLE_WIDTH]
             metadata["example"] = dg.MetadataValue.md(f"```text\n{example}\n```")
@@ -58,7 +59,7 @@ def _number(value: int | float) -> dg.MetadataValue[Any]:
 def _preview(table: Table, rows: list[Row]) -> str:
     names = [name for name in table.columns if not isinstance(rows[0][name], list)]
     lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
-    lines += ["| " + " | ".join(_cell(row[name]) for name in names) + " |" for row in rows[:_PREVIEW_ROWS]]
+    lines += ["| " + " | ".join(_cell(row[name]) for name in names) + " |" for row in rows]
     return "\n".join(lines)
 
 
@@ -67,38 +68,48 @@ def _cell(value: object) -> str:
     return text if len(text) <= _PREVIEW_WIDTH else text[: _PREVIEW_WIDTH - 1] + "…"
 
 
-def _first_trajectory(rows: list[Row]) -> str:
-    first = [row for row in rows if row["trajectory_id"] == rows[0]["trajectory_id"]]
+def _first(rows: pl.LazyFrame, limit: int) -> list[Row]:
+    return rows.head(limit).collect().to_dicts()
+
+
+def _with_first(rows: pl.LazyFrame, column: str) -> list[Row]:
+    """The rows that have the first row's value in `column`."""
+    value = rows.select(column).head(1).collect().item()
+    return rows.filter(pl.col(column) == value).collect().to_dicts()
+
+
+def _first_trajectory(rows: pl.LazyFrame) -> str:
+    first = _with_first(rows, "trajectory_id")
     steps = [Step(row["thought"], row["action"], row["observation"]) for row in first]
     return f"{first[0]['instruction']}\n\n{render_history(steps)}\n\nreward {first[0]['reward']:g}"
 
 
-def _first_deliberation(rows: list[Row]) -> str:
-    for row in rows:
-        if row["outcome"] == "ok":
-            return render_turn(row["thought"], row["action"])
+def _first_deliberation(rows: pl.LazyFrame) -> str:
+    for row in _first(rows.filter(pl.col("outcome") == "ok"), 1):
+        return render_turn(row["thought"], row["action"])
     return _first_trajectory(rows)
 
 
-def _first_set(rows: list[Row]) -> str:
-    step = next((row["step_id"] for row in rows if row["deliberates"]), rows[0]["step_id"])
-    chosen = [row for row in rows if row["step_id"] == step]
+def _first_set(rows: pl.LazyFrame) -> str:
+    deliberating = rows.filter("deliberates")
+    chosen = _with_first(deliberating if _first(deliberating, 1) else rows, "step_id")
     return "\n".join(
         f"{row['votes']} votes  {row['action']}{'  (the expert)' if row['is_expert'] else ''}"
         for row in chosen
     )
 
 
-def _first_rollout(rows: list[Row]) -> str:
-    steps = [Step(s["thought"], s["action"], s["observation"]) for s in rows[0]["steps"]]
-    return render_rollout(steps, rows[0]["reward"])
+def _first_rollout(rows: pl.LazyFrame) -> str:
+    (row,) = _first(rows, 1)
+    steps = [Step(s["thought"], s["action"], s["observation"]) for s in row["steps"]]
+    return render_rollout(steps, row["reward"])
 
 
-def _first_critique(rows: list[Row]) -> str:
-    return next((str(row["critique"]) for row in rows if row["outcome"] == "ok"), "")
+def _first_critique(rows: pl.LazyFrame) -> str:
+    return "".join(row["critique"] for row in _first(rows.filter(pl.col("outcome") == "ok"), 1))
 
 
-_EXAMPLES: dict[str, Callable[[list[Row]], str]] = {
+_EXAMPLES: dict[str, Callable[[pl.LazyFrame], str]] = {
     "expert_trajectories": _first_trajectory,
     "demonstrations": _first_trajectory,
     "candidate_actions": _first_set,

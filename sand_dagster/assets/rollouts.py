@@ -1,12 +1,14 @@
 """Execution of the candidates."""
 
+import polars as pl
+
 from sand_dagster.assets.stage import Result, StageRun, stage
 from sand_dagster.sand.rollouts import roll_out
 
 
 @stage(
     after=("candidate_actions",),
-    reads=("demonstrations", "policy", "tasks"),
+    reads=("demonstrations", "policy", "tasks", "expert_trajectories@eto"),
     settings=("rollouts", "generation.turn_tokens", "model.context", "protocol", "environment", "seed"),
     kinds=frozenset({"vllm"}),
     gpu=True,
@@ -28,14 +30,12 @@ def rollouts(run: StageRun) -> Result:
                 policy,
                 run.experiment.rollouts,
             )
-        result = Result.of(finished)
-        counts: dict[str, int | float] = {
-            "average_reward": sum(row["reward"] for row in result.rows) / len(result.rows),
-            "invalid_actions": sum(row["invalid_actions"] for row in result.rows),
-            "unparsed_replies": sum(row["unparsed"] for row in result.rows),
-            "completion_tokens": sum(row["completion_tokens"] for row in result.rows),
-        }
-        result.counts.update(counts)
-        return result
+        return Result.of(
+            finished,
+            average_reward=pl.col("reward").mean(),
+            invalid_actions=pl.col("invalid_actions").sum(),
+            unparsed_replies=pl.col("unparsed").sum(),
+            completion_tokens=pl.col("completion_tokens").sum(),
+        )
 
     return run.wait(play())

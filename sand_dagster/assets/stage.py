@@ -1,10 +1,11 @@
 """What all stages share: a Dagster asset that reads tables, calls `sand/`, and commits one table."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
 
@@ -12,6 +13,7 @@ import dagster as dg
 
 from sand_dagster.artifacts.errors import ArtifactError
 from sand_dagster.artifacts.manifest import Manifest
+from sand_dagster.artifacts.parquet import Count
 from sand_dagster.artifacts.recorded import stored_tasks
 from sand_dagster.artifacts.schemas import TABLES
 from sand_dagster.artifacts.store import ArtifactStore, PartitionWriter
@@ -26,7 +28,7 @@ from sand_dagster.resources.training import Training
 from sand_dagster.sand.interfaces import Generator
 from sand_dagster.sand.play import Agent
 from sand_dagster.sand.trajectories import Demonstration, demonstrations_of
-from sand_dagster.sand.types import Step, Task, Trajectory
+from sand_dagster.sand.types import Task, Trajectory
 from sand_dagster.sand.units import Finished, Row, Stage
 
 GPU_POOL = "gpu"
@@ -38,16 +40,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A stage's rows and what it counted."""
+    """A stage's rows, gone through once, and what it counted; an expression is taken over the rows."""
 
-    rows: list[Row]
-    counts: dict[str, int | float] = field(default_factory=dict)
+    rows: Iterable[Row]
+    counts: Mapping[str, Count] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, finished: Finished) -> Self:
-        """The rows of all units in order, and their outcomes."""
-        return cls([row for rows in finished.rows for row in rows], dict(finished.outcomes))
+    def of(cls, finished: Finished, **counts: Count) -> Self:
+        """The rows of all units in order, their outcomes, and `counts`."""
+        return cls(chain.from_iterable(finished.rows), {**finished.outcomes, **counts})
 
 
 @dataclass(frozen=True)
@@ -101,8 +103,7 @@ class StageRun:
         if self.experiment.protocol == "paper":
             return None
         first = demonstrations_of(self.rows("expert_trajectories"))[0]
-        steps: list[Step] = first.history(len(first.rows))
-        return Trajectory(first.id, self.tasks[first.task_id], first.instruction, steps, first.reward)
+        return first.trajectory(self.tasks[first.task_id])
 
     def pool(self) -> EnvironmentPool:
         """Environments on worker processes."""
@@ -216,7 +217,10 @@ class StageDefinition:
         }
 
     def sources(self, experiment: Experiment, iteration: str | None) -> list[Source]:
-        """What it reads in `iteration`. `@previous` closes the loop, `@control_for` reads a neighbour."""
+        """What it reads in `iteration`. `@previous` closes the loop, `@control_for` reads a neighbour.
+
+        `@eto` marks what only that protocol reads.
+        """
         sources: list[Source] = []
         for name in self.reads:
             table, _, where = name.partition("@")
@@ -313,7 +317,7 @@ def asset_of(
         tell(progress, ended=True)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(manifest.content_hash),
-            metadata=describe(table, result.rows, manifest) | result.metadata,
+            metadata=describe(table, store.scan(table.name, iteration), manifest) | result.metadata,
         )
 
     return materialise

@@ -27,7 +27,7 @@ async def sample_candidates(
     At each step t, N turns are sampled from π_k given h_{t-1} of D_exp. Outcomes: `deliberates`, `agrees`
     (the set holds the expert's action alone), `prompt_too_long`.
     """
-    units = [
+    units = (
         Unit(
             digest(
                 "candidates",
@@ -41,8 +41,8 @@ async def sample_candidates(
         )
         for demonstration in demonstrations
         for t, row in enumerate(demonstration.rows)
-    ]
-    return await run_units(stage, units)
+    )
+    return await run_units(stage, units, sum(len(demonstration.rows) for demonstration in demonstrations))
 
 
 async def _sample_step(

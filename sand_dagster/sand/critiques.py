@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -77,29 +77,30 @@ async def criticise(
     `rollouts` is keyed by candidate id. The outcome counted is that of parsing the reply.
     """
     by_id = {demonstration.id: demonstration for demonstration in demonstrations}
-    units = []
-    for candidate in candidates:
-        rollout = rollouts.get(candidate["candidate_id"])
-        if rollout is None:
-            continue
-        demonstration = by_id[candidate["trajectory_id"]]
-        played = [Step(s["thought"], s["action"], s["observation"]) for s in rollout["steps"]]
-        prompt = critique_prompt(
-            demonstration.instruction,
-            render_history(demonstration.history(candidate["index"])),
-            candidate["action"],
-            render_rollout(played, rollout["reward"]),
-        )
-        critique_id = identify(
-            "critiques",
-            candidate["candidate_id"],
-            rollout["rollout_id"],
-            base.model_id,
-            settings.model_dump(),
-        )
-        work = partial(_criticise_one, stage, critique_id, candidate, rollout, base, prompt, settings)
-        units.append(Unit(digest("critique", critique_id, prompt), work))
-    return await run_units(stage, units)
+    played_out = [candidate for candidate in candidates if candidate["candidate_id"] in rollouts]
+
+    def units() -> Iterator[Unit]:
+        for candidate in played_out:
+            rollout = rollouts[candidate["candidate_id"]]
+            demonstration = by_id[candidate["trajectory_id"]]
+            played = [Step(s["thought"], s["action"], s["observation"]) for s in rollout["steps"]]
+            prompt = critique_prompt(
+                demonstration.instruction,
+                render_history(demonstration.history(candidate["index"])),
+                candidate["action"],
+                render_rollout(played, rollout["reward"]),
+            )
+            critique_id = identify(
+                "critiques",
+                candidate["candidate_id"],
+                rollout["rollout_id"],
+                base.model_id,
+                settings.model_dump(),
+            )
+            work = partial(_criticise_one, stage, critique_id, candidate, rollout, base, prompt, settings)
+            yield Unit(digest("critique", critique_id, prompt), work)
+
+    return await run_units(stage, units(), len(played_out))
 
 
 async def _criticise_one(

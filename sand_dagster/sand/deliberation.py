@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -15,6 +16,22 @@ from sand_dagster.sand.switch import better_rollout
 from sand_dagster.sand.trajectories import Demonstration
 from sand_dagster.sand.turns import render_history
 from sand_dagster.sand.units import Finished, Row, Stage, Unit, run_units
+
+_ASKED = "asked"
+"""The outcome of a step before its deliberation is synthesised."""
+
+_NOT_ASKED: Row = {
+    "candidate_ids": [],
+    "critique_ids": [],
+    "model_id": "",
+    "outcome": "kept",
+    "first_outcome": "kept",
+    "attempts": 0,
+    "text": "",
+    "prompt_hash": "",
+    "prompt_tokens": 0,
+    "completion_tokens": 0,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,37 +63,84 @@ async def deliberate(
     """The `deliberation_trajectories` rows: z̃_t where a step deliberates, elsewhere z_t as it was.
 
     A thought that does not parse is retried once; then the step keeps its thought and says why. So does a
-    step of which a critique did not parse. `base` may
-    be None only where no step deliberates (iteration 00). Outcomes: as in the table's `outcome`.
+    step of which a critique did not parse. Only syntheses are units of work: a step that keeps its thought
+    costs nothing to make again. `base` may be None only where there are none (iteration 00). Outcomes: as in
+    the table's `outcome`.
+
+    Raises:
+        ValueError: a step deliberates, and there is no base model.
     """
-    units: list[Unit] = []
-    for demonstration in demonstrations:
-        plan = _plan(demonstration, evidence, settings)
-        units += [_unit(stage, demonstration, step, evidence, base, settings) for step in plan]
-    finished = await run_units(stage, units)
-    _chain(stage.iteration, finished.rows)
-    return finished
+
+    def planned() -> Iterator[_PlannedStep]:
+        for demonstration in demonstrations:
+            yield from _plan(demonstration, evidence, settings)
+
+    kept = Counter(step.row["outcome"] for step in planned())
+    asked = kept.pop(_ASKED, 0)
+    if base is None and asked:
+        raise ValueError(f"{asked} steps deliberate, and there is no base model to ask for their thoughts")
+    units = (
+        _unit(stage, step, evidence, base, settings)
+        for step in planned()
+        if step.row["outcome"] == _ASKED and base is not None
+    )
+    finished = await run_units(stage, units, asked)
+    return Finished(_Mixed(stage.iteration, planned, finished.rows), finished.outcomes + kept)
 
 
 @dataclass(frozen=True, slots=True)
 class _PlannedStep:
-    """A step of ẽ before its thought: its row, and the demonstration's step it deliberates at, if any."""
+    """A step of ẽ before its thought: its row, and the demonstration's step that it stands at, or follows.
 
+    The row's outcome is `_ASKED` where a deliberation is to be synthesised, else why there is none.
+    """
+
+    demonstration: Demonstration
+    t: int
     row: Row
-    t: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Mixed:
+    """The rows of all ẽ, a step at a time: the synthesised ones, in order, among those that were kept."""
+
+    iteration: str
+    planned: Callable[[], Iterator[_PlannedStep]]
+    synthesised: Iterable[list[Row]]
+
+    def __iter__(self) -> Iterator[list[Row]]:
+        synthesised = iter(self.synthesised)
+        before = ""
+        for step in self.planned():
+            (row,) = next(synthesised) if step.row["outcome"] == _ASKED else [step.row]
+            # A step's id holds the ids before it in its trajectory.
+            before = "" if row["index"] == 0 else before
+            before = identify(
+                "deliberation_trajectories",
+                self.iteration,
+                before,
+                row["parent_step_id"],
+                row["thought"],
+                row["action"],
+            )
+            yield [{**row, "step_id": before}]
 
 
 def _plan(
     demonstration: Demonstration, evidence: Evidence, settings: DeliberationSettings
-) -> list[_PlannedStep]:
+) -> Iterator[_PlannedStep]:
     """ẽ's steps: the demonstration's, or, after an expert switch, the better rollout's from its step on."""
     own = [c for row in demonstration.rows for c in evidence.candidates.get(row["step_id"], ())]
     switched = better_rollout(demonstration, own, evidence.rollouts, settings.expert_switch)
     end = len(demonstration.rows) if switched is None else switched["index"]
-    plan = [_demonstrated(demonstration.rows[t], t, evidence) for t in range(end)]
-    if switched is None:
-        return plan
-    rollout = evidence.rollouts[switched["candidate_id"]]
+    rollout = None if switched is None else evidence.rollouts[switched["candidate_id"]]
+    reward = demonstration.reward if rollout is None else rollout["reward"]
+    for t in range(end):
+        parent = demonstration.rows[t]
+        row = {**parent, "parent_step_id": parent["step_id"], "rollout_id": "", "reward": reward}
+        yield _PlannedStep(demonstration, t, _before_asking(row, evidence))
+    if rollout is None:
+        return
     parent = demonstration.rows[end]
     for offset, played in enumerate(rollout["steps"]):
         row = {
@@ -89,69 +153,54 @@ def _plan(
             "deliberated": False,
             "origin": "switched",
             "rollout_id": rollout["rollout_id"],
+            "reward": reward,
         }
-        plan.append(_PlannedStep(row, end if offset == 0 else None))
-    return [_PlannedStep({**step.row, "reward": rollout["reward"]}, step.t) for step in plan]
+        # π_k chose the steps after the first: there were no candidates.
+        planned = _before_asking(row, evidence) if offset == 0 else row | _NOT_ASKED
+        yield _PlannedStep(demonstration, end, planned)
 
 
-def _demonstrated(row: Row, t: int, evidence: Evidence) -> _PlannedStep:
-    planned = {**row, "parent_step_id": row["step_id"], "rollout_id": ""}
-    return _PlannedStep(planned, t if evidence.deliberates(row["step_id"]) else None)
+def _before_asking(row: Row, evidence: Evidence) -> Row:
+    """`row` with the columns that a synthesis fills in, as they are for a step that keeps its thought."""
+    if not evidence.deliberates(row["parent_step_id"]):
+        return row | _NOT_ASKED
+    weighed = _weigh(row["parent_step_id"], evidence)
+    critiques = [critique for _, critique in weighed if critique is not None]
+    outcome = _ASKED if all(critique["critique"] for critique in critiques) else "no_critique"
+    return (
+        row
+        | _NOT_ASKED
+        | {
+            "candidate_ids": [candidate["candidate_id"] for candidate, _ in weighed],
+            "critique_ids": [critique["critique_id"] for critique in critiques],
+            "outcome": outcome,
+            "first_outcome": outcome,
+        }
+    )
+
+
+def _weigh(step_id: str, evidence: Evidence) -> list[tuple[Row, Row | None]]:
+    """The step's candidates, each with its critique where there are critiques."""
+    # Ids are hashes: their order puts the expert's action anywhere in the list, the same on every run.
+    candidates = sorted(evidence.candidates.get(step_id, ()), key=lambda row: row["candidate_id"])
+    critiques = evidence.critiques
+    return [(row, None if critiques is None else critiques[row["candidate_id"]]) for row in candidates]
 
 
 def _unit(
-    stage: Stage,
-    demonstration: Demonstration,
-    step: _PlannedStep,
-    evidence: Evidence,
-    base: Generator | None,
-    settings: DeliberationSettings,
+    stage: Stage, step: _PlannedStep, evidence: Evidence, base: Generator, settings: DeliberationSettings
 ) -> Unit:
-    kept = {
-        **step.row,
-        "candidate_ids": [],
-        "critique_ids": [],
-        "model_id": "",
-        "outcome": "kept",
-        "first_outcome": "kept",
-        "attempts": 0,
-        "text": "",
-        "prompt_hash": "",
-        "prompt_tokens": 0,
-        "completion_tokens": 0,
-    }
-    if step.t is None or base is None:
-        return Unit(digest("kept", kept), partial(_keep, kept))
-    told = demonstration.instruction, render_history(demonstration.history(step.t))
+    told = step.demonstration.instruction, render_history(step.demonstration.history(step.t))
     if evidence.alternatives:
-        prompt = alternatives_prompt(*told, evidence.alternatives, kept["action"])
+        prompt = alternatives_prompt(*told, evidence.alternatives, step.row["action"])
     else:
-        pairs = _weigh(kept, evidence)
-        if pairs is None:
-            kept |= {"outcome": "no_critique", "first_outcome": "no_critique"}
-            return Unit(digest("kept", kept), partial(_keep, kept))
-        prompt = deliberation_prompt(*told, pairs, kept["action"])
-    key = digest("deliberation", kept, prompt, base.model_id, settings.model_dump(), stage.seed)
-    return Unit(key, partial(_synthesise, stage, kept, base, prompt, settings))
-
-
-def _weigh(row: Row, evidence: Evidence) -> list[tuple[str, str]] | None:
-    """The step's candidate actions with their critiques, ids into `row`; None: a critique is missing."""
-    # Ids are hashes: their order puts the expert's action anywhere in the list, the same on every run.
-    candidates = sorted(evidence.candidates[row["parent_step_id"]], key=lambda row: row["candidate_id"])
-    row["candidate_ids"] = [candidate["candidate_id"] for candidate in candidates]
-    notes = [""] * len(candidates)
-    if evidence.critiques is not None:
-        critiques = [evidence.critiques[candidate["candidate_id"]] for candidate in candidates]
-        row["critique_ids"] = [critique["critique_id"] for critique in critiques]
-        notes = [critique["critique"] for critique in critiques]
-        if not all(notes):
-            return None
-    return [(candidate["action"], note) for candidate, note in zip(candidates, notes, strict=True)]
-
-
-async def _keep(row: Row) -> tuple[list[Row], str]:
-    return [row], str(row["outcome"])
+        weighed = _weigh(step.row["parent_step_id"], evidence)
+        pairs = [
+            (candidate["action"], critique["critique"] if critique else "") for candidate, critique in weighed
+        ]
+        prompt = deliberation_prompt(*told, pairs, step.row["action"])
+    key = digest("deliberation", step.row, prompt, base.model_id, settings.model_dump(), stage.seed)
+    return Unit(key, partial(_synthesise, stage, step.row, base, prompt, settings))
 
 
 async def _synthesise(
@@ -163,19 +212,3 @@ async def _synthesise(
     if answer.parsed.outcome == "ok":
         row |= {"thought": answer.parsed.text, "deliberated": True}
     return [row], answer.parsed.outcome
-
-
-def _chain(iteration: str, rows: Sequence[Sequence[Row]]) -> None:
-    """Give every step its id, which holds the ids before it in its trajectory."""
-    before = ""
-    for (row,) in rows:
-        before = "" if row["index"] == 0 else before
-        before = identify(
-            "deliberation_trajectories",
-            iteration,
-            before,
-            row["parent_step_id"],
-            row["thought"],
-            row["action"],
-        )
-        row["step_id"] = before

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from sand_dagster.sand.identity import derive_seed, digest, identify
@@ -20,14 +20,16 @@ async def evaluate(
     stage: Stage, tasks: Sequence[Task], environments: Environments, agent: Agent, temperature: float
 ) -> Finished:
     """The `eval_episodes` rows, one a task. The agent samples one turn a step, and nothing else."""
-    units = []
-    for task in tasks:
-        episode_id = identify(
-            "eval_episodes", agent.id, task.id, task.step_limit, agent.max_tokens, temperature
-        )
-        work = partial(_evaluate_one, stage, episode_id, task, environments, agent, temperature)
-        units.append(Unit(digest("episode", episode_id, agent.model.model_id, stage.seed), work))
-    return await run_units(stage, units)
+
+    def units() -> Iterator[Unit]:
+        for task in tasks:
+            episode_id = identify(
+                "eval_episodes", agent.id, task.id, task.step_limit, agent.max_tokens, temperature
+            )
+            work = partial(_evaluate_one, stage, episode_id, task, environments, agent, temperature)
+            yield Unit(digest("episode", episode_id, agent.model.model_id, stage.seed), work)
+
+    return await run_units(stage, units(), len(tasks))
 
 
 async def _evaluate_one(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 from sand_dagster.sand.identity import derive_seed, digest, identify
@@ -31,35 +31,36 @@ async def roll_out(
     that they share the replayed prefix and the engine's prefix cache. Outcome: how the rollout ended.
     """
     by_id = {demonstration.id: demonstration for demonstration in demonstrations}
-    units = []
-    for candidate in candidates:
-        if not candidate["deliberates"]:
-            continue
-        demonstration = by_id[candidate["trajectory_id"]]
-        task = tasks[candidate["task_id"]]
-        rollout_id = identify(
-            "rollouts",
-            candidate["candidate_id"],
-            policy.id,
-            candidate["thought"],
-            candidate["action"],
-            settings.model_dump(),
-            policy.max_tokens,
-            task.step_limit,
-        )
-        work = partial(
-            _roll_out_one,
-            stage,
-            rollout_id,
-            candidate,
-            demonstration,
-            task,
-            environments,
-            policy,
-            settings,
-        )
-        units.append(Unit(digest("rollout", rollout_id, policy.model.model_id, stage.seed), work))
-    return await run_units(stage, units)
+    chosen = [candidate for candidate in candidates if candidate["deliberates"]]
+
+    def units() -> Iterator[Unit]:
+        for candidate in chosen:
+            demonstration = by_id[candidate["trajectory_id"]]
+            task = tasks[candidate["task_id"]]
+            rollout_id = identify(
+                "rollouts",
+                candidate["candidate_id"],
+                policy.id,
+                candidate["thought"],
+                candidate["action"],
+                settings.model_dump(),
+                policy.max_tokens,
+                task.step_limit,
+            )
+            work = partial(
+                _roll_out_one,
+                stage,
+                rollout_id,
+                candidate,
+                demonstration,
+                task,
+                environments,
+                policy,
+                settings,
+            )
+            yield Unit(digest("rollout", rollout_id, policy.model.model_id, stage.seed), work)
+
+    return await run_units(stage, units(), len(chosen))
 
 
 async def _roll_out_one(

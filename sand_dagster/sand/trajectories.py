@@ -9,7 +9,7 @@ from itertools import groupby
 from sand_dagster.sand.identity import identify
 from sand_dagster.sand.interfaces import Domain
 from sand_dagster.sand.turns import conversation
-from sand_dagster.sand.types import Message, Step, Trajectory
+from sand_dagster.sand.types import Message, Step, Task, Trajectory
 from sand_dagster.sand.units import Row
 
 
@@ -40,6 +40,10 @@ class Demonstration:
     def history(self, t: int) -> list[Step]:
         """The first `t` steps: h_t without u."""
         return [Step(row["thought"], row["action"], row["observation"]) for row in self.rows[:t]]
+
+    def trajectory(self, task: Task) -> Trajectory:
+        """All of it, as a trajectory of its `task`."""
+        return Trajectory(self.id, task, self.instruction, self.history(len(self.rows)), self.reward)
 
     def conversation(self, domain: Domain) -> list[Message]:
         """The trajectory as a chat to be finetuned on; it ends with the agent's last turn."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -46,12 +46,28 @@ class Stage:
     seed: int
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Finished:
-    """What the units gave, in the units' order, and how they came by it."""
+    """What the units gave: each one's rows, in the units' order, and how they came by them.
 
-    rows: list[list[Row]]
+    `rows` are read from the journal as they are iterated over, however often, while it is open: a stage's
+    rows need never be in memory together.
+    """
+
+    rows: Iterable[list[Row]]
     outcomes: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class _Journalled:
+    journal: Journal
+    keys: Sequence[str]
+
+    def __iter__(self) -> Iterator[list[Row]]:
+        for key in self.keys:
+            kept = self.journal.get(key)
+            assert kept is not None, f"the journal lost the unit {key}"
+            yield kept["rows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,46 +79,43 @@ class Unit:
     """Gives the unit's rows and its outcome, a word to count by."""
 
 
-async def run_units(stage: Stage, units: Sequence[Unit]) -> Finished:
-    """Run `units`, at most `stage.in_flight` at once; nobody waits for a batch to end.
+async def run_units(stage: Stage, units: Iterable[Unit], total: int) -> Finished:
+    """Run `units`, `total` in all, at most `stage.in_flight` at once; nobody waits for a batch to end.
 
-    Units with a key that the journal holds are taken from there, and equal keys are worked once. A unit
-    whose environment's process died is repeated, and counted as `repeated`. The first error of a unit ends
-    the stage; what was finished until then is in the journal.
+    A unit is taken from `units` when its turn has come, so what it holds, such as a prompt, is in memory
+    only while it is worked. Units with a key that the journal holds are taken from there, and equal keys are
+    worked once. A unit whose environment's process died is repeated, and counted as `repeated`. The first
+    error of a unit ends the stage; what was finished until then is in the journal.
     """
-    positions: dict[str, list[int]] = {}
-    for position, unit in enumerate(units):
-        positions.setdefault(unit.key, []).append(position)
-    finished = Finished([[] for _ in units])
+    keys: list[str] = []
+    finished = Finished(_Journalled(stage.journal, keys))
+    worked: Counter[str] = Counter()
     done = 0
+    taken = iter(units)
 
-    def settle(key: str, rows: list[Row], outcome: str) -> None:
+    def settle(outcome: str, times: int) -> None:
         nonlocal done
-        for position in positions[key]:
-            finished.rows[position] = rows
-            finished.outcomes[outcome] += 1
-            done += 1
-        stage.progress(done, len(units), finished.outcomes)
-
-    waiting: list[Unit] = []
-    for key, places in positions.items():
-        kept = stage.journal.get(key)
-        if kept is None:
-            waiting.append(units[places[0]])
-        else:
-            settle(key, kept["rows"], kept["outcome"])
-    waiting.reverse()
+        finished.outcomes[outcome] += times
+        done += times
+        stage.progress(done, total, finished.outcomes)
 
     async def worker() -> None:
-        while waiting:
-            unit = waiting.pop()
+        for unit in taken:
+            keys.append(unit.key)
+            kept = stage.journal.get(unit.key)
+            if kept is not None:
+                settle(kept["outcome"], 1)
+                continue
+            worked[unit.key] += 1
+            if worked[unit.key] > 1:
+                continue
             rows, outcome = await _attempt(unit, finished.outcomes)
             stage.journal.put(unit.key, {"rows": rows, "outcome": outcome})
-            settle(unit.key, rows, outcome)
+            settle(outcome, worked.pop(unit.key))
 
     try:
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(stage.in_flight, len(waiting))):
+            for _ in range(min(stage.in_flight, total)):
                 group.create_task(worker())
     except* Exception as errors:
         raise errors.exceptions[0] from None

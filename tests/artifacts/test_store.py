@@ -123,6 +123,51 @@ def test_rows_that_do_not_fit_are_refused_and_the_old_ones_stay(
     assert store.read("tasks", None).height == 3
 
 
+def test_rows_are_refused_however_many_went_before(store: ArtifactStore) -> None:
+    write(store, "tasks", None, TASKS)
+    many = [row("tasks", f"task {n}") for n in range(5000)]
+    with pytest.raises(ValueError, match="rows 7 and 5000 have the same task_id 'task 7'"):
+        write(store, "tasks", None, [*many, many[7]])
+    with pytest.raises(ValueError, match="row 5000, column step_limit"):
+        write(store, "tasks", None, [*many, row("tasks", "last", step_limit="30")])
+    assert store.read("tasks", None).height == 3
+    assert not list(store.folder("tasks", None).glob("*.writing"))
+
+
+def test_rows_are_taken_as_they_are_written_and_keep_their_order(store: ArtifactStore) -> None:
+    many = [row("tasks", f"task {n}", step_limit=n) for n in range(5000)]
+    taken = 0
+
+    def rows() -> Iterator[dict[str, Any]]:
+        nonlocal taken
+        for each in many:
+            taken += 1
+            yield each
+
+    with store.writing("tasks", None, inputs={}, config={}, seed=0, run_id="r") as writer:
+        assert writer.commit(rows(), {}).rows == taken == 5000
+    assert store.read("tasks", None).rows(named=True) == many
+
+
+def test_a_partition_without_rows_is_complete(store: ArtifactStore) -> None:
+    assert write(store, "rollouts", "00", []).rows == 0
+    assert store.read("rollouts", "00").rows() == []
+
+
+def test_counts_are_taken_over_the_rows_that_were_written(store: ArtifactStore) -> None:
+    counts = {
+        "units": 2,
+        "turns": pl.col("step_limit").sum(),
+        "average": pl.col("step_limit").mean(),
+        "seen": (pl.col("split") == "seen").sum(),
+        "rate": pl.col("step_limit").filter(pl.col("split") == "seen").mean(),
+    }
+    with store.writing("tasks", None, inputs={}, config={}, seed=0, run_id="r") as writer:
+        manifest = writer.commit(TASKS, counts)
+    assert manifest.counts == {"units": 2, "turns": 90, "average": 30.0, "seen": 0, "rate": 0.0}
+    assert store.require("tasks", None).counts == manifest.counts
+
+
 def test_nested_values_are_checked(store: ArtifactStore) -> None:
     step = {"thought": "", "action": "look", "observation": "", "valid": True}
     assert write(store, "rollouts", "01", [row("rollouts", "r", steps=[step])]).rows == 1
@@ -169,8 +214,11 @@ def die(*_):
 store = module.ArtifactStore(home, "household")
 with store.writing("tasks", None, inputs={}, config={}, seed=0, run_id="killed") as writer:
     writer.journal.put("unit", {"n": 1})
-    if moment == "before the data":
-        module.content_hash = die
+    rows = [row("tasks", f"new {n}") for n in range(5000)]
+    if moment == "amid the rows":
+        rows = (die() if n == 4000 else each for n, each in enumerate(rows))
+    elif moment == "before the data":
+        module.evaluate_counts = die
     elif moment == "before the manifest":
         module.Manifest.save = die
     elif moment == "with files":
@@ -179,7 +227,7 @@ with store.writing("tasks", None, inputs={}, config={}, seed=0, run_id="killed")
     elif moment == "holding the lock":
         print("held", flush=True)
         time.sleep(60)
-    writer.commit([row("tasks", "new")], {})
+    writer.commit(rows, {})
 """
 
 
@@ -191,7 +239,8 @@ def killed(home: Path, moment: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize(
-    ("moment", "rows"), [("before the data", 3), ("before the manifest", None), ("with files", None)]
+    ("moment", "rows"),
+    [("amid the rows", 3), ("before the data", 3), ("before the manifest", None), ("with files", None)],
 )
 def test_a_kill_leaves_the_old_rows_or_nothing(store: ArtifactStore, moment: str, rows: int | None) -> None:
     write(store, "tasks", None, TASKS)

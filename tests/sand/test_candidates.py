@@ -9,7 +9,7 @@ from tests.sand.scripted import ScriptedModel, agent, demonstration, stage
 
 async def _rows(reply: Callable[[str, Sampling], str | None]) -> tuple[Finished, list[list[Row]]]:
     finished = await sample_candidates(stage(), [demonstration()], agent(reply), SamplingSettings())
-    return finished, finished.rows
+    return finished, list(finished.rows)
 
 
 async def test_a_step_whose_samples_agree_with_the_expert_does_not_deliberate() -> None:
@@ -60,7 +60,7 @@ async def test_the_same_inputs_give_the_same_rows_in_any_order_of_work() -> None
 
     one = await sample_candidates(stage(1), [demonstration()], agent(reply), SamplingSettings())
     many = await sample_candidates(stage(9), [demonstration()], agent(reply), SamplingSettings())
-    assert one.rows == many.rows
+    assert list(one.rows) == list(many.rows)
 
 
 async def test_a_prompt_too_long_is_counted_and_leaves_the_expert_alone() -> None:

@@ -15,7 +15,16 @@ from sand_dagster.sand.settings import (
 from sand_dagster.sand.trajectories import demonstrations_of, next_demonstrations
 from sand_dagster.sand.types import Sampling
 from sand_dagster.sand.units import Finished, Row
-from tests.sand.scripted import GOAL, TASK, Corridor, ScriptedModel, agent, demonstration, stage
+from tests.sand.scripted import (
+    GOAL,
+    TASK,
+    Corridor,
+    MemoryJournal,
+    ScriptedModel,
+    agent,
+    demonstration,
+    stage,
+)
 
 THOUGHT = "Thought: I am here.\n\n- fly: no wings.\n- walk: good.\n\nI walk."
 
@@ -73,6 +82,23 @@ async def test_trajectories_are_mixed_and_every_step_ends_in_the_experts_action(
     assert finished.outcomes == {"kept": 1, "ok": 2}
     assert rows[2]["parent_step_id"] == demonstration().rows[2]["step_id"]
     assert len(rows[2]["candidate_ids"]) == len(rows[2]["critique_ids"]) >= 2
+
+
+async def test_what_is_synthesised_is_journalled_and_what_is_kept_is_not() -> None:
+    _, evidence = await _evidence()
+    journal = MemoryJournal()
+
+    async def rows() -> list[Row]:
+        base = ScriptedModel(lambda text, _: f"{THOUGHT} {next(drawn)}", "base")
+        finished = await deliberate(
+            stage(journal=journal), [demonstration()], evidence, base, DeliberationSettings()
+        )
+        return [row for rows in finished.rows for row in rows]
+
+    drawn = iter(range(2))
+    first = await rows()
+    assert len(journal) == 2
+    assert await rows() == first
 
 
 async def test_the_prompts_history_is_of_d_exp_not_of_the_trajectory_being_built() -> None:
@@ -179,3 +205,4 @@ async def test_in_iteration_00_every_step_is_kept() -> None:
         stage(iteration="00"), [demonstration()], Evidence({}), None, DeliberationSettings()
     )
     assert finished.outcomes == {"kept": 3}
+    assert len([row for rows in finished.rows for row in rows]) == 3
