@@ -112,7 +112,9 @@ def _rows(path: Path) -> list[object]:
     try:
         rows: object = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise RecordError(f"there is no trajectory file {path}") from error
+        raise RecordError(
+            f"there is no trajectory file {path}; name one that is there, or leave it out"
+        ) from error
     except ValueError as error:
         raise RecordError(f"{path} is not a whole JSON file: {error}") from error
     if not isinstance(rows, list):

@@ -124,7 +124,7 @@ def experts(options: Options, home: Path, tasks: Sequence[Task], progress: Progr
     """The trajectories of the file `options.experts`, in the words that the environment will use.
 
     Raises:
-        ExpertError: the file or a row of it is malformed.
+        RecordError: the file or a row of it is malformed.
     """
     if options.experts is None:
         return

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sand_dagster.environments.alfworld import Options, experts, make, tasks
-from sand_dagster.environments.alfworld.experts import ExpertError
+from sand_dagster.environments.records import RecordError
 from sand_dagster.sand.types import Trajectory
 
 _FOLDER = "data/json_2.1.1/train/pick_heat_then_place_in_recep-Apple-None-Fridge-1/trial_1"
@@ -38,7 +38,7 @@ def _record(
 def load(kitchen: Path, tmp_path: Path) -> Callable[..., list[Trajectory]]:
     def load(rows: object, **options: object) -> list[Trajectory]:
         file = tmp_path / "experts.json"
-        file.write_text(rows if isinstance(rows, str) else json.dumps(rows))
+        file.write_text(json.dumps(rows))
         chosen = Options.model_validate(
             {"games": tmp_path / "games", "experts": file, "engine": "stock", **options}
         )
@@ -77,25 +77,19 @@ def test_observations_are_in_the_words_of_the_environment(load: Callable[..., li
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("[{", "not a whole JSON file"),
-        ({"a": 1}, "expected a JSON list"),
-        ([_record(_TURNS), {"id": 1}], "row 1: .*game_file"),
-        ([_record(_TURNS[:2])], "row 0: no user turn holds"),
-        ([_record(_TURNS[:3])], "row 0: no step follows"),
-        ([_record([*_TURNS[:3], ("assistant", "I give up.")])], "expected the agent's `Action:`"),
-        ([_record([*_TURNS[:4], _TURNS[3]])], "expected an observation"),
-        ([_record(_TURNS, ("role", "text"))], "a turn needs"),
+        ([_record(_TURNS), {"id": 1}], "row 1: .*conversations"),
+        ([_record(_TURNS), _record(_TURNS, game_file="")], "row 1: it has no `game_file`"),
     ],
 )
 def test_a_malformed_row_is_named(load: Callable[..., list[Trajectory]], rows: object, message: str) -> None:
-    with pytest.raises(ExpertError, match=f"(?s)experts.json.*{message}"):
+    with pytest.raises(RecordError, match=f"(?s)experts.json.*{message}"):
         load(rows)
 
 
 def test_a_missing_file_is_named(kitchen: Path, tmp_path: Path) -> None:
     options = Options(games=tmp_path / "games", experts=tmp_path / "none.json", engine="stock")
 
-    with pytest.raises(ExpertError, match=r"no expert file .*none\.json"):
+    with pytest.raises(RecordError, match=r"no trajectory file .*none\.json"):
         list(experts(options, tmp_path, [], lambda done, total: None))
 
 
