@@ -26,7 +26,7 @@ _PYTHON_TYPES: dict[type[pl.DataType], tuple[type, ...]] = {
 }
 
 
-_FRAME_ROWS = 1024
+_FRAME_ROWS = 512
 
 
 def checked_frames(table: Table, rows: Iterable[Mapping[str, Any]]) -> Iterator[pl.DataFrame]:

@@ -1,0 +1,61 @@
+"""What the stages' definitions promise: which tables they read, and what is shown of their rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sand_dagster.artifacts.schemas import TABLES
+from sand_dagster.artifacts.store import ArtifactStore
+from sand_dagster.assets import stages_of
+from sand_dagster.assets.metadata import describe
+from sand_dagster.experiment import Experiment, load_experiment
+from tests.artifacts.experiment import two_iterations, write
+from tests.artifacts.rows import row
+
+
+def _readers_of_experts(experiment: Experiment) -> set[str]:
+    return {
+        definition.name
+        for definition in stages_of(experiment)
+        if any(source.table == "expert_trajectories" for source in definition.sources(experiment, "01"))
+    }
+
+
+def test_only_with_the_eto_protocol_do_playing_stages_read_the_experts_example(tmp_path: Path) -> None:
+    paper = load_experiment("household", tmp_path)
+    eto = paper.model_copy(update={"protocol": "eto"})
+    assert _readers_of_experts(paper) == {"demonstrations"}
+    playing = {"candidate_actions", "rollouts", "eval_episodes"}
+    assert _readers_of_experts(eto) == {"demonstrations", *playing}
+
+
+def _shown(store: ArtifactStore, table: str, iteration: str | None = "01") -> tuple[str, str]:
+    metadata = describe(TABLES[table], store.scan(table, iteration), store.require(table, iteration))
+    return metadata["rows"].md_str, metadata["example"].md_str
+
+
+def test_the_first_of_each_kind_is_shown(tmp_path: Path) -> None:
+    store = two_iterations(tmp_path)
+    rows, deliberation = _shown(store, "deliberation_trajectories")
+    assert "s10" in rows and "s11" in rows
+    assert "- go to [stove 1]: It is not there." in deliberation and "Action: take mug 1" in deliberation
+    assert _shown(store, "deliberation_trajectories")[1].count("Action:") == 1
+    assert _shown(store, "critiques")[1] == "```text\nIt is not there.\n```"
+    assert "Observation: You see nothing." in _shown(store, "rollouts")[1]
+    assert _shown(store, "expert_trajectories", None)[1].count("Action: take mug 1") == 2
+    assert _shown(store, "eval_episodes")[0].count("\n") == 6
+
+
+def test_the_first_step_that_deliberates_is_shown_with_all_its_candidates(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path, "household")
+    agreeing = row("candidate_actions", "a0", step_id="s0", action="wait", is_expert=True)
+    differing = [
+        row("candidate_actions", f"a{n}", step_id="s1", action=action, deliberates=True, is_expert=n == 1)
+        for n, action in ((1, "look"), (2, "fly"))
+    ]
+    write(store, "candidate_actions", "01", [agreeing, *differing])
+    assert _shown(store, "candidate_actions")[1] == (
+        "```text\n0 votes  look  (the expert)\n0 votes  fly\n```"
+    )
+    write(store, "candidate_actions", "01", [agreeing])
+    assert "wait" in _shown(store, "candidate_actions")[1]
