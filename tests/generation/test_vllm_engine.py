@@ -11,7 +11,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from sand_dagster.generation.engines import Engines
+from sand_dagster.generation.engines import engines as shared
 from sand_dagster.generation.model_folder import ModelUnavailable, model_id
+from sand_dagster.generation.on_demand import open_on_demand
 from sand_dagster.generation.settings import GenerationSettings, ModelSource
 from sand_dagster.generation.vllm_engine import EngineFailed, VllmGenerator
 from sand_dagster.sand.interfaces import PromptTooLong
@@ -171,3 +173,17 @@ def test_a_model_that_cannot_be_prompted_is_named(engines: Engines, tiny_model: 
         engines.run(opened(512))
     with pytest.raises(ModelUnavailable, match=rf"1024 tokens, but the model {folder} was made for 512"):
         engines.run(opened(1024))
+
+
+def test_an_engine_on_demand_starts_with_the_first_completion(tiny_model: Path) -> None:
+    async def use(folder: Path, ask: bool) -> tuple[str, int]:
+        async with open_on_demand(ModelSource(model=str(folder)), SETTINGS) as generator:
+            if ask:
+                await generator.complete(CHATS[0], Sampling(0.0, 4))
+            return generator.model_id, len(shared._entries)
+
+    assert shared.run(use(tiny_model, ask=False)) == (model_id(tiny_model), 0)
+    assert shared.run(use(tiny_model, ask=True)) == (model_id(tiny_model), 1)
+    shared.release_all()
+    with pytest.raises(ModelUnavailable):
+        shared.run(use(tiny_model / "absent", ask=False))

@@ -1,0 +1,230 @@
+"""The flat stages against `vllm.LLM.generate` over the very same prompts, with the same engine settings."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from sand_dagster.artifacts.journal import Journal
+from sand_dagster.environments import environment_kind
+from sand_dagster.environments.pool import EnvironmentPool
+from sand_dagster.generation import vllm_engine
+from sand_dagster.generation.chat import ChatEncoder
+from sand_dagster.generation.settings import GenerationSettings
+from sand_dagster.generation.vllm_engine import VllmGenerator
+from sand_dagster.household_model import weights
+from sand_dagster.sand.candidates import sample_candidates
+from sand_dagster.sand.critiques import criticise
+from sand_dagster.sand.deliberation import Evidence, deliberate
+from sand_dagster.sand.interfaces import Generator
+from sand_dagster.sand.play import Agent
+from sand_dagster.sand.rollouts import roll_out
+from sand_dagster.sand.settings import (
+    CritiqueSettings,
+    DeliberationSettings,
+    RolloutSettings,
+    SamplingSettings,
+)
+from sand_dagster.sand.trajectories import demonstrations_of, expert_rows, next_demonstrations
+from sand_dagster.sand.types import Completion, Message, Sampling
+from sand_dagster.sand.units import Finished, Row, Stage
+from sand_dagster.training.templates import prompting_template
+
+_KIND = "household"
+_CONTEXT = 4096
+_TURN_TOKENS, _CRITIQUE_TOKENS, _DELIBERATION_TOKENS = 256, 128, 256
+
+ROUNDS = 3
+"""How often each stage is measured; medians count."""
+
+Asked = list[tuple[Sequence[Message], Sampling]]
+_Work = Callable[[Stage, Generator], Coroutine[Any, Any, Finished]]
+
+
+@dataclass(frozen=True, slots=True)
+class FlatStage:
+    """One stage: medians in seconds of ours and of the bare engine, which completed the same tokens."""
+
+    stage: str
+    prompts: int
+    completion_tokens: int
+    seconds: float
+    bare_seconds: float
+
+    @property
+    def share(self) -> float:
+        """Our tokens a second over the bare engine's."""
+        return self.bare_seconds / self.seconds
+
+
+class _Recorder:
+    """A `Generator` that remembers what it was asked and what it answered."""
+
+    def __init__(self, model: Generator) -> None:
+        self.model_id = model.model_id
+        self._model = model
+        self.asked: Asked = []
+        self.answers: list[Completion] = []
+
+    async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
+        completion = await self._model.complete(messages, sampling)
+        self.asked.append((list(messages), sampling))
+        self.answers.append(completion)
+        return completion
+
+
+class _Bare:
+    """`vllm.LLM` with the settings that our engine has."""
+
+    def __init__(self, llm: Any, encoder: ChatEncoder) -> None:
+        self._llm, self._encoder = llm, encoder
+
+    @classmethod
+    async def start(cls, folder: Path, settings: GenerationSettings) -> _Bare:
+        from transformers import AutoTokenizer
+        from vllm import LLM
+
+        arguments = vllm_engine.engine_arguments(folder, _CONTEXT, settings)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        encoder = ChatEncoder(tokenizer, prompting_template(tokenizer, "auto", str(folder)))
+        return cls(await vllm_engine.on_engine_thread(lambda: LLM(**arguments)), encoder)
+
+    async def generate(self, asked: Asked) -> tuple[float, list[str]]:
+        """Seconds, and the completions, from an empty cache."""
+        from vllm import TokensPrompt
+
+        prompts = [TokensPrompt(prompt_token_ids=self._encoder.encode(messages)) for messages, _ in asked]
+        parameters = [vllm_engine.sampling_parameters(sampling) for _, sampling in asked]
+
+        def work() -> tuple[float, list[str]]:
+            self._llm.reset_prefix_cache()
+            started = time.perf_counter()
+            outputs = self._llm.generate(prompts, parameters, use_tqdm=False)
+            return time.perf_counter() - started, [output.outputs[0].text for output in outputs]
+
+        return await vllm_engine.on_engine_thread(work)
+
+
+class _FlatStages:
+    """The flat stages over the same demonstrations, round after round, by us and by the bare engine."""
+
+    def __init__(
+        self, tasks: int, home: Path, settings: GenerationSettings, model: VllmGenerator, bare: _Bare
+    ) -> None:
+        self._kind = environment_kind(_KIND)
+        self._options = self._kind.Options.model_validate({"train": tasks, "seen": 0, "unseen": 0})
+        drawn = [t for t in self._kind.tasks(self._options, home, lambda *_: None) if t.split == "train"]
+        self._tasks = {task.id: task for task in drawn}
+        experts = expert_rows(self._kind.experts(self._options, home, drawn, lambda *_: None))
+        self._demonstrations = demonstrations_of(next_demonstrations("01", experts, None))
+        self._home, self._settings, self._model, self._bare = home, settings, model, bare
+        self._seconds: dict[str, tuple[list[float], list[float]]] = {}
+        self._recorded: dict[str, _Recorder] = {}
+        self.differing = 0
+
+    async def play_round(self, number: int) -> None:
+        """Each stage once, then the bare engine on what it asked for; rollouts between them untimed."""
+        folder = self._home / f"round-{number}"
+        folder.mkdir()
+        domain, demonstrations = self._kind.DOMAIN, self._demonstrations
+        candidates = await self._measure(
+            "candidate_actions",
+            folder,
+            lambda stage, model: sample_candidates(
+                stage, demonstrations, Agent("bench", model, domain, _TURN_TOKENS), SamplingSettings()
+            ),
+        )
+        rollouts = {row["candidate_id"]: row for row in await self._roll_out(candidates)}
+        critiques = await self._measure(
+            "critiques",
+            folder,
+            lambda stage, model: criticise(
+                stage,
+                candidates,
+                rollouts,
+                demonstrations,
+                model,
+                CritiqueSettings(max_tokens=_CRITIQUE_TOKENS),
+            ),
+        )
+        by_step: dict[str, list[Row]] = {}
+        for row in candidates:
+            by_step.setdefault(row["step_id"], []).append(row)
+        evidence = Evidence(by_step, rollouts, {row["candidate_id"]: row for row in critiques})
+        await self._measure(
+            "deliberation_trajectories",
+            folder,
+            lambda stage, model: deliberate(
+                stage,
+                demonstrations,
+                evidence,
+                model,
+                DeliberationSettings(max_tokens=_DELIBERATION_TOKENS),
+            ),
+        )
+
+    def results(self) -> list[FlatStage]:
+        """Every stage's medians over the rounds."""
+        return [
+            FlatStage(
+                name,
+                len(self._recorded[name].asked),
+                sum(answer.completion_tokens for answer in self._recorded[name].answers),
+                median(ours),
+                median(alone),
+            )
+            for name, (ours, alone) in self._seconds.items()
+        ]
+
+    async def _measure(self, name: str, folder: Path, work: _Work) -> list[Row]:
+        recorder = self._recorded[name] = _Recorder(self._model)
+        ours, alone = self._seconds.setdefault(name, ([], []))
+        with closing(Journal(folder / f"{name}.jsonl")) as journal:
+            await self._model.forget()
+            started = time.perf_counter()
+            finished = await work(self._stage(journal), recorder)
+            rows = [row for rows in finished.rows for row in rows]
+            ours.append(time.perf_counter() - started)
+        taken, texts = await self._bare.generate(recorder.asked)
+        alone.append(taken)
+        self.differing += sum(a.text != text for a, text in zip(recorder.answers, texts, strict=True))
+        return rows
+
+    async def _roll_out(self, candidates: Sequence[Row]) -> list[Row]:
+        agent = Agent("bench", self._model, self._kind.DOMAIN, _TURN_TOKENS)
+        workers = len(os.sched_getaffinity(0))
+        async with EnvironmentPool(_KIND, self._options, self._home, workers) as pool:
+            with closing(Journal(self._home / "rollouts.jsonl")) as journal:
+                played = await roll_out(
+                    self._stage(journal),
+                    candidates,
+                    self._demonstrations,
+                    self._tasks,
+                    pool,
+                    agent,
+                    RolloutSettings(),
+                )
+                return [row for rows in played.rows for row in rows]
+
+    def _stage(self, journal: Journal) -> Stage:
+        return Stage(journal, self._settings.max_sequences, lambda *_: None, "01", 0)
+
+
+async def measure_flat_stages(
+    tasks: int, home: Path, progress: Callable[[int], None]
+) -> tuple[list[FlatStage], int]:
+    """The stages over `tasks` demonstrations, and how many prompts the bare engine completed otherwise."""
+    settings = GenerationSettings(context=_CONTEXT)
+    model = await vllm_engine.start(weights(), settings)
+    stages = _FlatStages(tasks, home, settings, model, await _Bare.start(weights(), settings))
+    for number in range(ROUNDS):
+        await stages.play_round(number)
+        progress(number + 1)
+    await model.close()
+    return stages.results(), stages.differing

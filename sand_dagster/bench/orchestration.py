@@ -1,0 +1,88 @@
+"""What orchestration costs: an iteration that has run is run again with every unit in its journal.
+
+What is left is Dagster, journals, Parquet and manifests; no engine starts.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+
+from sand_dagster.artifacts.store import DATA, MANIFEST
+from sand_dagster.experiment import Experiment
+
+_ITERATION = "01"
+
+
+@dataclass(frozen=True, slots=True)
+class Orchestration:
+    """An iteration's wall time in seconds, as it ran and again with everything journalled."""
+
+    experiment: str
+    iteration: str
+    seconds: float
+    cached_seconds: float
+
+    @property
+    def share(self) -> float:
+        """What orchestration takes of the iteration."""
+        return self.cached_seconds / self.seconds
+
+
+def measure_orchestration(home: Path, experiment: Experiment) -> Orchestration:
+    """Run iteration 01 of `experiment` again, in a copy of `home`.
+
+    Raises:
+        ValueError: it has not run in `home`.
+    """
+    seconds = _seconds(home, experiment)
+    if seconds is None:
+        raise ValueError(
+            f"orchestration is measured on an iteration that has run: first `sand run {experiment.name} "
+            f"--until {_ITERATION}`"
+        )
+    with tempfile.TemporaryDirectory(prefix="sand-bench-") as folder:
+        return Orchestration(experiment.name, _ITERATION, seconds, _cached(home, experiment, Path(folder)))
+
+
+def _seconds(home: Path, experiment: Experiment) -> float | None:
+    """Wall time of the last run that completed the iteration; None where there is none."""
+    folder = home / "dagster"
+    if not (folder / "dagster.yaml").exists():
+        return None
+    with dg.DagsterInstance.from_config(str(folder)) as instance:
+        records = instance.get_run_records(
+            dg.RunsFilter(
+                job_name=experiment.group,
+                tags={"dagster/partition": _ITERATION},
+                statuses=[dg.DagsterRunStatus.SUCCESS],
+            ),
+            limit=1,
+        )
+    if not records or records[0].start_time is None or records[0].end_time is None:
+        return None
+    return records[0].end_time - records[0].start_time
+
+
+def _cached(home: Path, experiment: Experiment, copy: Path) -> float:
+    """Wall time in a copy of `home` that has the journals and none of the tables."""
+    shutil.copytree(home, copy, dirs_exist_ok=True, ignore=shutil.ignore_patterns("dagster"))
+    for name in (DATA, MANIFEST):
+        for file in (copy / experiment.name).rglob(name):
+            file.unlink()
+    subprocess.run(
+        [sys.executable, "-m", "sand_dagster.cli", "run", experiment.name, "--until", _ITERATION],
+        env={**os.environ, "SAND_HOME": str(copy)},
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    seconds = _seconds(copy, experiment)
+    assert seconds is not None
+    return seconds
