@@ -73,6 +73,19 @@ def test_a_users_experiment_takes_over_from_another(tmp_path: Path) -> None:
             "extends: household\nvariant: without_critique\ndeliberation: {expert_switch: higher_reward}",
             ["expert_switch must be `never`"],
         ),
+        (
+            "extends: household\nvariant: without_sampling\ndeliberation: {expert_switch: higher_reward}",
+            ["expert_switch must be `never` with variant `without_sampling`"],
+        ),
+        ("extends: household\nvariant: more_sft", ["variant `more_sft` needs it"]),
+        ("extends: household\ncontrol_for: household", ["no other variant has it"]),
+        (
+            "extends: household-more-sft\ncontrol_for: nothing",
+            ["control_for: there is no experiment 'nothing'", "household"],
+        ),
+        ("extends: household-more-sft\ncontrol_for: household-more-sft", ["is a control itself"]),
+        ("extends: household-more-sft\nmodel: {context: 4097}", ["control_for: household", "`model`"]),
+        ("extends: household-more-sft\niterations: 9", ["household has 3 iterations, the control 9"]),
     ],
 )
 def test_a_mistake_names_the_file_the_field_and_what_is_allowed(
@@ -96,3 +109,18 @@ def test_names_are_unique_and_plain(tmp_path: Path) -> None:
 def test_an_unknown_experiment_is_answered_with_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(ExperimentError, match="there is no experiment 'x'; there are: alfworld-llama31-8b"):
         load_experiment("x", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("household-without-sampling", {"variant"}),
+        ("household-without-critique", {"variant"}),
+        ("household-expert-switch", {"deliberation"}),
+        ("household-more-sft", {"variant", "control_for"}),
+    ],
+)
+def test_an_ablation_changes_nothing_else(name: str, changed: set[str], tmp_path: Path) -> None:
+    ablation, household = (load_experiment(each, tmp_path).model_dump() for each in (name, "household"))
+    differing = {field for field in household if ablation[field] != household[field]}
+    assert differing - {"name", "description"} == changed

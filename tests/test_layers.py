@@ -11,7 +11,7 @@ PACKAGE = Path(sand_dagster.__file__).parent
 LAYERS = (
     {"cli"},
     {"definitions"},
-    {"jobs", "bench"},
+    {"jobs", "bench", "comparison"},
     {"assets"},
     {"resources"},
     {"experiment"},

@@ -8,6 +8,7 @@ from __future__ import annotations
 import typer
 
 from sand_dagster.cli.bench import bench
+from sand_dagster.cli.compare import compare
 from sand_dagster.cli.data import show, sql, status
 from sand_dagster.cli.experiments import experiments, run, scores
 from sand_dagster.cli.lineage import lineage
@@ -22,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (experiments, run, scores, show, lineage, sql, status, play, replay):
+for command in (experiments, run, scores, compare, show, lineage, sql, status, play, replay):
     app.command()(command)
 app.add_typer(bench)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Sequence
 from functools import partial
 
@@ -10,10 +9,9 @@ from sand_dagster.sand.identity import derive_seed, digest, identify
 from sand_dagster.sand.interfaces import Environments
 from sand_dagster.sand.play import Agent, Played, play_on
 from sand_dagster.sand.prompting import is_deliberation
+from sand_dagster.sand.statistics import bootstrap_interval
 from sand_dagster.sand.types import Task
 from sand_dagster.sand.units import Finished, Row, Stage, Unit, run_units
-
-_RESAMPLES = 1000
 
 
 async def evaluate(
@@ -100,10 +98,3 @@ def score(episodes: Sequence[Row], checkpoint_id: str, split: str, protocol: str
         "invalid_rate": rate("invalid_actions"),
         "unparsed_rate": rate("unparsed"),
     }
-
-
-def bootstrap_interval(rewards: Sequence[float], seed: int) -> tuple[float, float]:
-    """The 95 % percentile bootstrap interval of the mean, over tasks."""
-    draw = random.Random(seed)
-    means = sorted(sum(draw.choices(rewards, k=len(rewards))) / len(rewards) for _ in range(_RESAMPLES))
-    return means[int(0.025 * _RESAMPLES)], means[int(0.975 * _RESAMPLES) - 1]

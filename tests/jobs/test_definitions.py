@@ -88,3 +88,25 @@ def test_the_sensor_advances_until_the_iteration_that_was_named(
     assert [request.partition_key for request in requests] == ([following] if following else [])
     for request in requests:
         assert request.job_name == "household" and request.tags[UNTIL] == until
+
+
+@pytest.mark.parametrize(
+    ("experiment", "chain"),
+    [
+        ("household_without_critique", [CHAIN[0], *CHAIN[3:]]),
+        ("household_without_sampling", CHAIN[3:]),
+        ("household_more_sft", CHAIN[3:]),
+        ("household_expert_switch", CHAIN),
+    ],
+)
+def test_a_variant_lacks_its_stages_and_the_others_stay_in_order(
+    repository: dg.RepositoryDefinition, experiment: str, chain: list[str]
+) -> None:
+    graph = repository.asset_graph
+    own = {
+        key.path[-1]: key for key in graph.get_all_asset_keys() if key.path[0] == experiment.replace("_", "-")
+    }
+    assert own.keys() & set(CHAIN) == set(chain)
+    for before, after in pairwise(chain):
+        assert {key.path[-1] for key in graph.get(own[after]).parent_keys} == {before}
+    assert {key.path[-1] for key in graph.get(own[chain[0]]).parent_keys} == {"demonstrations", "policy"}

@@ -206,3 +206,22 @@ async def test_in_iteration_00_every_step_is_kept() -> None:
     )
     assert finished.outcomes == {"kept": 3}
     assert len([row for rows in finished.rows for row in rows]) == 3
+
+
+async def test_without_sampling_every_step_deliberates_over_actions_of_the_base_models_own() -> None:
+    base = ScriptedModel(lambda text, _: THOUGHT, "base")
+    finished, rows = await _deliberate(base, Evidence({}, alternatives=4))
+    first = [messages[0]["content"] for messages, sampling in base.asked if sampling.temperature == 0.0]
+    assert len(first) == 3 and all("propose 4 alternative candidate actions" in text for text in first)
+    assert [row["action"] for row in rows] == ["go to door 1", "go to door 2", GOAL]
+    assert all(row["candidate_ids"] == row["critique_ids"] == [] for row in rows)
+    assert all(f"must be **{row['action']}**" in text for row, text in zip(rows, first, strict=True))
+    assert [row["deliberated"] for row in rows] == [True] * 3
+    assert finished.outcomes == {"ok": 3}
+
+
+async def test_without_sampling_a_reply_that_does_not_parse_is_retried_and_then_counted() -> None:
+    base = ScriptedModel(lambda text, _: "just go", "base")
+    finished, rows = await _deliberate(base, Evidence({}, alternatives=4))
+    assert finished.outcomes == {"no_list": 3} and len(base.asked) == 6
+    assert [row["thought"] for row in rows] == ["I start.", "", "Nearly there."]

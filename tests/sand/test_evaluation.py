@@ -1,8 +1,6 @@
 from dataclasses import replace
 
-import pytest
-
-from sand_dagster.sand.evaluation import bootstrap_interval, evaluate, score
+from sand_dagster.sand.evaluation import evaluate, score
 from tests.sand.scripted import GOAL, TASK, Corridor, ScriptedModel, agent, stage
 
 TASKS = [replace(TASK, id=f"corridor/{n}", split="seen") for n in range(4)]
@@ -29,14 +27,3 @@ async def test_an_agent_that_never_acts_scores_nothing_and_is_counted() -> None:
     row = score([row for group in finished.rows for row in group], "checkpoint", "seen", "paper", 0)
     assert (row["average_reward"], row["unparsed_rate"], row["invalid_rate"]) == (0.0, 1.0, 1.0)
     assert row["steps_per_task"] == TASK.step_limit
-
-
-def test_the_interval_holds_the_mean_and_narrows_with_tasks() -> None:
-    few, many = [0.0, 1.0] * 10, [0.0, 1.0] * 200
-    low, high = bootstrap_interval(few, 0)
-    assert low < 0.5 < high
-    assert bootstrap_interval(few, 0) == (low, high)
-    narrow = bootstrap_interval(many, 0)
-    assert narrow[1] - narrow[0] < (high - low) / 2
-    assert bootstrap_interval([1.0] * 5, 0) == (1.0, 1.0)
-    assert pytest.approx(0.5, abs=0.05) == sum(narrow) / 2

@@ -1,6 +1,7 @@
 import pytest
 
 from sand_dagster.sand.prompting import (
+    alternatives_prompt,
     critique_prompt,
     deliberation_prompt,
     fill,
@@ -80,3 +81,13 @@ def test_an_action_line_in_a_deliberation_is_cut() -> None:
 def test_a_plain_thought_is_no_deliberation() -> None:
     assert not is_deliberation("I go to the desk - it is near.")
     assert is_deliberation(DELIBERATION)
+
+
+def test_without_sampling_figure_6_asks_for_alternatives_and_is_word_for_word_the_same_elsewhere() -> None:
+    prompt = alternatives_prompt("TASK", "HISTORY", 5, "go to {recep} 1")
+    listed = deliberation_prompt("TASK", "HISTORY", [("look", "note")], "go to {recep} 1")
+    before, after = listed.split("- look: note\n")
+    assert prompt.startswith(before) and prompt.endswith(after)
+    asked = prompt.removeprefix(before).removesuffix(after)
+    assert "propose 5 alternative candidate actions" in asked and "go to {recep} 1" in asked
+    assert not any(line.startswith("- ") for line in asked.splitlines())

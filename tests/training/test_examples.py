@@ -95,4 +95,6 @@ def test_conversations_without_a_reply_in_reach_are_dropped_and_counted() -> Non
     assert examples.dropped == 2
     assert [example.truncated for example in examples.kept] == [False, True]
     assert examples.truncated == 1
+    masked = sum(label == IGNORED for example in examples.kept for label in example.labels)
+    assert 0 < examples.trained_tokens == examples.tokens - masked
     assert examples.tokens == len(examples.kept[0].input_ids) + 60

@@ -1,0 +1,117 @@
+"""`sand compare`: experiments side by side."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sand_dagster.cli.arguments import AsJson, iteration_key
+from sand_dagster.cli.errors import command, fail
+from sand_dagster.cli.output import print_json, print_table
+from sand_dagster.home import sand_home
+
+if TYPE_CHECKING:
+    from sand_dagster.comparison.compare import Comparison
+
+
+@command
+def compare(
+    experiments: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="EXPERIMENT [OTHER]...",
+            help="Names. Several that differ in their seed alone count as one: a,b with a comma.",
+        ),
+    ],
+    iteration: Annotated[
+        str | None, typer.Option(metavar="KK", help="Only this iteration, such as 01; left out: all.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare iterations with 00, and an experiment with others, task by task: intervals and p-values."""
+    from sand_dagster.comparison.arms import ComparisonError
+    from sand_dagster.comparison.compare import compare as compare_experiments
+
+    only = iteration_key(iteration) if iteration is not None else None
+    try:
+        found = compare_experiments(experiments, only, sand_home())
+    except ComparisonError as error:
+        fail(str(error))
+    if as_json:
+        return print_json(found._asdict())
+    _print_scores(found)
+    _print_differences(found)
+    _print_bands(found)
+
+
+def _print_scores(found: Comparison) -> None:
+    columns = (
+        "experiment",
+        "iteration",
+        "split",
+        "protocol",
+        "tasks",
+        "average reward",
+        "95 % interval",
+        "success",
+        "deliberates",
+        "tokens/task",
+    )
+    rows = [
+        [
+            row["experiment"],
+            row["iteration"],
+            row["split"],
+            row["protocol"],
+            str(row["tasks"]),
+            f"{row['average_reward']:.1%}",
+            f"{row['reward_low']:.1%} – {row['reward_high']:.1%}",
+            f"{row['success_rate']:.1%}",
+            f"{row['deliberation_rate']:.1%}",
+            f"{row['tokens_per_task']:.0f}",
+        ]
+        for row in found.scores
+    ]
+    print_table("Scores", columns, rows, right=4)
+
+
+def _print_differences(found: Comparison) -> None:
+    columns = ("experiment", "against", "split", "pairs", "difference", "95 % interval", "p")
+    rows = [
+        [
+            f"{row['experiment']} {row['iteration']}",
+            f"{row['against_experiment']} {row['against_iteration']}",
+            row["split"],
+            str(row["pairs"]),
+            f"{100 * row['difference']:+.1f}",
+            f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}",
+            "< 0.001" if row["p"] < 0.001 else f"{row['p']:.3f}",
+        ]
+        for row in found.differences
+    ]
+    if rows:
+        print_table("Differences over the same tasks, in points of average reward", columns, rows, right=3)
+
+
+def _print_bands(found: Comparison) -> None:
+    """A row an iteration and split, two columns a band."""
+    from sand_dagster.comparison.difficulty import BANDS
+
+    cells: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
+    for row in found.bands:
+        cells.setdefault((row["experiment"], row["iteration"], row["split"]), {})[row["band"]] = row
+    figures = (f"{band}: {what}" for band in BANDS for what in ("deliberates", "reward"))
+    columns = ("experiment", "iteration", "split", *figures)
+    rows = [
+        [
+            *place,
+            *(
+                f"{bands[band][figure]:.1%}" if band in bands else ""
+                for band in BANDS
+                for figure in ("deliberation_rate", "average_reward")
+            ),
+        ]
+        for place, bands in cells.items()
+    ]
+    print_table("By difficulty: thirds of the tasks, by their reward in iteration 00", columns, rows, right=3)

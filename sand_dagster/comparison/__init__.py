@@ -1,0 +1,1 @@
+"""Experiments side by side: scores, paired differences over the same tasks, and difficulty (Figure 4)."""
