@@ -15,7 +15,7 @@ from sand_dagster.sand.critiques import criticise
 )
 def critiques(run: StageRun) -> Result:
     """The base model's critique of each candidate, guided by what came of it (Eq. 5, Figure 5)."""
-    rollouts = {row["candidate_id"]: row for row in run.rows("rollouts")}
+    rollouts = run.rows("rollouts").by("candidate_id")
     if not rollouts:
         return Result([])
 

@@ -1,13 +1,11 @@
 """Action deliberation synthesis."""
 
-from collections import defaultdict
 from contextlib import nullcontext
 
 import polars as pl
 
 from sand_dagster.assets.stage import INITIALISATION, Result, StageRun, stage
 from sand_dagster.sand.deliberation import Evidence, deliberate
-from sand_dagster.sand.units import Row
 
 
 @stage(
@@ -49,13 +47,11 @@ def _evidence(run: StageRun) -> Evidence:
         return Evidence({})
     if variant == "without_sampling":
         return Evidence({}, alternatives=run.experiment.sampling.n)
-    candidates: dict[str, list[Row]] = defaultdict(list)
-    for row in run.rows("candidate_actions"):
-        candidates[row["step_id"]].append(row)
+    candidates = run.rows("candidate_actions").grouped("step_id")
     if variant == "without_critique":
         return Evidence(candidates)
     return Evidence(
         candidates,
-        {row["candidate_id"]: row for row in run.rows("rollouts")},
-        {row["candidate_id"]: row for row in run.rows("critiques")},
+        run.rows("rollouts").by("candidate_id"),
+        run.rows("critiques").by("candidate_id"),
     )

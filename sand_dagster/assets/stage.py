@@ -17,6 +17,7 @@ from sand_dagster.artifacts.parquet import Count
 from sand_dagster.artifacts.recorded import stored_tasks
 from sand_dagster.artifacts.schemas import TABLES
 from sand_dagster.artifacts.store import ArtifactStore, PartitionWriter
+from sand_dagster.artifacts.stored_rows import StoredRows
 from sand_dagster.assets.metadata import column_schema, describe
 from sand_dagster.assets.progress import StageProgress, tell
 from sand_dagster.environments.pool import EnvironmentPool
@@ -82,10 +83,10 @@ class StageRun:
             self.experiment.seed,
         )
 
-    def rows(self, table: str, iteration: str | None = None) -> list[Row]:
+    def rows(self, table: str, iteration: str | None = None) -> StoredRows:
         """A table's rows: of this iteration, unless another is named."""
         partition = (iteration or self.iteration) if TABLES[table].partitioned else None
-        return self.store.read(table, partition).to_dicts()
+        return StoredRows(self.store.scan(table, partition))
 
     @cached_property
     def tasks(self) -> dict[str, Task]:

@@ -74,14 +74,16 @@ async def criticise(
 ) -> Finished:
     """The `critiques` rows: c_t ~ π_base(· | â_t, ê_t, r_t, Prompt_c) for every candidate with a rollout.
 
-    `rollouts` is keyed by candidate id. The outcome counted is that of parsing the reply.
+    `rollouts` is keyed by candidate id, and all of them are of `candidates`. The outcome counted is that of
+    parsing the reply.
     """
     by_id = {demonstration.id: demonstration for demonstration in demonstrations}
-    played_out = [candidate for candidate in candidates if candidate["candidate_id"] in rollouts]
 
     def units() -> Iterator[Unit]:
-        for candidate in played_out:
-            rollout = rollouts[candidate["candidate_id"]]
+        for candidate in candidates:
+            rollout = rollouts.get(candidate["candidate_id"])
+            if rollout is None:
+                continue
             demonstration = by_id[candidate["trajectory_id"]]
             played = [Step(s["thought"], s["action"], s["observation"]) for s in rollout["steps"]]
             prompt = critique_prompt(
@@ -100,7 +102,7 @@ async def criticise(
             work = partial(_criticise_one, stage, critique_id, candidate, rollout, base, prompt, settings)
             yield Unit(digest("critique", critique_id, prompt), work)
 
-    return await run_units(stage, units(), len(played_out))
+    return await run_units(stage, units(), len(rollouts))
 
 
 async def _criticise_one(

@@ -31,10 +31,12 @@ async def roll_out(
     that they share the replayed prefix and the engine's prefix cache. Outcome: how the rollout ended.
     """
     by_id = {demonstration.id: demonstration for demonstration in demonstrations}
-    chosen = [candidate for candidate in candidates if candidate["deliberates"]]
+    total = sum(candidate["deliberates"] for candidate in candidates)
 
     def units() -> Iterator[Unit]:
-        for candidate in chosen:
+        for candidate in candidates:
+            if not candidate["deliberates"]:
+                continue
             demonstration = by_id[candidate["trajectory_id"]]
             task = tasks[candidate["task_id"]]
             rollout_id = identify(
@@ -60,7 +62,7 @@ async def roll_out(
             )
             yield Unit(digest("rollout", rollout_id, policy.model.model_id, stage.seed), work)
 
-    return await run_units(stage, units(), len(chosen))
+    return await run_units(stage, units(), total)
 
 
 async def _roll_out_one(
