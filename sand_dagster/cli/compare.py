@@ -20,8 +20,9 @@ def compare(
     experiments: Annotated[
         list[str],
         typer.Argument(
-            metavar="EXPERIMENT [OTHER]...",
-            help="Names. Several that differ in their seed alone count as one: a,b with a comma.",
+            metavar="EXPERIMENT",
+            help="The first is compared with each other one. Those that differ in their seed alone "
+            "count as one, written a,b.",
         ),
     ],
     iteration: Annotated[
