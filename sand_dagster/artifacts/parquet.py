@@ -36,7 +36,10 @@ def write_parquet(path: Path, table: Table, rows: Iterable[Mapping[str, Any]]) -
 
     count, hashed = 0, ContentHash(table)
     empty = pl.DataFrame(schema=table.schema).to_arrow(compat_level=_PLAIN)
-    with path.open("wb") as file, ParquetWriter(file, empty.schema, compression="zstd") as writer:
+    with (
+        path.open("wb") as file,
+        ParquetWriter(file, empty.schema, compression="zstd", compression_level=3) as writer,
+    ):
         for frame in checked_frames(table, rows):
             hashed.update(frame)
             writer.write_table(frame.to_arrow(compat_level=_PLAIN))
