@@ -109,7 +109,7 @@ def checks_of(
         own = list(_CHECKS.get(definition.name, []))
         if TABLES[definition.name].partitioned:
             own.append(_no_orphans(definition.name))
-        if any("@" in name for name in definition.reads):
+        if any(name.endswith(("@previous", "@control_for")) for name in definition.reads):
             own.append(_not_stale(definition))
         checks += [_check(experiment, definition.name, partitions, check) for check in own]
     return checks

@@ -110,3 +110,18 @@ def test_a_variant_lacks_its_stages_and_the_others_stay_in_order(
     for before, after in pairwise(chain):
         assert {key.path[-1] for key in graph.get(own[after]).parent_keys} == {before}
     assert {key.path[-1] for key in graph.get(own[chain[0]]).parent_keys} == {"demonstrations", "policy"}
+
+
+def test_stages_are_held_to_what_dagster_does_not_draw(repository: dg.RepositoryDefinition) -> None:
+    checked = {
+        key.asset_key.path[-1]
+        for key in repository.asset_graph.asset_check_keys
+        if key.name == "not_stale" and key.asset_key.path[0] == "household"
+    }
+    control = {
+        key.asset_key.path[-1]
+        for key in repository.asset_graph.asset_check_keys
+        if key.name == "not_stale" and key.asset_key.path[0] == "household-more-sft"
+    }
+    assert checked == {"demonstrations", "policy"}
+    assert control == checked | {"checkpoints"}
