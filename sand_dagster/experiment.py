@@ -90,8 +90,8 @@ class GenerationSection(Settings):
         0.9, gt=0, lt=1, description="share of a GPU's memory for weights and attention's cache"
     )
     tensor_parallel: int = Field(1, ge=1, description="GPUs that one model is spread over")
-    base: Endpoint | None = Field(None, description="serve the base model from here instead of in process")
-    policy: Endpoint | None = Field(None, description="serve the policy from here instead of in process")
+    base: Endpoint | None = Field(None, description="ask this server instead of a vLLM of our own")
+    policy: Endpoint | None = Field(None, description="ask this server instead of a vLLM of our own")
 
 
 class FinetuningSection(FinetuningSettings):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -16,6 +17,7 @@ from sand_dagster.environments import environment_kind
 from sand_dagster.environments.pool import EnvironmentPool
 from sand_dagster.generation import vllm_engine
 from sand_dagster.generation.chat import ChatEncoder
+from sand_dagster.generation.in_process import parameters, prepare
 from sand_dagster.generation.settings import GenerationSettings
 from sand_dagster.generation.vllm_engine import VllmGenerator
 from sand_dagster.household_model import weights
@@ -80,7 +82,7 @@ class _Recorder:
 
 
 class _Bare:
-    """`vllm.LLM` with the settings that our engine has."""
+    """`vllm.LLM` as anyone would start it, with the settings that our engine has."""
 
     def __init__(self, llm: Any, encoder: ChatEncoder) -> None:
         self._llm, self._encoder = llm, encoder
@@ -88,27 +90,29 @@ class _Bare:
     @classmethod
     async def start(cls, folder: Path, settings: GenerationSettings) -> _Bare:
         from transformers import AutoTokenizer
+
+        prepare()
         from vllm import LLM
 
         arguments = vllm_engine.engine_arguments(folder, _CONTEXT, settings)
         tokenizer = AutoTokenizer.from_pretrained(folder)
         encoder = ChatEncoder(tokenizer, prompting_template(tokenizer, "auto", str(folder)))
-        return cls(await vllm_engine.on_engine_thread(lambda: LLM(**arguments)), encoder)
+        return cls(await asyncio.to_thread(lambda: LLM(**arguments)), encoder)
 
     async def generate(self, asked: Asked) -> tuple[float, list[str]]:
         """Seconds, and the completions, from an empty cache."""
         from vllm import TokensPrompt
 
         prompts = [TokensPrompt(prompt_token_ids=self._encoder.encode(messages)) for messages, _ in asked]
-        parameters = [vllm_engine.sampling_parameters(sampling) for _, sampling in asked]
+        wanted = [parameters(sampling) for _, sampling in asked]
 
         def work() -> tuple[float, list[str]]:
             self._llm.reset_prefix_cache()
             started = time.perf_counter()
-            outputs = self._llm.generate(prompts, parameters, use_tqdm=False)
+            outputs = self._llm.generate(prompts, wanted, use_tqdm=False)
             return time.perf_counter() - started, [output.outputs[0].text for output in outputs]
 
-        return await vllm_engine.on_engine_thread(work)
+        return await asyncio.to_thread(work)
 
 
 class _FlatStages:

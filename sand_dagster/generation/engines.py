@@ -36,6 +36,9 @@ class _Entry:
         self.generator: OpenGenerator | None = None
 
 
+_LOOP = LoopThread()
+
+
 class Engines:
     """A cache of generators by model and settings, and the event loop that they live on.
 
@@ -46,13 +49,12 @@ class Engines:
 
     def __init__(self, keep: int | None = None) -> None:
         self._keep = keep
-        self._loop = LoopThread()
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         atexit.register(self._at_exit)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run `coroutine` on the engines' loop, from an ordinary function, and return its result."""
-        return self._loop.run(coroutine)
+        return _LOOP.run(coroutine)
 
     @asynccontextmanager
     async def open(self, source: ModelSource, settings: GenerationSettings) -> AsyncIterator[OpenGenerator]:
@@ -125,7 +127,7 @@ class Engines:
     def _at_exit(self) -> None:
         if self._entries:
             self.run(self._end_all())
-        self._loop.stop()
+        _LOOP.stop()
 
 
 engines = Engines()

@@ -1,19 +1,19 @@
-"""vLLM in this process: on a CPU or on GPUs, by what is there."""
+"""vLLM: on a CPU copies of an engine that share the work, on GPUs its asynchronous engine."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import itertools
-import logging
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from sand_dagster.generation.chat import ChatEncoder
+from sand_dagster.generation.driver import Driver, EngineFailed, Sampled
+from sand_dagster.generation.in_process import parameters, prepare, sampled
 from sand_dagster.generation.model_folder import ModelUnavailable, context_length, model_id
+from sand_dagster.generation.replicas import Replicas
 from sand_dagster.generation.settings import GenerationSettings
 from sand_dagster.generation.stats import GenerationStats, Meter
 from sand_dagster.sand.interfaces import PromptTooLong
@@ -21,35 +21,16 @@ from sand_dagster.sand.types import Completion, Message, Sampling
 from sand_dagster.training.templates import prompting_template
 
 if TYPE_CHECKING:
-    from vllm import RequestOutput, SamplingParams
+    from vllm import RequestOutput
     from vllm.v1.engine.async_llm import AsyncLLM
-    from vllm.v1.engine.llm_engine import LLMEngine
 
-T = TypeVar("T")
+__all__ = ["EngineFailed", "VllmGenerator", "engine_arguments", "on_cpu", "start"]
+
 _GIB = 1024**3
 _CPU_PREFILL_TOKENS = 2048
 _CPU_BLOCK = 32  # tokens; the unit of prefix caching, vLLM's default of 128 forgets most of a turn
-_ENVIRONMENT = {
-    # Its set-up of logging takes every handler's lock under logging's own, while the run's log may be taking
-    # them the other way round: the two threads then wait for each other for ever.
-    "VLLM_CONFIGURE_LOGGING": "0",
-    "VLLM_NO_USAGE_STATS": "1",
-    "TORCH_CPP_LOG_LEVEL": "ERROR",
-    # The environments' worker processes need the cores too: vLLM must not pin its threads to them.
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-}
-
-
-class EngineFailed(RuntimeError):
-    """The engine ended or refused to start. Requests in flight are lost; the next `open` starts another."""
-
-
-class _Driver(Protocol):
-    async def generate(self, request_id: str, prompt: list[int], params: SamplingParams) -> RequestOutput: ...
-
-    async def forget(self) -> None: ...
-
-    def close(self) -> None: ...
+_SMALL = 512 * 1024**2  # bytes of weights; of such a model every core has a copy
+_MOST_REPLICAS = 4
 
 
 class VllmGenerator:
@@ -59,7 +40,7 @@ class VllmGenerator:
     """
 
     def __init__(
-        self, driver: _Driver, encoder: ChatEncoder, context: int, identity: str, folder: Path
+        self, driver: Driver, encoder: ChatEncoder, context: int, identity: str, folder: Path
     ) -> None:
         self.model_id = identity
         self.context = context
@@ -67,7 +48,6 @@ class VllmGenerator:
         self._encoder = encoder
         self._folder = folder
         self._meter = Meter()
-        self._numbers = itertools.count()
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
         """Sample the assistant's next message.
@@ -81,9 +61,7 @@ class VllmGenerator:
             raise PromptTooLong(len(prompt), self.context)
         self._meter.begin()
         try:
-            output = await self._driver.generate(
-                str(next(self._numbers)), prompt, sampling_parameters(sampling)
-            )
+            done = await self._driver.generate(prompt, sampling)
         except asyncio.CancelledError:
             raise
         except Exception as error:
@@ -92,11 +70,8 @@ class VllmGenerator:
             ) from error
         finally:
             self._meter.end()
-        sampled = output.outputs[0]
-        tokens = len(sampled.token_ids)
-        self._meter.count(len(prompt), output.num_cached_tokens or 0, tokens)
-        finish: Literal["stop", "length"] = "length" if sampled.finish_reason == "length" else "stop"
-        return Completion(sampled.text, len(prompt), tokens, finish)
+        self._meter.count(len(prompt), done.cached, done.tokens)
+        return Completion(done.text, len(prompt), done.tokens, done.finish)
 
     def stats(self) -> GenerationStats:
         """Counts since this engine started."""
@@ -112,11 +87,10 @@ class VllmGenerator:
 
 
 def on_cpu() -> bool:
-    """Whether the vLLM that is installed runs on the CPU here."""
-    _prepare()
-    from vllm.platforms import current_platform
+    """Whether engines run on the CPU here."""
+    import torch
 
-    return bool(current_platform.is_cpu())
+    return not torch.cuda.is_available()
 
 
 async def start(folder: Path, settings: GenerationSettings) -> VllmGenerator:
@@ -127,7 +101,6 @@ async def start(folder: Path, settings: GenerationSettings) -> VllmGenerator:
         ModelUnavailable: `context` is more than the model has.
         EngineFailed: vLLM could not start.
     """
-    _prepare()
     longest = context_length(folder)
     context = settings.context or longest
     if context > longest:
@@ -141,14 +114,30 @@ async def start(folder: Path, settings: GenerationSettings) -> VllmGenerator:
     encoder = ChatEncoder(tokenizer, prompting_template(tokenizer, settings.chat_template, str(folder)))
     identity = await asyncio.to_thread(model_id, folder)
     try:
-        arguments = engine_arguments(folder, context, settings)
-        driver = await _InProcess.start(arguments) if on_cpu() else _OwnProcess.start(arguments)
+        driver = await _driver(folder, context, settings)
     except Exception as error:
         raise EngineFailed(
             f"vLLM could not start the model {folder} with a context of {context} tokens: "
             f"{type(error).__name__}: {error}"
         ) from error
     return VllmGenerator(driver, encoder, context, identity, folder)
+
+
+async def _driver(folder: Path, context: int, settings: GenerationSettings) -> Driver:
+    arguments = engine_arguments(folder, context, settings)
+    if not on_cpu():
+        return _OwnProcess.start(arguments)
+    cores = len(os.sched_getaffinity(0))
+    if _weight_bytes(folder) > _SMALL:
+        # Half of the cores are the environments': threads that wait for a core spin on all the others.
+        return await Replicas.start(arguments, 1, max(1, cores // 2))
+    replicas = min(cores, _MOST_REPLICAS)
+    arguments["kv_cache_memory_bytes"] //= replicas
+    return await Replicas.start(arguments, replicas, 1)
+
+
+def _weight_bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
 
 
 def engine_arguments(folder: Path, context: int, settings: GenerationSettings) -> dict[str, Any]:
@@ -180,126 +169,33 @@ def engine_arguments(folder: Path, context: int, settings: GenerationSettings) -
     }
 
 
-async def on_engine_thread(work: Callable[[], T]) -> T:
-    """Run `work` where a CPU's engines step: vLLM keeps the state of a forward pass in globals."""
-    return await asyncio.get_running_loop().run_in_executor(_InProcess.thread, work)
-
-
-class _InProcess:
-    """vLLM's engine in this process, its steps on one thread that all engines share.
-
-    On a CPU a second engine then starts in a third of the time that a process of its own needs, and gives
-    the same tokens as fast. One thread, because vLLM keeps the state of a forward pass in globals.
-    """
-
-    thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vllm")
-
-    def __init__(self, engine: LLMEngine) -> None:
-        self._engine: LLMEngine | None = engine
-        self._waiting: dict[str, asyncio.Future[RequestOutput]] = {}
-        self._added: list[tuple[str, list[int], SamplingParams]] = []
-        self._dropped: list[str] = []
-        self._stepping: asyncio.Task[None] | None = None
-
-    @classmethod
-    async def start(cls, arguments: dict[str, Any]) -> _InProcess:
-        import torch
-        from vllm.engine.arg_utils import EngineArgs
-        from vllm.v1.engine.llm_engine import LLMEngine
-
-        def make() -> LLMEngine:
-            os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
-            # Half of the cores are the environments': threads that wait for a core spin on all the others.
-            torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // 2))
-            return LLMEngine.from_engine_args(EngineArgs(**arguments))
-
-        return cls(await on_engine_thread(make))
-
-    async def generate(self, request_id: str, prompt: list[int], params: SamplingParams) -> RequestOutput:
-        future: asyncio.Future[RequestOutput] = asyncio.get_running_loop().create_future()
-        self._waiting[request_id] = future
-        self._added.append((request_id, prompt, params))
-        if self._stepping is None:
-            self._stepping = asyncio.create_task(self._step_until_idle())
-        try:
-            return await future
-        except asyncio.CancelledError:
-            self._waiting.pop(request_id, None)
-            self._dropped.append(request_id)
-            raise
-
-    async def _step_until_idle(self) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            while self._waiting or self._added:
-                added, self._added = self._added, []
-                dropped, self._dropped = self._dropped, []
-                for output in await loop.run_in_executor(self.thread, self._step, added, dropped):
-                    future = self._waiting.pop(output.request_id, None)
-                    if future is not None and not future.done():
-                        future.set_result(output)
-        except Exception as error:
-            for future in self._waiting.values():
-                if not future.done():
-                    future.set_exception(error)
-            self._waiting.clear()
-        finally:
-            self._stepping = None
-
-    def _step(
-        self, added: list[tuple[str, list[int], SamplingParams]], dropped: list[str]
-    ) -> list[RequestOutput]:
-        from vllm import TokensPrompt
-
-        engine = self._engine
-        if engine is None:
-            raise EngineFailed("the engine was closed while requests were in flight")
-        for request_id, prompt, params in added:
-            engine.add_request(request_id, TokensPrompt(prompt_token_ids=prompt), params)
-        if dropped:
-            engine.abort_request(dropped)
-        return engine.step()  # type: ignore[return-value]
-
-    async def forget(self) -> None:
-        if (engine := self._engine) is not None:
-            await on_engine_thread(engine.reset_prefix_cache)
-
-    def close(self) -> None:
-        engine, self._engine = self._engine, None
-        if engine is None:
-            return
-        # Not `engine_core.shutdown()`: that also ends the process groups, which the other engines here share.
-        core: Any = engine.engine_core
-        core.engine_core.model_executor.shutdown()
-        core.engine_core.scheduler.shutdown()
-        gc.unfreeze()
-        del engine, core
-        gc.collect()
-
-
 class _OwnProcess:
     """vLLM's asynchronous engine in a process of its own, whose end frees a GPU's memory for sure."""
 
     def __init__(self, engine: AsyncLLM) -> None:
         self._engine: AsyncLLM | None = engine
+        self._numbers = itertools.count()
 
     @classmethod
     def start(cls, arguments: dict[str, Any]) -> _OwnProcess:
+        prepare()
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
 
         return cls(AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments)))
 
-    async def generate(self, request_id: str, prompt: list[int], params: SamplingParams) -> RequestOutput:
+    async def generate(self, prompt: list[int], sampling: Sampling) -> Sampled:
         from vllm import TokensPrompt
 
         if self._engine is None:
             raise EngineFailed("the engine was closed while requests were in flight")
         final: RequestOutput | None = None
-        async for output in self._engine.generate(TokensPrompt(prompt_token_ids=prompt), params, request_id):
+        async for output in self._engine.generate(
+            TokensPrompt(prompt_token_ids=prompt), parameters(sampling), str(next(self._numbers))
+        ):
             final = output
         assert final is not None
-        return final
+        return sampled(final)
 
     async def forget(self) -> None:
         if self._engine is not None:
@@ -309,24 +205,3 @@ class _OwnProcess:
         engine, self._engine = self._engine, None
         if engine is not None:
             engine.shutdown()
-
-
-def sampling_parameters(sampling: Sampling) -> SamplingParams:
-    """A request as vLLM wants it: one completion, handed out when it is whole."""
-    from vllm import SamplingParams
-    from vllm.sampling_params import RequestOutputKind
-
-    return SamplingParams(
-        temperature=sampling.temperature,
-        max_tokens=sampling.max_tokens,
-        seed=sampling.seed if sampling.temperature > 0 else None,
-        stop=list(sampling.stop) or None,
-        output_kind=RequestOutputKind.FINAL_ONLY,
-    )
-
-
-def _prepare() -> None:
-    """Settings that vLLM and torch read from the environment when they are first imported."""
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    logging.getLogger("vllm").setLevel(logging.ERROR)

@@ -23,7 +23,7 @@ HOUSEHOLD = "household"
 
 
 class Generation(dg.ConfigurableResource[None]):
-    """Completions by vLLM in process or by an OpenAI-compatible endpoint, as the experiment says.
+    """Completions by a vLLM of our own or by an OpenAI-compatible endpoint, as the experiment says.
 
     Nothing starts until a stage asks for a completion. Engines stay alive for the later stages of the run.
     """
