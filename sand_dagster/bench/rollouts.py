@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import resource
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -115,7 +114,7 @@ class Served:
 
 
 def run(environment: str, rollouts: int, in_flight: int, progress: Callable[[int, int], None]) -> Report:
-    """Play `rollouts` rollouts in every arm; the two slow arms play a quarter of them, the same in each."""
+    """Play `rollouts` rollouts in every arm; arms (a) and (b), and stock environments, a quarter of them each."""
     with tempfile.TemporaryDirectory(prefix="sand-bench-") as home:
         return engines.run(_run(environment, rollouts, in_flight, Path(home), progress))
 
@@ -144,12 +143,14 @@ async def _run(
         for engine in _ENGINES[environment]:
             chosen = options if engine == "bare" else options.model_copy(update={"engine": engine})
             for name, arm in ways.items():
-                played = jobs if name[0] in "cd" else jobs[: max(1, len(jobs) // 4)]
+                slowness = (1 if name[0] in "cd" else 4) * (4 if engine == "stock" else 1)
+                played = jobs[: max(1, len(jobs) // slowness)]
                 async with EnvironmentPool(environment, chosen, home, workers=cores) as pool:
-                    await _warm(pool, tasks)
-                    cpu, started = _children_cpu(), time.perf_counter()
+                    if engine != "stock":  # which keeps nothing of a game
+                        await _warm(pool, tasks)
+                    cpu, started = _cpu(pool.pids), time.perf_counter()
                     outcomes = await arm(played, pool, agent)
-                    seconds, cpu = time.perf_counter() - started, _children_cpu() - cpu
+                    seconds, cpu = time.perf_counter() - started, _cpu(pool.pids) - cpu
                 for index, outcome in enumerate(outcomes):
                     rewards.setdefault((served.name, index), set()).add(outcome.reward)
                 measurements.append(_measure(served, name, engine, outcomes, seconds, cpu, cores))
@@ -234,12 +235,12 @@ def _measure(
     )
 
 
-def _children_cpu() -> float:
-    """CPU seconds of this process's children, those that live and those that ended."""
-    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    living = 0
-    for task in Path("/proc/self/task").iterdir():
-        for pid in (task / "children").read_text().split():
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            living += int(fields[11]) + int(fields[12])
-    return ended.ru_utime + ended.ru_stime + living / os.sysconf("SC_CLK_TCK")
+def _cpu(sessions: Collection[int]) -> float:
+    """CPU seconds of all processes in these sessions: each worker has its own, with what it starts."""
+    ticks = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            if int(fields[3]) in sessions:
+                ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")

@@ -66,7 +66,7 @@ def rollouts(
         Literal["household", "scienceworld"], typer.Option(help="Which environment to play in.")
     ] = "household",
     count: Annotated[
-        int, typer.Option("--rollouts", min=4, help="Rollouts; the slow ways play a quarter of them.")
+        int, typer.Option("--rollouts", min=4, help="Rollouts; the slow ways play fewer of them.")
     ] = 128,
     in_flight: Annotated[int, typer.Option(min=1, help="Rollouts under way at once, in our way.")] = 64,
     as_json: AsJson = False,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 import time
 from functools import partial
@@ -89,7 +90,8 @@ def _work(
     until: int | None,
     start: Path | None,
 ) -> None:
-    """One of the processes that train."""
+    """One of the processes that train; it is interrupted when the first process ends, however that ends."""
+    signal.signal(signal.SIGINT, lambda *_: os._exit(1))
     if processes > 1:
         torch.set_num_threads(1)
         distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=processes)
