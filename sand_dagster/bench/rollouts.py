@@ -114,7 +114,7 @@ class Served:
 
 
 def run(environment: str, rollouts: int, in_flight: int, progress: Callable[[int, int], None]) -> Report:
-    """Play `rollouts` rollouts in every arm; arms (a) and (b), and stock environments, a quarter of them each."""
+    """Play `rollouts` rollouts in every arm; (a), (b) and the stock environments a quarter of them each."""
     with tempfile.TemporaryDirectory(prefix="sand-bench-") as home:
         return engines.run(_run(environment, rollouts, in_flight, Path(home), progress))
 
