@@ -45,7 +45,7 @@ def test_critiques_name_the_action_and_how_its_rollout_ended(sand: Sand) -> None
         ("policy", "checkpoint_id  c00"),
         ("demonstrations", "demonstrations d11, e step 1"),
         ("candidate_actions", "3 votes, the expert's; the step deliberates"),
-        ("checkpoints", "step_ids       s10, s11"),
+        ("checkpoints", "step_ids        s10, s11"),
         ("eval_scores", "average_reward     1.25"),
     ],
 )
