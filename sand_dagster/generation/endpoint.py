@@ -85,6 +85,8 @@ class EndpointGenerator:
         optional: dict[str, Any] = {"stop": list(sampling.stop)} if sampling.stop else {}
         if sampling.temperature > 0:
             optional["seed"] = sampling.seed
+        if sampling.pattern:
+            optional["extra_body"] = {"structured_outputs": {"regex": sampling.pattern}}
         self._meter.begin()
         try:
             reply = await self._client.chat.completions.create(

@@ -131,13 +131,14 @@ class InProcessEngine:
 def parameters(sampling: Sampling) -> SamplingParams:
     """A request as vLLM wants it: one completion, handed out when it is whole."""
     from vllm import SamplingParams
-    from vllm.sampling_params import RequestOutputKind
+    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
     return SamplingParams(
         temperature=sampling.temperature,
         max_tokens=sampling.max_tokens,
         seed=sampling.seed if sampling.temperature > 0 else None,
         stop=list(sampling.stop) or None,
+        structured_outputs=StructuredOutputsParams(regex=sampling.pattern) if sampling.pattern else None,
         output_kind=RequestOutputKind.FINAL_ONLY,
     )
 

@@ -45,12 +45,13 @@ async def ask(
     parse: Callable[[str], Parsed],
     settings: CritiqueSettings | DeliberationSettings,
     seed: Callable[[int], int],
+    pattern: str = "",
 ) -> Answer:
     """Ask π_base; a reply that does not parse is asked for once more, at the retry's temperature."""
     prompt_tokens = completion_tokens = 0
     outcomes: list[Outcome] = []
     for attempt, temperature in enumerate((settings.temperature, settings.retry_temperature), start=1):
-        sampling = Sampling(temperature, settings.max_tokens, seed(attempt))
+        sampling = Sampling(temperature, settings.max_tokens, seed(attempt), pattern=pattern)
         try:
             completion = await base.complete([{"role": "user", "content": prompt}], sampling)
         except PromptTooLong:

@@ -10,7 +10,12 @@ from functools import partial
 from sand_dagster.sand.critiques import ask
 from sand_dagster.sand.identity import derive_seed, digest, identify
 from sand_dagster.sand.interfaces import Generator
-from sand_dagster.sand.prompting import alternatives_prompt, deliberation_prompt, parse_deliberation
+from sand_dagster.sand.prompting import (
+    alternatives_prompt,
+    deliberation_pattern,
+    deliberation_prompt,
+    parse_deliberation,
+)
 from sand_dagster.sand.settings import DeliberationSettings
 from sand_dagster.sand.switch import better_rollout
 from sand_dagster.sand.trajectories import Demonstration
@@ -191,6 +196,7 @@ def _unit(
     stage: Stage, step: _PlannedStep, evidence: Evidence, base: Generator, settings: DeliberationSettings
 ) -> Unit:
     told = step.demonstration.instruction, render_history(step.demonstration.history(step.t))
+    pattern = ""
     if evidence.alternatives:
         prompt = alternatives_prompt(*told, evidence.alternatives, step.row["action"])
     else:
@@ -199,15 +205,17 @@ def _unit(
             (candidate["action"], critique["critique"] if critique else "") for candidate, critique in weighed
         ]
         prompt = deliberation_prompt(*told, pairs, step.row["action"])
+        if settings.held_to_candidates:
+            pattern = deliberation_pattern([action for action, _ in pairs])
     key = digest("deliberation", step.row, prompt, base.model_id, settings.model_dump(), stage.seed)
-    return Unit(key, partial(_synthesise, stage, step.row, base, prompt, settings))
+    return Unit(key, partial(_synthesise, stage, step.row, base, prompt, pattern, settings))
 
 
 async def _synthesise(
-    stage: Stage, kept: Row, base: Generator, prompt: str, settings: DeliberationSettings
+    stage: Stage, kept: Row, base: Generator, prompt: str, pattern: str, settings: DeliberationSettings
 ) -> tuple[list[Row], str]:
     seed = partial(derive_seed, stage.seed, stage.iteration, "deliberation", kept["parent_step_id"])
-    answer = await ask(base, prompt, parse_deliberation, settings, seed)
+    answer = await ask(base, prompt, parse_deliberation, settings, seed, pattern)
     row = {**kept, "model_id": base.model_id, "prompt_hash": digest(prompt), **answer.columns()}
     if answer.parsed.outcome == "ok":
         row |= {"thought": answer.parsed.text, "deliberated": True}

@@ -17,6 +17,7 @@ Outcome = Literal["ok", "empty", "no_marker", "no_list", "mentions_notes", "prom
 _SLOT = re.compile(r"\{(\w+)\}")
 _CANDIDATE_LINE = re.compile(r"^- \{candidate_action_\d+\}.*\n", re.MULTILINE)
 _LEAK = re.compile(r"scratch[- ]?pad|simulat|imagined (?:several )?futures|outside help", re.IGNORECASE)
+_SPECIAL, _ESCAPED = re.compile(r"([\\.^$*+?{}\[\]|()/-])"), r"\\\1"
 _LIST_ITEM = re.compile(r"^\s*[-*]\s+\S.*?:\s*\S", re.MULTILINE)
 
 
@@ -113,6 +114,12 @@ def parse_deliberation(reply: str) -> Parsed:
     if not is_deliberation(text):
         return Parsed("", "no_list")
     return Parsed("", "mentions_notes") if _LEAK.search(text) else Parsed(text, "ok")
+
+
+def deliberation_pattern(candidates: Sequence[str]) -> str:
+    """Figure 6's output as a regular expression: a reflection, a judgement of each candidate, a rationale."""
+    lines = "".join(f"- {_SPECIAL.sub(_ESCAPED, action)}: [^\\n]+\\n" for action in candidates)
+    return f"Thought: [^\\n]+\\n\\n{lines}\\n[^\\n]+"
 
 
 def is_deliberation(thought: str) -> bool:

@@ -43,6 +43,11 @@ class DeliberationSettings(Settings):
     temperature: float = Field(0.0, ge=0, description="temperature of the first attempt")
     retry_temperature: float = Field(0.7, ge=0, description="temperature of the one retry")
     max_tokens: int = Field(768, ge=1, description="tokens a deliberation may have")
+    held_to_candidates: bool = Field(
+        False,
+        description="let the list name each candidate once, by constrained decoding: for a base model too "
+        "small to copy them; an endpoint has to be vLLM's",
+    )
     carry_over: Literal["previous", "original"] = Field(
         "previous",
         description="thoughts of D_exp from iteration 02 on: last iteration's deliberations, or the expert's",

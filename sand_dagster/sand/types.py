@@ -65,12 +65,16 @@ class Trajectory:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to sample one completion. `seed` is ignored at temperature 0."""
+    """How to sample one completion. `seed` is ignored at temperature 0.
+
+    `pattern`, unless empty, is a regular expression that the text has to match, by constrained decoding.
+    """
 
     temperature: float
     max_tokens: int
     seed: int = 0
     stop: tuple[str, ...] = ()
+    pattern: str = ""
 
 
 @dataclass(frozen=True, slots=True)

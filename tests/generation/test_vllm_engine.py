@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from sand_dagster.generation.model_folder import ModelUnavailable, model_id
 from sand_dagster.generation.on_demand import open_on_demand
 from sand_dagster.generation.settings import GenerationSettings, ModelSource
 from sand_dagster.generation.vllm_engine import EngineFailed, VllmGenerator
+from sand_dagster.household_model import weights
 from sand_dagster.sand.interfaces import PromptTooLong
+from sand_dagster.sand.prompting import deliberation_pattern, deliberation_prompt
 from sand_dagster.sand.types import Completion, Sampling
 from sand_dagster.training.templates import NoChatTemplate, published
 from tests.training.tiny_model import tiny_chat, write_tiny_model
@@ -187,3 +190,20 @@ def test_an_engine_on_demand_starts_with_the_first_completion(tiny_model: Path) 
     shared.release_all()
     with pytest.raises(ModelUnavailable):
         shared.run(use(tiny_model / "absent", ask=False))
+
+
+def test_a_pattern_holds_the_text(engines: Engines) -> None:
+    actions = ["go to shelf 1", "put egg 1 in/on diningtable 2", "Take (all) 3"]
+    prompt = deliberation_prompt("a kitchen", "none", [(action, "") for action in actions], actions[0])
+    pattern = deliberation_pattern(actions)
+
+    async def script() -> Completion:
+        source = ModelSource(model=str(weights()))
+        async with engines.open(source, GenerationSettings(context=2048, cpu_cache_gib=0.25)) as generator:
+            return await generator.complete(
+                [{"role": "user", "content": prompt}], Sampling(0.0, 256, pattern=pattern)
+            )
+
+    said = engines.run(script())
+    assert said.finish == "stop"
+    assert re.fullmatch(pattern, said.text), said.text

@@ -1,8 +1,11 @@
+import re
+
 import pytest
 
 from sand_dagster.sand.prompting import (
     alternatives_prompt,
     critique_prompt,
+    deliberation_pattern,
     deliberation_prompt,
     fill,
     is_deliberation,
@@ -91,3 +94,11 @@ def test_without_sampling_figure_6_asks_for_alternatives_and_is_word_for_word_th
     asked = prompt.removeprefix(before).removesuffix(after)
     assert "propose 5 alternative candidate actions" in asked and "go to {recep} 1" in asked
     assert not any(line.startswith("- ") for line in asked.splitlines())
+
+
+def test_the_pattern_takes_each_candidate_once_in_order() -> None:
+    pattern = deliberation_pattern(["go to shelf 1", "use (a) b.c"])
+    lines = ["- go to shelf 1: yes.", "- use (a) b.c: no."]
+    assert re.fullmatch(pattern, f"Thought: So.\n\n{lines[0]}\n{lines[1]}\n\nHence.")
+    for wrong in (lines[:1], lines[::-1], [*lines, lines[0]], [lines[0], "- use (a) bxc: no."]):
+        assert not re.fullmatch(pattern, "Thought: So.\n\n" + "\n".join(wrong) + "\n\nHence.")
