@@ -92,6 +92,7 @@ class _Bare:
         from transformers import AutoTokenizer
 
         prepare()
+        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
         from vllm import LLM
 
         arguments = vllm_engine.engine_arguments(folder, _CONTEXT, settings)
