@@ -38,15 +38,15 @@ def stage(iteration, units):
         manifest = writer.commit(result.rows, result.counts)
     describe(TABLES["rollouts"], store.scan("rollouts", iteration), manifest)
     assert manifest.counts == {"done": units, "average_reward": 1.0}
+    stored = StoredRows(store.scan("rollouts", iteration))
+    rollouts = stored.by("candidate_id")
+    for number, row in enumerate(stored):
+        assert rollouts[f"c{number}"] == row
 
 store = ArtifactStore(Path(sys.argv[1]), "x")
 stage("00", 1500)
 before = peak()
 stage("01", 10000)
-stored = StoredRows(store.scan("rollouts", "01"))
-rollouts = stored.by("candidate_id")
-for number, row in enumerate(stored):
-    assert rollouts[f"c{number}"] == row
 print(peak() - before, (store.folder("rollouts", "01") / "journal.jsonl").stat().st_size / 2**20)
 """
 
@@ -60,5 +60,5 @@ def test_a_stages_memory_does_not_grow_with_its_rows(tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stderr
     grown, rows = map(float, ran.stdout.split())
     assert rows > 50
-    # Ids and allocators take their part; rows that are held take more than all of it.
-    assert grown < rows / 2
+    # Allocators keep a part of what passed through them; rows that are held take four times their size.
+    assert grown < rows
