@@ -205,7 +205,8 @@ def _unit(
             (candidate["action"], critique["critique"] if critique else "") for candidate, critique in weighed
         ]
         prompt = deliberation_prompt(*told, pairs, step.row["action"])
-        if settings.held_to_candidates:
+        # A small model may sample control characters, which no pattern can name.
+        if settings.held_to_candidates and all(action.isprintable() for action, _ in pairs):
             pattern = deliberation_pattern([action for action, _ in pairs])
     key = digest("deliberation", step.row, prompt, base.model_id, settings.model_dump(), stage.seed)
     return Unit(key, partial(_synthesise, stage, step.row, base, prompt, pattern, settings))
