@@ -1,7 +1,5 @@
 """Action deliberation synthesis."""
 
-from contextlib import nullcontext
-
 import polars as pl
 
 from sand_dagster.assets.stage import INITIALISATION, Result, StageRun, stage
@@ -24,8 +22,7 @@ def deliberation_trajectories(run: StageRun) -> Result:
     evidence = _evidence(run)
 
     async def synthesise() -> Result:
-        needed = any(evidence.deliberates(row["step_id"]) for d in run.demonstrations for row in d.rows)
-        async with run.base() if needed else nullcontext() as base:
+        async with run.base() as base:
             finished = await deliberate(
                 run.stage, run.demonstrations, evidence, base, run.experiment.deliberation
             )

@@ -8,7 +8,7 @@ import typer
 
 from sand_dagster.cli.arguments import AsJson, iteration_key
 from sand_dagster.cli.errors import command, fail
-from sand_dagster.cli.output import print_json, print_table
+from sand_dagster.cli.output import SCORE_COLUMNS, print_json, print_table, score_cells
 from sand_dagster.home import sand_home
 
 if TYPE_CHECKING:
@@ -52,12 +52,7 @@ def _print_scores(found: Comparison) -> None:
         "iteration",
         "split",
         "protocol",
-        "tasks",
-        "average reward",
-        "95 % interval",
-        "success",
-        "deliberates",
-        "tokens/task",
+        *SCORE_COLUMNS,
     )
     rows = [
         [
@@ -65,12 +60,7 @@ def _print_scores(found: Comparison) -> None:
             row["iteration"],
             row["split"],
             row["protocol"],
-            str(row["tasks"]),
-            f"{row['average_reward']:.1%}",
-            f"{row['reward_low']:.1%} – {row['reward_high']:.1%}",
-            f"{row['success_rate']:.1%}",
-            f"{row['deliberation_rate']:.1%}",
-            f"{row['tokens_per_task']:.0f}",
+            *score_cells(row),
         ]
         for row in found.scores
     ]

@@ -8,7 +8,7 @@ import typer
 
 from sand_dagster.cli.arguments import AsJson, ExperimentName, iteration_key, store_of
 from sand_dagster.cli.errors import command, fail
-from sand_dagster.cli.output import console, print_json, print_table
+from sand_dagster.cli.output import SCORE_COLUMNS, console, print_json, print_table, score_cells
 from sand_dagster.home import sand_home
 
 if TYPE_CHECKING:
@@ -102,12 +102,7 @@ def _print_scores(experiment: str, listed: list[dict[str, Any]]) -> None:
     columns = (
         "iteration",
         "split",
-        "tasks",
-        "average reward",
-        "95 % interval",
-        "success",
-        "deliberates",
-        "tokens/task",
+        *SCORE_COLUMNS,
         "steps/task",
         "invalid",
     )
@@ -115,12 +110,7 @@ def _print_scores(experiment: str, listed: list[dict[str, Any]]) -> None:
         [
             row["iteration"],
             row["split"],
-            str(row["tasks"]),
-            f"{row['average_reward']:.1%}",
-            f"{row['reward_low']:.1%} – {row['reward_high']:.1%}",
-            f"{row['success_rate']:.1%}",
-            f"{row['deliberation_rate']:.1%}",
-            f"{row['tokens_per_task']:.0f}",
+            *score_cells(row),
             f"{row['steps_per_task']:.1f}",
             f"{row['invalid_rate']:.1%}",
         ]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -48,3 +48,18 @@ def print_table(
         cells: list[RenderableType] = [Text(cell) for cell in row]
         table.add_row(*cells)
     console().print(table)
+
+
+SCORE_COLUMNS = ("tasks", "average reward", "95 % interval", "success", "deliberates", "tokens/task")
+
+
+def score_cells(row: Mapping[str, Any]) -> list[str]:
+    """What `SCORE_COLUMNS` names, of a row of scores."""
+    return [
+        str(row["tasks"]),
+        f"{row['average_reward']:.1%}",
+        f"{row['reward_low']:.1%} – {row['reward_high']:.1%}",
+        f"{row['success_rate']:.1%}",
+        f"{row['deliberation_rate']:.1%}",
+        f"{row['tokens_per_task']:.0f}",
+    ]
