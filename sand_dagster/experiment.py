@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, model_validator
@@ -97,10 +97,11 @@ class GenerationSection(Settings):
 class FinetuningSection(FinetuningSettings):
     """Supervised finetuning, Eq. 2 and Eq. 7, and how it goes on from iteration to iteration."""
 
-    epochs: tuple[int, ...] = Field(
+    epochs: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         (3, 3, 1),
         min_length=1,
-        description="epochs of iteration 00, 01, ...; the last goes for all later ones",
+        description="epochs of iteration 00, 01, ...; the last goes for all later ones; 0 leaves the model "
+        "as it is, so that 00 evaluates the base model",
     )
     restart_from: Literal["policy", "base"] = Field(
         "policy", description="what an iteration finetunes: π_k (Algorithm 1), or the base model again"

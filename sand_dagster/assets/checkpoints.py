@@ -94,9 +94,10 @@ def checkpoints(run: StageRun) -> Result:
         "seconds": report.seconds,
         "tokens_per_second": report.tokens / report.seconds,
         "learning_rate": settings.learning_rate,
-        "first_loss": curve[0]["loss"],
-        "last_loss": curve[-1]["loss"],
     }
+    if not curve:  # no epoch: the model is as it was
+        return Result([row], counts)
+    counts |= {"first_loss": curve[0]["loss"], "last_loss": curve[-1]["loss"]}
     picture_of_it = picture(loss_curve(curve), "loss curve")
     return Result([row], counts, {"loss_curve": dg.MetadataValue.md(picture_of_it)})
 

@@ -1,19 +1,23 @@
-"""Four ways to play the same rollouts: one by one, in processes, in lockstep, and ours."""
+"""Four ways to play the same rollouts: one by one, in processes, in lockstep, and as a stage of ours."""
 
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
+from sand_dagster.artifacts.journal import Journal
 from sand_dagster.sand.identity import derive_seed
 from sand_dagster.sand.interfaces import Environments, Episode
 from sand_dagster.sand.play import Agent, Played, execute
 from sand_dagster.sand.rollouts import play_candidate
 from sand_dagster.sand.turns import Reply, parse_reply
 from sand_dagster.sand.types import Sampling, Step, Task
+from sand_dagster.sand.units import Row, Stage, Unit, run_units
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +42,11 @@ class Outcome:
 Arm = Callable[[Sequence[Job], Environments, Agent], Awaitable[list[Outcome]]]
 
 
-async def _play(job: Job, environments: Environments, agent: Agent) -> Outcome:
+async def _play(job: Job, environments: Environments, agent: Agent) -> tuple[Played, Outcome]:
     started = time.perf_counter()
     seed = partial(derive_seed, "bench", job.task.id)
     played = await play_candidate(environments, agent, job.task, job.history, job.reply, 0.0, seed)
-    return _outcome(played, time.perf_counter() - started)
+    return played, _outcome(played, time.perf_counter() - started)
 
 
 def _outcome(played: Played, seconds: float) -> Outcome:
@@ -52,10 +56,10 @@ def _outcome(played: Played, seconds: float) -> Outcome:
 async def concurrently(
     jobs: Sequence[Job], environments: Environments, agent: Agent, in_flight: int
 ) -> list[Outcome]:
-    """At most `in_flight` rollouts at once, each as fast as it can; nobody waits for a batch to end.
+    """As many loops as `in_flight`, each playing one rollout after another.
 
     With 1 it is the loop of ETO's and MPO's evaluation, with as many as there are cores the same loop in
-    as many processes sharing the engine, with more it is what SAND's stages do.
+    as many processes sharing the engine.
     """
     outcomes: list[Outcome | None] = [None] * len(jobs)
     waiting = list(enumerate(jobs))[::-1]
@@ -63,12 +67,28 @@ async def concurrently(
     async def worker() -> None:
         while waiting:
             index, job = waiting.pop()
-            outcomes[index] = await _play(job, environments, agent)
+            _, outcomes[index] = await _play(job, environments, agent)
 
     async with asyncio.TaskGroup() as group:
         for _ in range(min(in_flight, len(jobs))):
             group.create_task(worker())
     return [outcome for outcome in outcomes if outcome is not None]
+
+
+async def as_a_stage(
+    jobs: Sequence[Job], environments: Environments, agent: Agent, in_flight: int
+) -> list[Outcome]:
+    """SAND's way: units of work, each journalled as it ends; nobody waits for a batch to end."""
+    outcomes: dict[int, Outcome] = {}
+
+    async def work(index: int, job: Job) -> tuple[list[Row], str]:
+        played, outcomes[index] = await _play(job, environments, agent)
+        return [{"steps": played.rows(), "reward": played.reward}], played.ended
+
+    units = (Unit(str(index), partial(work, index, job)) for index, job in enumerate(jobs))
+    with tempfile.TemporaryDirectory(prefix="sand-bench-") as folder, Journal(Path(folder, "j")) as journal:
+        await run_units(Stage(journal, in_flight, lambda *_: None, "01", 0), units, len(jobs))
+    return [outcomes[index] for index in range(len(jobs))]
 
 
 async def in_lockstep(
@@ -119,5 +139,5 @@ def arms(cores: int, in_flight: int) -> dict[str, Arm]:
         "a: one by one": partial(concurrently, in_flight=1),
         "b: a process a core": partial(concurrently, in_flight=cores),
         "c: in lockstep": partial(in_lockstep, batch=in_flight),
-        "d: ours": partial(concurrently, in_flight=in_flight),
+        "d: ours": partial(as_a_stage, in_flight=in_flight),
     }

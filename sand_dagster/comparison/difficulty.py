@@ -12,10 +12,10 @@ BANDS = ("hard", "medium", "easy")
 
 
 def difficulty(initial: Mapping[Place, Outcome]) -> dict[str, str]:
-    """The band of every task: its tertile in the order of the rewards in iteration 00, the lowest first.
+    """The band of every task: its tertile in the order of the rewards in `initial`, the lowest first.
 
-    The paper orders by the rewards of the base model, which no iteration evaluates; 00 is the nearest to it.
-    Rewards of 0 or 1 leave most tasks level: these are ordered by the average reward of their type.
+    The paper orders by the rewards of the base model. Rewards of 0 or 1 leave most tasks level: these are
+    ordered by the average reward of their type.
     """
     of_task, of_kind = defaultdict[str, list[float]](list), defaultdict[str, list[float]](list)
     kinds: dict[str, str] = {}

@@ -21,7 +21,7 @@ from sand_dagster.sand.types import Message
 PARTS = 2
 """Batches of a step."""
 
-CHUNK = 256
+CHUNK = 320
 """Documents that are drawn together, sorted by length, and cut into batches."""
 
 BATCHES = 24
@@ -96,7 +96,7 @@ class Stream(IterableDataset[Batch]):
 
 
 def _is_name(token: str) -> bool:
-    word = token.removeprefix("\u0120")
+    word = token.removeprefix("\u0120").partition("\u0120")[0]
     return word.isdigit() or word in household_words()
 
 

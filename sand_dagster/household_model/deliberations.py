@@ -40,7 +40,7 @@ def deliberation(
 
 
 def _line(rng: Random, belief: Belief, verdict: Verdict, chosen: bool, informed: bool) -> str:
-    stance = say(rng, STANCES["chosen" if chosen else verdict.grade], {"a": verdict.action})
+    stance = say(rng, STANCES["chosen" if chosen else verdict.grade], {})
     return f"- {verdict.action}: {judgement(rng, belief, verdict, chosen, informed)}; {stance}."
 
 

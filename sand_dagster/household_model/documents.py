@@ -21,27 +21,29 @@ from sand_dagster.environments.household.simulation import Simulation
 from sand_dagster.household_model.critiques import critique
 from sand_dagster.household_model.deliberations import deliberation
 from sand_dagster.household_model.verdicts import Verdict, judge
-from sand_dagster.sand.prompting import critique_prompt, deliberation_prompt
+from sand_dagster.sand.prompting import alternatives_prompt, critique_prompt, deliberation_prompt
 from sand_dagster.sand.turns import conversation, render_history, render_rollout
 from sand_dagster.sand.types import Message, Step
 
 Kind = Literal["acting", "critique", "deliberation"]
 
-SHARES: dict[Kind, float] = {"acting": 0.25, "critique": 0.25, "deliberation": 0.5}
+Source = Literal["critiques", "actions", "nothing"]
+"""What a deliberation is given: critiques (Figure 6), or, as in Table 3, bare actions or not even those."""
+
+SHARES: dict[Kind, float] = {"acting": 0.3, "critique": 0.2, "deliberation": 0.5}
 """How often each kind of document is drawn."""
 
 DOMAIN = AlfworldDomain()
 
 MOST_CANDIDATES = 5
 """The most candidates of a situation: a policy's N samples."""
-_SKILLS = (0.4, 0.8)
-_AFTER_REFUSAL = 0.9
+_SKILLS = (0.3, 0.7)
 _EXPERT_HISTORY = 0.6
-_DELIBERATED_HISTORY = 0.1
-_DELIBERATED_STEP = 0.3
+_DELIBERATED_HISTORY = 0.15
+_DELIBERATED_STEP = 0.5
 _BY_A_PLAYER = 0.75
 _TRIES = 40
-_UNINFORMED = 0.25
+_SOURCES: dict[Source, float] = {"critiques": 0.5, "actions": 0.3, "nothing": 0.2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +79,16 @@ def document(seed: int | str, index: int, split: Split = "train", kind: Kind | N
         return Document(
             drawn, game, critique_messages(rng, situation, rng.randrange(len(situation.verdicts)))
         )
-    return Document(drawn, game, deliberation_messages(rng, situation, rng.random() >= _UNINFORMED))
+    source = rng.choices(list(_SOURCES), list(_SOURCES.values()))[0]
+    return Document(drawn, game, deliberation_messages(rng, situation, source))
 
 
 def acting(rng: Random, game: Game) -> list[Message]:
     """A whole game, or its beginning, by a player of some skill: Figure 7's conversation."""
-    skill = rng.uniform(*_SKILLS)
-    limit = rng.choice((8, 15, 22, STEP_LIMIT))
+    limit = rng.choice((8, 14, STEP_LIMIT, STEP_LIMIT))
     simulation = Simulation(game)
-    player = Expert(simulation.instruction, rng.random().hex(), skill)
-    steps, _ = _play(simulation, player, limit, after_refusal=max(skill, _AFTER_REFUSAL))
+    player = Expert(simulation.instruction, rng.random().hex(), rng.uniform(*_SKILLS))
+    steps, _ = _play(simulation, player, limit, after_refusal=1.0)
     messages = conversation(DOMAIN, simulation.instruction, steps)
     return messages[:-1]
 
@@ -104,17 +106,16 @@ def critique_messages(rng: Random, situation: Situation, index: int) -> list[Mes
     return [_user(prompt), _assistant(f"Action Evaluation: {text}")]
 
 
-def deliberation_messages(rng: Random, situation: Situation, informed: bool = True) -> list[Message]:
-    """Figure 6's prompt on all candidates of a situation, and the deliberation that ends in the expert's.
-
-    Not `informed`, the candidates come without critiques, as in the variant without execution (Table 3).
-    """
-    belief = situation.player.belief
-    notes = [(v.action, critique(rng, belief, v) if informed else "") for v in situation.verdicts]
-    prompt = deliberation_prompt(
-        situation.instruction, render_history(situation.history), notes, situation.expert_action
-    )
-    thought = deliberation(rng, belief, situation.verdicts, situation.expert_action, informed)
+def deliberation_messages(rng: Random, situation: Situation, source: Source = "critiques") -> list[Message]:
+    """Figure 6's prompt on all candidates of a situation, and the deliberation that ends in the expert's."""
+    belief, verdicts = situation.player.belief, situation.verdicts
+    told = situation.instruction, render_history(situation.history)
+    if source == "nothing":
+        prompt = alternatives_prompt(*told, len(verdicts) - 1, situation.expert_action)
+    else:
+        notes = [(v.action, critique(rng, belief, v) if source == "critiques" else "") for v in verdicts]
+        prompt = deliberation_prompt(*told, notes, situation.expert_action)
+    thought = deliberation(rng, belief, verdicts, situation.expert_action, source == "critiques")
     return [_user(prompt), _assistant(f"Thought: {thought}")]
 
 
@@ -123,7 +124,7 @@ def draw_situation(rng: Random, game: Game, most: int) -> Situation:
     simulation = Simulation(game)
     skill = 1.0 if rng.random() < _EXPERT_HISTORY else rng.uniform(0.3, 0.9)
     seed = rng.random().hex()
-    ahead = rng.randint(0, 14)
+    ahead = rng.randint(0, STEP_LIMIT - 2)
     history, reward = _play(simulation.fork(), Expert(simulation.instruction, seed, skill), ahead)
     history = history[:-1] if reward else history
     if rng.random() < 0.3:

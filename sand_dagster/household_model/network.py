@@ -7,18 +7,18 @@ from typing import Any, cast
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from sand_dagster.household_model import CONTEXT
+from sand_dagster.household_model import CONTEXT, attention
 
 
 def configuration(vocabulary: int, pad: int, end: int) -> LlamaConfig:
     """The architecture for a tokenizer of `vocabulary` entries, whose padding and end tokens are given."""
     return LlamaConfig(
         vocab_size=vocabulary,
-        hidden_size=320,
-        intermediate_size=896,
-        num_hidden_layers=4,
-        num_attention_heads=5,
-        num_key_value_heads=5,
+        hidden_size=256,
+        intermediate_size=704,
+        num_hidden_layers=6,
+        num_attention_heads=4,
+        num_key_value_heads=4,
         head_dim=64,
         max_position_embeddings=CONTEXT,
         tie_word_embeddings=True,
@@ -30,6 +30,8 @@ def configuration(vocabulary: int, pad: int, end: int) -> LlamaConfig:
 
 
 def network(config: LlamaConfig, device: torch.device, precision: torch.dtype) -> LlamaForCausalLM:
-    """A model of this architecture with fresh random weights."""
+    """A model of this architecture with fresh random weights, whose attention reads whole sequences only."""
     model = cast(Any, LlamaForCausalLM)(config)
+    if device.type == "cpu":
+        model.set_attn_implementation(attention.NAME)
     return cast(LlamaForCausalLM, model.to(device, precision))

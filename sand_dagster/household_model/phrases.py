@@ -256,9 +256,9 @@ CLOSINGS: Mapping[tuple[str, str], str] = {
 """How a critique closes: with the action, so that whoever reads a list of them knows where they are."""
 
 STANCES: Mapping[Literal["chosen", "good", "fair", "poor"], str] = {
-    "chosen": "it is [best|wise] to {a}",
-    "good": "it [would do|is fine] to {a}",
-    "fair": "it is a [guess|gamble] to {a}",
-    "poor": "it is [no use|a mistake] to {a}",
+    "chosen": "[the best choice|the wisest choice]",
+    "good": "[a good step|a fine step]",
+    "fair": "[a guess|a gamble]",
+    "poor": "[of no use|a mistake]",
 }
-"""How a deliberation's judgement of an action closes, likewise."""
+"""How a deliberation's judgement of an action closes."""

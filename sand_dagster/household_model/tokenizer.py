@@ -1,7 +1,7 @@
 """The household model's tokenizer: byte-level BPE, lossless for any text, cheap where the household speaks.
 
-Three things keep contexts short and copying easy. Each word and number of a household name (` cabinet`, `
-12`) is one token wherever it stands. What stands between names is merged across words, so that a recurring
+Three things keep contexts short and copying easy. A household name (` cabinet 2`) is one token wherever it
+stands; one with a higher number is two, its word and its number. What stands between names is merged across words, so that a recurring
 phrase is one token. And the fixed texts of the prompts of Figures 5 to 8 are one added (not special) token
 for each piece between two slots.
 """
@@ -22,7 +22,7 @@ from sand_dagster.household_model import CONTEXT
 from sand_dagster.sand.prompting import critique_prompt, deliberation_prompt
 from sand_dagster.training.templates import published
 
-VOCABULARY = 3072
+VOCABULARY = 3456
 """Entries in all: special tokens, prompt pieces, bytes and merges."""
 
 PAD, USER, ASSISTANT, END = "<|pad|>", "<|user|>", "<|assistant|>", "<|end|>"
@@ -34,6 +34,8 @@ _FEWEST = 15
 _VERBS = "go to|take|put|move|open|close|toggle|use|clean|heat|cool|examine|look"
 _MARKERS = "Action Evaluation|Action|Thought|Observation"
 _NUMBERS = 100
+_IN_NAMES = range(1, 5)
+"""Numbers that are one token together with the word that they follow; rooms seldom have more of a type."""
 _REPEATS = 300
 
 _SCIENCE = (
@@ -80,11 +82,17 @@ def household_words() -> list[str]:
     return sorted(types_by_word())
 
 
+def household_names() -> list[str]:
+    """The numbered names that are one token each."""
+    return [f"{word} {number}" for word in household_words() for number in _IN_NAMES]
+
+
 def build(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     """Train the tokenizer on `texts`; the same texts give the same tokenizer."""
     tokenizer = Tokenizer(models.BPE())
     names = "|".join(sorted(map(re.escape, household_words()), key=len, reverse=True))
-    isolated = rf"\n+| ?\b(?:{names})(?=s?\b)| ?\b(?:{_VERBS})\b| ?\d+|\*\*|(?:{_MARKERS}):"
+    numbered = rf"(?:{names}) [{_IN_NAMES[0]}-{_IN_NAMES[-1]}]\b"
+    isolated = rf"\n+| ?\b{numbered}| ?\b(?:{names})(?=s?\b)| ?\b(?:{_VERBS})\b| ?\d+|\*\*|(?:{_MARKERS}):"
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(isolated), "isolated"),
@@ -122,7 +130,7 @@ def _with_names(texts: Iterable[str]) -> Iterator[str]:
     fixed = re.compile("|".join(map(re.escape, sorted(prompt_pieces(), key=len, reverse=True))))
     for text in texts:
         yield from fixed.split(text)
-    listing = "".join(f" {word}" for word in household_words())
+    listing = "".join(f" {name}" for name in [*household_names(), *household_words()])
     listing += "".join(f" {number}" for number in range(_NUMBERS))
     science = [f" {word}" for phrase in _SCIENCE.split(", ") for word in (phrase, *phrase.split())]
     for _ in range(_REPEATS):

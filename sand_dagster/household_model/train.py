@@ -59,7 +59,7 @@ def main(
     folder: Annotated[Path, typer.Option(help="Where the run is kept; again the same, to go on.")] = Path(
         ".sand/household-model"
     ),
-    steps: Annotated[int, typer.Option(help="Length of the run, in steps of some 8,000 tokens.")] = STEPS,
+    steps: Annotated[int, typer.Option(help="Length of the run, in steps of some 9,000 tokens.")] = STEPS,
     until: Annotated[int | None, typer.Option(help="Stop at this step for now.")] = None,
     processes: Annotated[int, typer.Option(help="Processes that share each step.")] = 0,
     start: Annotated[

@@ -28,13 +28,13 @@ _STATE = "state.pt"
 _LOG = "log.jsonl"
 _AHEAD = 48
 
-STEPS = 1700
-"""Length of a whole run, in steps of some 8,000 tokens."""
+STEPS = 4000
+"""Length of a whole run, in steps of some 9,000 tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to train, for `steps` of some 8,000 fresh tokens.
+    """How to train, for `steps` of some 9,000 fresh tokens.
 
     The rates rise over the first `warmup` steps, stay, and fall to nothing over the last share `decay`.
     """

@@ -51,7 +51,8 @@ def finetune(job: Job) -> None:
     model = _model(job, bfloat16)
     saved_dtype = model.config.dtype
     trainer, curve = _trainer(job, model, tokenizer, examples, bfloat16)
-    trainer.train()
+    if job.epochs:
+        trainer.train()
     if trainer.is_world_process_zero():
         report = Report(
             examples=len(examples.kept),

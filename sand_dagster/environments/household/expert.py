@@ -11,7 +11,7 @@ next depends on the seed, the skill and those steps only: replaying its own step
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from random import Random
 
@@ -25,8 +25,16 @@ _TASTE = 0.5
 """Spread of the factors by which a player's eagerness to search a place departs from common sense."""
 _HABIT = 0.9
 """How likely a player of half the skill or less has each of the habits."""
-_HABITS: tuple[Mistake, ...] = ("unprepared", "overcommits", "passes by")
-"""Mistakes that a player makes all game long, wherever they can be made."""
+_HABITS: Mapping[Mistake, float] = {
+    "unprepared": 1.0,
+    "overcommits": 1.0,
+    "passes by": 1.0,
+    "unlikely place": 1.0,
+    "wrong object": 0.4,
+    "wrong place": 0.3,
+    "known place": 0.3,
+}
+"""Mistakes that a player makes all game long, and how often where they can be made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +86,10 @@ class Expert:
 
     def _decide(self, rng: Random) -> tuple[Intent, Mistake | None]:
         intent = self.intend()
-        for name in self._habits:
-            if not self.belief.refused and (made := make_mistake(name, self.belief, intent, rng)):
-                return made, name
+        if not self.belief.refused:
+            for name in self._habits:
+                if rng.random() < _HABITS[name] and (made := make_mistake(name, self.belief, intent, rng)):
+                    return made, name
         if rng.random() >= self.skill and (slipped := slip(self.belief, intent, rng)):
             return slipped[1], slipped[0]
         return intent, None

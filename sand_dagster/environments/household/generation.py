@@ -23,7 +23,7 @@ from sand_dagster.sand.identity import digest
 VERSION = 1
 """Of the generator: it, the seed, the split and the kind determine a game. Raise it with any change."""
 
-STEP_LIMIT = 30
+STEP_LIMIT = 20
 
 _MOST_TRIES = 1000
 _FEWEST_OBJECTS, _MOST_OBJECTS = 8, 16
