@@ -35,4 +35,4 @@ def blocked_attention(
     return torch.cat(blocks, dim=2).transpose(1, 2).contiguous(), None
 
 
-AttentionInterface.register(NAME, blocked_attention)  # type: ignore[no-untyped-call]
+AttentionInterface.register(NAME, blocked_attention)

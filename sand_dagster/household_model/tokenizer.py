@@ -1,9 +1,9 @@
 """The household model's tokenizer: byte-level BPE, lossless for any text, cheap where the household speaks.
 
 Three things keep contexts short and copying easy. A household name (` cabinet 2`) is one token wherever it
-stands; one with a higher number is two, its word and its number. What stands between names is merged across words, so that a recurring
-phrase is one token. And the fixed texts of the prompts of Figures 5 to 8 are one added (not special) token
-for each piece between two slots.
+stands; one with a higher number is two, its word and its number. What stands between names is merged across
+words, so that a recurring phrase is one token. And the fixed texts of the prompts of Figures 5 to 8 are one
+added (not special) token for each piece between two slots.
 """
 
 from __future__ import annotations
