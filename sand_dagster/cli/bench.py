@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Protocol
 import typer
 from rich.console import RenderableType
 
-from sand_dagster.cli.arguments import AsJson
+from sand_dagster.cli.arguments import AsJson, ExperimentName, iteration_key
 from sand_dagster.cli.errors import FAILED, command, fail
 from sand_dagster.cli.output import console, print_json
 from sand_dagster.cli.worlds import Games, progress, published_games
@@ -103,6 +103,26 @@ def generation(
     except ValueError as error:
         fail(str(error))
     _tell(report, differs=report.differing > 0, as_json=as_json)
+
+
+@bench.command()
+@command
+def links(
+    name: ExperimentName,
+    iteration: Annotated[str, typer.Option(metavar="KK", help="Which iteration.")] = "01",
+    as_json: AsJson = False,
+) -> None:
+    """Measure each link of a household experiment's chain, from samples to the finetuned agent's turns."""
+    from sand_dagster.bench.links import measure
+    from sand_dagster.experiment import load_experiment
+    from sand_dagster.home import sand_home
+
+    try:
+        with progress("replaying") as told:
+            found = measure(sand_home(), load_experiment(name, sand_home()), iteration_key(iteration), told)
+    except ValueError as error:
+        fail(str(error))
+    _tell(found, differs=False, as_json=as_json)
 
 
 def _tell(report: _Report, *, differs: bool, as_json: bool) -> None:

@@ -122,13 +122,14 @@ def _critiques(complete: Complete, situations: Sequence[Situation]) -> dict[str,
         "critiques": len(pairs),
         "critiques_parsed": _share(bool(text) for text, _ in pairs),
         "critiques_naming": _share(verdict.action in text for text, verdict in pairs),
-        "critiques_validity": _share(_refuses(text) != verdict.valid for text, verdict in pairs),
+        "critiques_validity": _share(refuses(text) != verdict.valid for text, verdict in pairs),
         "critiques_grade": _share(_grade(text) == verdict.grade for text, verdict in pairs),
-        "critiques_outcome": _share(_completes(text) == verdict.won for text, verdict in pairs),
+        "critiques_outcome": _share(completes(text) == verdict.won for text, verdict in pairs),
     }
 
 
-def _refuses(text: str) -> bool:
+def refuses(text: str) -> bool:
+    """Whether a critique says that its action is refused."""
     return _REFUSED.search(text.partition(".")[0]) is not None
 
 
@@ -136,7 +137,8 @@ def _grade(text: str) -> str | None:
     return next((grade for grade, words in _GRADES.items() if words.search(_closing(text))), None)
 
 
-def _completes(text: str) -> bool:
+def completes(text: str) -> bool:
+    """Whether a critique expects the task to be completed."""
     return "complet" in _closing(text)
 
 

@@ -72,7 +72,11 @@ def test_deliberations_parse_list_every_candidate_and_lead_to_the_experts() -> N
         candidates = [line.partition(": ")[0] for line in notes.splitlines()]
         listed = [line.partition(": ")[0] for line in parsed.text.splitlines() if line.startswith("- ")]
         assert parsed.outcome == "ok"
-        assert listed == candidates and f"- {chosen}" in candidates
+        assert f"- {chosen}" in listed
+        if asked := re.search(r"propose (\d+) alternative", notes):
+            assert len(set(listed)) == len(listed) == int(asked[1]) + 1
+        else:
+            assert listed == candidates
         assert chosen in parsed.text.rpartition("\n")[2]
         assert parse_reply(reply).action is None
 
@@ -83,6 +87,8 @@ def test_judgements_are_shorter_than_the_critiques_they_come_from() -> None:
         prompt, reply = (m["content"] for m in each.messages)
         notes = prompt.partition("(these notes stay private):\n")[2].partition("\n\n### Very Important")[0]
         judgements = [line for line in reply.splitlines() if line.startswith("- ")]
+        if "alternative candidate actions" in notes:
+            continue
         for note, judgement in zip(notes.splitlines(), judgements, strict=True):
             if ": " in note:
                 assert len(judgement) < len(note)
@@ -90,12 +96,13 @@ def test_judgements_are_shorter_than_the_critiques_they_come_from() -> None:
     assert compared > SAMPLE
 
 
-def test_some_deliberations_have_no_critiques_to_draw_on() -> None:
+def test_some_deliberations_have_no_critiques_to_draw_on_and_some_no_candidates() -> None:
     prompts = [each.messages[0]["content"] for each in drawn("deliberation")]
-    bare = sum(
-        "Action Evaluation" not in p and "In practice" not in p and "Overall" not in p for p in prompts
-    )
-    assert 0 < bare < SAMPLE / 2
+    notes = [p.partition("(these notes stay private):\n")[2].partition("\n\n### Very")[0] for p in prompts]
+    proposing = sum("alternative candidate actions" in n for n in notes)
+    informed = sum(": " in n for n in notes) - proposing
+    assert SAMPLE / 3 < informed < SAMPLE * 2 / 3
+    assert 0 < proposing < SAMPLE - informed
 
 
 def test_words_are_varied() -> None:

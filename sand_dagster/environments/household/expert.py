@@ -53,7 +53,7 @@ class Expert:
     Args:
         instruction: the first observation with the task, as the environment gives it.
         seed: varies the order of searching, the wording, and the mistakes.
-        skill: the probability that a turn is the sensible one; otherwise a mistake is made where one can be.
+        skill: the probability that a turn is no slip, where one can be made; below 1 it has habits as well.
     """
 
     def __init__(self, instruction: str, seed: int | str = 0, skill: float = 1.0) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from sand_dagster.environments import environment_kind, household
 from sand_dagster.environments.household.game import TASK_KINDS, Game
+from sand_dagster.environments.household.generation import STEP_LIMIT
 from sand_dagster.environments.household.simulation import Simulation
 from sand_dagster.environments.household.store import make_games
 from sand_dagster.sand.types import Task
@@ -132,7 +133,7 @@ def test_tasks_cover_the_types_in_turn(tasks: list[Task], options: household.Opt
     assert [task.kind for task in tasks[:6]] == list(TASK_KINDS)
     assert [task.split for task in tasks] == ["train"] * 6 + ["seen"] * 2 + ["unseen"] * 2
     assert len({task.id for task in tasks}) == len(tasks)
-    assert all(task.environment == "household" and task.step_limit == 30 for task in tasks)
+    assert all(task.environment == "household" and task.step_limit == STEP_LIMIT for task in tasks)
     games = made(options)
     rooms = {game.room.scene for game in games.values() if game.split == "train"}
     assert {game.room.scene for game in games.values() if game.split == "seen"} <= rooms

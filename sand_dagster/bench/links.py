@@ -1,0 +1,255 @@
+"""`sand bench links`: the chain from a sample to a better action, link by link, in a household experiment.
+
+Does sampling offer alternatives, and are they really worse? Are critiques right about their rollouts? Do
+deliberations hold the candidates? And the agent that was finetuned on them: is what it judges of actions
+true, does it choose well, does it repeat what was refused? What an action is worth is known here: how many
+steps the exploring expert needs to win after it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
+
+from sand_dagster.artifacts.recorded import stored_tasks
+from sand_dagster.artifacts.store import ArtifactStore
+from sand_dagster.environments.household.expert import Expert
+from sand_dagster.experiment import Experiment
+from sand_dagster.household_model.evaluate import completes, refuses
+from sand_dagster.sand.interfaces import Environment
+from sand_dagster.sand.prompting import is_deliberation
+from sand_dagster.sand.trajectories import demonstrations_of
+from sand_dagster.sand.types import Step, Task
+
+_ENVIRONMENT = "household"
+_LONGEST = 40
+"""Steps after which the expert gives up."""
+_LINE = re.compile(r"^- (.+?): (.+)$", re.MULTILINE)
+_CHOSEN = re.compile(r"best choice|wisest choice")
+_REFUSED = re.compile(
+    r"nothing would happen|would fail|cannot be taken|would be refused|has to be opened first"
+)
+
+Row = Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class Share:
+    """A share of `of` cases."""
+
+    hits: int = 0
+    of: int = 0
+
+    def count(self, hit: bool) -> None:
+        """Count one case."""
+        self.hits += hit
+        self.of += 1
+
+    @property
+    def value(self) -> float | None:
+        """The share in [0, 1]; None without a case."""
+        return self.hits / self.of if self.of else None
+
+
+LINKS: Mapping[str, str] = {
+    "deliberating": "steps of the demonstrations whose samples disagree",
+    "alternative_worse": "sampled alternatives after which winning takes longer",
+    "alternative_refused": "sampled alternatives that the environment refuses",
+    "alternative_loses": "alternatives whose rollout wins less than the expert's action's",
+    "alternative_wins": "alternatives whose rollout wins more than the expert's action's",
+    "critique_validity": "critiques that are right about whether the action is accepted",
+    "critique_outcome": "critiques that are right about whether the rollout won",
+    "deliberation_lists": "deliberations that list just the candidates",
+    "deliberation_chooses": "deliberations whose rationale names the expert's action",
+    "turn_deliberates": "turns of the evaluated agent that deliberate",
+    "lists_alternatives": "of these, those that list two actions or more, none twice",
+    "lists_a_good_one": "of these, those that list an action as good as the expert's",
+    "judges_validity": "listed actions judged rightly as accepted or refused",
+    "follows_its_choice": "deliberating turns that do what their list calls best",
+    "deliberating_good": "deliberating turns whose action is as good as the expert's",
+    "other_good": "other turns whose action is as good as the expert's",
+    "deliberating_refused": "deliberating turns that are refused",
+    "other_refused": "other turns that are refused",
+    "repeats": "turns after a refusal that repeat the refused action",
+}
+"""What the share of each link is of. An action is good where the expert wins no later than by its own."""
+
+
+class Links(dict[str, Share]):
+    """The share of each of `LINKS`."""
+
+    def __init__(self) -> None:
+        super().__init__({name: Share() for name in LINKS})
+
+    def to_json(self) -> dict[str, Any]:
+        """All figures, for a program."""
+        return {name: {"share": share.value, "of": share.of} for name, share in self.items()}
+
+    def render(self) -> RenderableType:
+        """All figures, for a person."""
+        table = Table(title="The links of the chain")
+        for column in ("link", "share", "of"):
+            table.add_column(column, justify="left" if column == "link" else "right")
+        for name, share in self.items():
+            table.add_row(LINKS[name], "" if share.value is None else f"{share.value:.1%}", str(share.of))
+        return table
+
+
+def measure(
+    home: Path, experiment: Experiment, iteration: str, progress: Callable[[int, int], None]
+) -> Links:
+    """The links of one iteration.
+
+    Raises:
+        ValueError: the experiment is not in the household world.
+        MissingArtifact: the iteration is not complete.
+    """
+    if experiment.environment.kind != _ENVIRONMENT:
+        raise ValueError(
+            f"{experiment.name} plays in {experiment.environment.kind}; what an action is worth is known in "
+            f"the {_ENVIRONMENT} alone, so name an experiment there"
+        )
+    store = ArtifactStore(home, experiment.name)
+    links = Links()
+    with closing(experiment.environment.module.make(experiment.environment.options, home)) as world:
+        probe = _Probe(world, stored_tasks(store))
+        demonstrations = demonstrations_of(store.read("demonstrations", iteration).to_dicts())
+        episodes = store.read("eval_episodes", iteration).to_dicts()
+        total = len(demonstrations) + len(episodes)
+        candidates = _grouped(store, "candidate_actions", iteration, "step_id")
+        rollouts = {r["candidate_id"]: r for r in _rows(store, "rollouts", iteration)}
+        for done, demonstration in enumerate(demonstrations, start=1):
+            steps = demonstration.history(len(demonstration.rows))
+            for t, state in probe.states(demonstration.task_id, demonstration.instruction, steps):
+                _alternatives(links, state, candidates.get(demonstration.rows[t]["step_id"], ()), rollouts)
+            progress(done, total)
+        _texts(links, store, iteration, rollouts)
+        for done, episode in enumerate(episodes, start=len(demonstrations) + 1):
+            _turns(links, probe, episode)
+            progress(done, total)
+    return links
+
+
+class _State:
+    """A moment of a game, with what a sensible player knows of it."""
+
+    def __init__(self, world: Environment, expert: Expert, instruction: str) -> None:
+        self._world, self._expert, self._instruction = world, expert, instruction
+        self.best = self.after(expert.act().action)[1]
+
+    def after(self, action: str) -> tuple[bool, int]:
+        """Whether `action` is accepted, and in how many steps the expert then wins, this one counted."""
+        world = self._world.fork()
+        other = Expert(self._instruction)
+        other.belief = self._expert.belief.copy()
+        valid = True
+        for taken in range(1, _LONGEST + 1):
+            chosen = action if taken == 1 else other.act().action
+            result = world.step(chosen)
+            valid = result.valid if taken == 1 else valid
+            if result.done:
+                return valid, taken
+            other.observe(chosen, result.observation)
+        return valid, _LONGEST + 1
+
+    def good(self, action: str) -> bool:
+        """Whether `action` is as good as the expert's own."""
+        return self.after(action)[1] <= self.best
+
+
+class _Probe:
+    """Replays what was played, and stops before every step."""
+
+    def __init__(self, world: Environment, tasks: Mapping[str, Task]) -> None:
+        self._world, self._tasks = world, tasks
+
+    def states(self, task_id: str, instruction: str, steps: Sequence[Step]) -> Iterator[tuple[int, _State]]:
+        """The moment before each of `steps`, with its number."""
+        self._world.reset(self._tasks[task_id])
+        expert = Expert(instruction)
+        for t, step in enumerate(steps):
+            yield t, _State(self._world, expert, instruction)
+            if step.action:
+                self._world.step(step.action)
+            expert.observe(step.action, step.observation)
+
+
+def _alternatives(
+    links: Links, state: _State, candidates: Sequence[Row], rollouts: Mapping[str, Row]
+) -> None:
+    if not candidates:
+        return
+    links["deliberating"].count(candidates[0]["deliberates"])
+    own = next(c for c in candidates if c["is_expert"])
+    standard = state.after(own["action"])[1]
+    for candidate in candidates:
+        if candidate is own:
+            continue
+        valid, steps = state.after(candidate["action"])
+        links["alternative_worse"].count(steps > standard)
+        links["alternative_refused"].count(not valid)
+        if rollouts:
+            reward, expert = (rollouts[c["candidate_id"]]["reward"] for c in (candidate, own))
+            links["alternative_loses"].count(reward < expert)
+            links["alternative_wins"].count(reward > expert)
+
+
+def _texts(links: Links, store: ArtifactStore, iteration: str, rollouts: Mapping[str, Row]) -> None:
+    actions = {c["candidate_id"]: c["action"] for c in _rows(store, "candidate_actions", iteration)}
+    for critique in _rows(store, "critiques", iteration):
+        rollout = rollouts[critique["candidate_id"]]
+        links["critique_validity"].count(refuses(critique["critique"]) != rollout["steps"][0]["valid"])
+        links["critique_outcome"].count(completes(critique["critique"]) == (rollout["reward"] >= 1.0))
+    for step in _rows(store, "deliberation_trajectories", iteration):
+        if step["deliberated"] and step["candidate_ids"]:
+            listed = [action for action, _ in _LINE.findall(step["thought"])]
+            links["deliberation_lists"].count(listed == [actions[c] for c in step["candidate_ids"]])
+            links["deliberation_chooses"].count(step["action"] in step["thought"].rpartition("\n")[2])
+
+
+def _turns(links: Links, probe: _Probe, episode: Row) -> None:
+    played = [Step(s["thought"], s["action"], s["observation"]) for s in episode["steps"]]
+    valid = [s["valid"] for s in episode["steps"]]
+    for t, state in probe.states(episode["task_id"], episode["instruction"], played):
+        turn = played[t]
+        if t and not valid[t - 1]:
+            links["repeats"].count(turn.action == played[t - 1].action)
+        deliberates = is_deliberation(turn.thought)
+        links["turn_deliberates"].count(deliberates)
+        good, refused = (
+            ("deliberating_good", "deliberating_refused") if deliberates else ("other_good", "other_refused")
+        )
+        links[good].count(state.good(turn.action))
+        links[refused].count(not valid[t])
+        if deliberates:
+            _listed(links, state, turn)
+
+
+def _listed(links: Links, state: _State, turn: Step) -> None:
+    lines = _LINE.findall(turn.thought)
+    actions = [action for action, _ in lines]
+    links["lists_alternatives"].count(len(actions) >= 2 and len(set(actions)) == len(actions))
+    links["lists_a_good_one"].count(any(state.good(action) for action in set(actions)))
+    for action, judged in lines:
+        links["judges_validity"].count((_REFUSED.search(judged) is None) == state.after(action)[0])
+    best = [action for action, judged in lines if _CHOSEN.search(judged)]
+    links["follows_its_choice"].count(turn.action in best)
+
+
+def _grouped(store: ArtifactStore, table: str, iteration: str, column: str) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = {}
+    for row in _rows(store, table, iteration):
+        found.setdefault(row[column], []).append(row)
+    return found
+
+
+def _rows(store: ArtifactStore, table: str, iteration: str) -> list[dict[str, Any]]:
+    """The rows of a stage; none where the experiment's variant lacks it."""
+    return store.read(table, iteration).to_dicts() if iteration in store.iterations(table) else []
