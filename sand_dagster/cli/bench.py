@@ -67,7 +67,7 @@ def rollouts(
     ] = "household",
     count: Annotated[
         int, typer.Option("--rollouts", min=4, help="Rollouts; the slow ways play fewer of them.")
-    ] = 128,
+    ] = 512,
     in_flight: Annotated[int, typer.Option(min=1, help="Rollouts under way at once, in our way.")] = 64,
     as_json: AsJson = False,
 ) -> None:

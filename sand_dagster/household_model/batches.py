@@ -14,9 +14,8 @@ import torch
 from torch.utils.data import IterableDataset
 from transformers import PreTrainedTokenizerBase
 
-from sand_dagster.household_model.documents import document
+from sand_dagster.household_model.documents import Document, document
 from sand_dagster.household_model.tokenizer import PAD, household_words, prompt_pieces
-from sand_dagster.sand.types import Message
 
 PARTS = 2
 """Batches of a step."""
@@ -35,7 +34,10 @@ _NAMES = 3.0
 
 
 class Encoded(NamedTuple):
-    """A conversation's token ids, and the weight of each as a target: 0 for the prompts' fixed pieces."""
+    """A conversation's token ids, and the weight of each as a target.
+
+    It is 0 for the prompts' fixed pieces, and for what the assistant says before it is taught.
+    """
 
     ids: Sequence[int]
     weights: Sequence[float]
@@ -57,13 +59,19 @@ class Encoder:
         self._fixed = {vocabulary[piece] for piece in prompt_pieces()}
         self._names = {i for token, i in vocabulary.items() if _is_name(token)}
 
-    def __call__(self, messages: Sequence[Message]) -> Encoded:
+    def __call__(self, document: Document) -> Encoded:
         """The conversation through the chat template."""
         encoded: Any = self.tokenizer.apply_chat_template(
-            list(messages), return_assistant_tokens_mask=True, return_dict=True
+            list(document.messages), return_assistant_tokens_mask=True, return_dict=True
         )
-        ids, mask = encoded["input_ids"], encoded["assistant_masks"]
-        return Encoded(ids, [self._weight(i, bool(m)) for i, m in zip(ids, mask, strict=True)])
+        untaught = sum(message["role"] == "assistant" for message in document.messages[: document.context])
+        ids, weights = encoded["input_ids"], list[float]()
+        turn, before = 0, 0
+        for token, mask in zip(ids, encoded["assistant_masks"], strict=True):
+            turn += mask > before
+            before = mask
+            weights.append(0.0 if mask and turn <= untaught else self._weight(token, bool(mask)))
+        return Encoded(ids, weights)
 
     def _weight(self, token: int, written: bool) -> float:
         if token in self._fixed:
@@ -88,7 +96,7 @@ class Stream(IterableDataset[Batch]):
         for step in range(self.first, self.last):
             if not batches:
                 chunk = step // BATCHES * PARTS + self.part
-                drawn = [encode(document(self.seed, chunk * CHUNK + i).messages) for i in range(CHUNK)]
+                drawn = [encode(document(self.seed, chunk * CHUNK + i)) for i in range(CHUNK)]
                 groups = group(drawn, BATCHES)
                 Random(f"batches {self.seed} {chunk}").shuffle(groups)
                 batches = [collate(g, pad) for g in groups][step % BATCHES :]

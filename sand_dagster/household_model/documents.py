@@ -1,7 +1,8 @@
-"""The base model's training data: conversations of three kinds, each determined by (seed, index) alone.
+"""The base model's training data: conversations of four kinds, each determined by (seed, index) alone.
 
 Acting is played by imperfect players and never deliberates. Critiques and deliberations answer the prompts of
 Figures 5 and 6 about real rollouts: candidates at a step of a real game, played out by imperfect players.
+Questions are about a game so far, in the midst of it: what was seen where, and whether an action would work.
 """
 
 from __future__ import annotations
@@ -20,17 +21,18 @@ from sand_dagster.environments.household.rooms import Split
 from sand_dagster.environments.household.simulation import Simulation
 from sand_dagster.household_model.critiques import critique
 from sand_dagster.household_model.deliberations import deliberation
+from sand_dagster.household_model.questions import question
 from sand_dagster.household_model.verdicts import Verdict, judge
 from sand_dagster.sand.prompting import alternatives_prompt, critique_prompt, deliberation_prompt
 from sand_dagster.sand.turns import conversation, render_history, render_rollout
 from sand_dagster.sand.types import Message, Step
 
-Kind = Literal["acting", "critique", "deliberation"]
+Kind = Literal["acting", "critique", "deliberation", "questions"]
 
 Source = Literal["critiques", "actions", "nothing"]
 """What a deliberation is given: critiques (Figure 6), or, as in Table 3, bare actions or not even those."""
 
-SHARES: dict[Kind, float] = {"acting": 0.3, "critique": 0.2, "deliberation": 0.5}
+SHARES: dict[Kind, float] = {"acting": 0.25, "critique": 0.15, "deliberation": 0.4, "questions": 0.2}
 """How often each kind of document is drawn."""
 
 DOMAIN = AlfworldDomain()
@@ -39,20 +41,22 @@ MOST_CANDIDATES = 5
 """The most candidates of a situation: a policy's N samples."""
 _SKILLS = (0.3, 0.7)
 _EXPERT_HISTORY = 0.6
-_DELIBERATED_HISTORY = 0.15
+_DELIBERATED = 0.15
 _DELIBERATED_STEP = 0.5
 _BY_A_PLAYER = 0.75
 _TRIES = 40
-_SOURCES: dict[Source, float] = {"critiques": 0.5, "actions": 0.3, "nothing": 0.2}
+_SOURCES: dict[Source, float] = {"critiques": 0.4, "actions": 0.25, "nothing": 0.35}
+_MOST_QUESTIONS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One training conversation; its assistant's messages are what the teachers wrote."""
+    """One training conversation; its assistant's messages after the first `context` are what is taught."""
 
     kind: Kind
     game: Game
     messages: Sequence[Message]
+    context: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,11 @@ def document(seed: int | str, index: int, split: Split = "train", kind: Kind | N
     game = make_game(f"household model {seed} {index}", split)
     if drawn == "acting":
         return Document(drawn, game, acting(rng, game))
-    situation = draw_situation(rng, game, most=1 if drawn == "critique" else MOST_CANDIDATES)
+    situation = draw_situation(
+        rng, game, 1 if drawn == "critique" else MOST_CANDIDATES, 0 if drawn == "questions" else _DELIBERATED
+    )
+    if drawn == "questions":
+        return Document(drawn, game, question_messages(rng, situation), context=2 * len(situation.history))
     if drawn == "critique":
         return Document(
             drawn, game, critique_messages(rng, situation, rng.randrange(len(situation.verdicts)))
@@ -119,8 +127,24 @@ def deliberation_messages(rng: Random, situation: Situation, source: Source = "c
     return [_user(prompt), _assistant(f"Thought: {thought}")]
 
 
-def draw_situation(rng: Random, game: Game, most: int) -> Situation:
-    """A step of `game` with its candidates and their rollouts: one, or from two up to `most`."""
+def question_messages(rng: Random, situation: Situation) -> list[Message]:
+    """The agent's conversation up to a step, and there questions with their answers."""
+    messages = conversation(DOMAIN, situation.instruction, situation.history)
+    for number in range(rng.randint(1, _MOST_QUESTIONS)):
+        asked, answer = question(rng, situation.player.belief, situation.verdicts)
+        if number == 0:
+            messages[-1] = _user(f"{messages[-1]['content']}\n\nQuestion: {asked}")
+        else:
+            messages.append(_user(f"Question: {asked}"))
+        messages.append(_assistant(f"Answer: {answer}"))
+    return messages
+
+
+def draw_situation(rng: Random, game: Game, most: int, deliberated: float = _DELIBERATED) -> Situation:
+    """A step of `game` with its candidates and their rollouts: one, or from two up to `most`.
+
+    `deliberated` is how likely the history holds deliberations.
+    """
     simulation = Simulation(game)
     skill = 1.0 if rng.random() < _EXPERT_HISTORY else rng.uniform(0.3, 0.9)
     seed = rng.random().hex()
@@ -129,7 +153,7 @@ def draw_situation(rng: Random, game: Game, most: int) -> Situation:
     history = history[:-1] if reward else history
     if rng.random() < 0.3:
         history = history[: rng.randint(0, len(history))]
-    deliberates = rng.random() < _DELIBERATED_HISTORY
+    deliberates = rng.random() < deliberated
     player = Expert(simulation.instruction, seed)
     for i, step in enumerate(history):
         if deliberates and rng.random() < _DELIBERATED_STEP:

@@ -15,6 +15,7 @@ from sand_dagster.assets import stages_of
 from sand_dagster.assets.progress import listening
 from sand_dagster.assets.stage import StageDefinition
 from sand_dagster.experiment import Experiment, ExperimentError, load_experiment
+from sand_dagster.generation.model_folder import model_id
 from sand_dagster.home import sand_home
 from sand_dagster.jobs.console import Narrator
 from sand_dagster.jobs.instance import PROCESS, dagster_home, end_killed_runs, this_process
@@ -130,7 +131,16 @@ def _complete(
         return False
     if manifest.inputs != inputs or manifest.config_hash != digest(plain(definition.config(experiment))):
         return False
+    if definition.name == "base_model" and not _still_there(store):
+        return False
     return _recorded_version(instance, experiment, definition.name, partition) == manifest.content_hash
+
+
+def _still_there(store: ArtifactStore) -> bool:
+    """Whether the folder of the base model holds what it held when it was recorded."""
+    recorded = store.read("base_model", None).row(0, named=True)
+    folder = Path(recorded["folder"])
+    return folder.is_dir() and model_id(folder) == recorded["model_id"]
 
 
 def _recorded_version(

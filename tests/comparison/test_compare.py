@@ -68,6 +68,14 @@ def compared(sand: Sand, *arguments: str) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
+def test_another_experiment_can_tell_how_difficult_the_tasks_are(home: Path, sand: Sand) -> None:
+    evaluate(home, "household-base", "00", episodes([1, 0, 0, 1, 0, 0, 1, 0, 0]))
+    bands = compared(sand, "household", "--iteration", "01", "--difficulty-by", "household-base")["bands"]
+    assert [(b["band"], b["tasks"]) for b in bands] == [("hard", 3), ("medium", 3), ("easy", 3)]
+    assert bands[2]["average_reward"] == sum(BETTER[number] for number in (0, 3, 6)) / 3
+    assert bands[2]["deliberation_rate"] == sum(DELIBERATIONS[n] for n in (0, 3, 6)) / 12
+
+
 def test_scores_are_those_of_eval_scores(sand: Sand) -> None:
     found = compared(sand, "household", "household-more-sft")["scores"]
     assert [(s["experiment"], s["iteration"]) for s in found] == [

@@ -9,12 +9,14 @@ from collections import Counter
 
 import polars as pl
 import pytest
+import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from sand_dagster.artifacts.lineage import Lineage
 from sand_dagster.artifacts.manifest import Manifest
 from sand_dagster.artifacts.schemas import TABLES
 from sand_dagster.artifacts.store import ArtifactStore
+from sand_dagster.household_model import weights
 from tests.e2e.conftest import Home, lines
 
 pytestmark = pytest.mark.timeout(1500)
@@ -136,6 +138,32 @@ def test_a_score_is_traced_to_the_experts_steps_the_rollouts_and_the_base_model(
     }
     assert set(ancestors.filter(pl.col("table") == "checkpoints")["iteration"]) == {"00", "01"}
     assert lineage.orphans().is_empty()
+
+
+def test_the_links_of_the_chain_are_counted_over_all_that_happened(home: Home) -> None:
+    found = json.loads(home.sand("bench", "links", "small", "--json"))
+    store = _store(home)
+    candidates = store.read("candidate_actions", "01")
+    episodes = store.read("eval_episodes", "01")
+    assert found["deliberating"]["of"] == store.read("demonstrations", "01").height
+    assert found["alternative_worse"]["of"] == candidates.filter(~pl.col("is_expert")).height
+    assert found["critique_outcome"]["of"] == store.read("critiques", "01").height
+    turns = sum(len(steps) for steps in episodes["steps"])
+    assert found["turn_deliberates"] == {"share": episodes["deliberations"].sum() / turns, "of": turns}
+    assert found["deliberating_good"]["of"] + found["other_good"]["of"] == turns
+
+
+def test_without_an_epoch_the_base_model_is_evaluated_as_it_is(home: Home) -> None:
+    base = "extends: small\ndescription: the base model\niterations: 1\nfinetuning: {epochs: [0]}\n"
+    (home.path / "experiments" / "small-base.yaml").write_text(base)
+    home.sand("run", "small-base", "--until", "00")
+    (checkpoint,) = ArtifactStore(home.path, "small-base").read("checkpoints", "00").to_dicts()
+    model = AutoModelForCausalLM.from_pretrained(home.path / checkpoint["folder"])
+    untrained = AutoModelForCausalLM.from_pretrained(weights())
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), untrained.parameters(), strict=True))
+    assert (checkpoint["epochs"], checkpoint["trained_tokens"], checkpoint["loss_curve"]) == (0, 0, [])
+    scores = json.loads(home.sand("scores", "small-base", "--json"))
+    assert [row["split"] for row in scores] == ["seen", "unseen"]
 
 
 def test_the_next_iteration_closes_the_loop(home: Home) -> None:

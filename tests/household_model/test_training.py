@@ -66,7 +66,7 @@ def test_a_run_with_other_settings_is_refused(tmp_path: Path, tokenizer: PreTrai
 
 
 def test_the_loss_leaves_the_fixed_prompts_out(tokenizer: PreTrainedTokenizerBase) -> None:
-    ids, weights_ = Encoder(tokenizer)(document("weights", 1, kind="critique").messages)
+    ids, weights_ = Encoder(tokenizer)(document("weights", 1, kind="critique"))
     pieces = {tokenizer.get_vocab()[piece] for piece in prompt_pieces()}
     assert any(token in pieces for token in ids)
     assert all((weight == 0.0) == (token in pieces) for token, weight in zip(ids, weights_, strict=True))
@@ -74,7 +74,7 @@ def test_the_loss_leaves_the_fixed_prompts_out(tokenizer: PreTrainedTokenizerBas
 
 
 def test_groups_hold_every_document_once(tokenizer: PreTrainedTokenizerBase) -> None:
-    drawn = [Encoder(tokenizer)(document("groups", index).messages) for index in range(20)]
+    drawn = [Encoder(tokenizer)(document("groups", index)) for index in range(20)]
     groups = group(drawn, 4)
     assert len(groups) == 4
     assert sorted(len(d.ids) for g in groups for d in g) == sorted(len(d.ids) for d in drawn)
