@@ -32,8 +32,12 @@ Kind = Literal["acting", "critique", "deliberation", "questions"]
 Source = Literal["critiques", "actions", "nothing"]
 """What a deliberation is given: critiques (Figure 6), or, as in Table 3, bare actions or not even those."""
 
-SHARES: dict[Kind, float] = {"acting": 0.25, "critique": 0.15, "deliberation": 0.4, "questions": 0.2}
-"""How often each kind of document is drawn."""
+SHARES: dict[Kind, float] = {"acting": 0.25, "critique": 0.1, "deliberation": 0.35, "questions": 0.3}
+"""How often each kind of document is drawn after the lessons."""
+
+LESSONS = 8000
+"""So many documents come first that are questions on the beginnings of games: to find in a conversation what
+it holds is learnt fastest where it is short, and all else is built on that."""
 
 DOMAIN = AlfworldDomain()
 
@@ -46,7 +50,9 @@ _DELIBERATED_STEP = 0.5
 _BY_A_PLAYER = 0.75
 _TRIES = 40
 _SOURCES: dict[Source, float] = {"critiques": 0.4, "actions": 0.25, "nothing": 0.35}
-_MOST_QUESTIONS = 5
+_MOST_QUESTIONS = 10
+_EARLY, _LESSON = 5, 20
+"""Most steps before the questions of a lesson, and how many questions those are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,20 +80,21 @@ class Situation:
 def document(seed: int | str, index: int, split: Split = "train", kind: Kind | None = None) -> Document:
     """The document at `index` of the stream `seed`. Evaluation takes other seeds, or held-out rooms."""
     rng = Random(f"household document {seed} {index}")
-    drawn = kind or rng.choices(list(SHARES), list(SHARES.values()))[0]
+    lesson = kind is None and index < LESSONS
+    drawn = kind or ("questions" if lesson else rng.choices(list(SHARES), list(SHARES.values()))[0])
     game = make_game(f"household model {seed} {index}", split)
     if drawn == "acting":
         return Document(drawn, game, acting(rng, game))
-    situation = draw_situation(
-        rng, game, 1 if drawn == "critique" else MOST_CANDIDATES, 0 if drawn == "questions" else _DELIBERATED
-    )
     if drawn == "questions":
-        return Document(drawn, game, question_messages(rng, situation), context=2 * len(situation.history))
+        situation = draw_situation(rng, game, MOST_CANDIDATES, 0, _EARLY if lesson else STEP_LIMIT - 2)
+        messages = question_messages(rng, situation, _LESSON if lesson else rng.randint(1, _MOST_QUESTIONS))
+        return Document(drawn, game, messages, context=2 * len(situation.history))
     if drawn == "critique":
-        return Document(
-            drawn, game, critique_messages(rng, situation, rng.randrange(len(situation.verdicts)))
-        )
+        situation = draw_situation(rng, game, 1)
+        messages = critique_messages(rng, situation, rng.randrange(len(situation.verdicts)))
+        return Document(drawn, game, messages)
     source = rng.choices(list(_SOURCES), list(_SOURCES.values()))[0]
+    situation = draw_situation(rng, game, MOST_CANDIDATES)
     return Document(drawn, game, deliberation_messages(rng, situation, source))
 
 
@@ -127,10 +134,10 @@ def deliberation_messages(rng: Random, situation: Situation, source: Source = "c
     return [_user(prompt), _assistant(f"Thought: {thought}")]
 
 
-def question_messages(rng: Random, situation: Situation) -> list[Message]:
-    """The agent's conversation up to a step, and there questions with their answers."""
+def question_messages(rng: Random, situation: Situation, count: int) -> list[Message]:
+    """The agent's conversation up to a step, and there `count` questions with their answers."""
     messages = conversation(DOMAIN, situation.instruction, situation.history)
-    for number in range(rng.randint(1, _MOST_QUESTIONS)):
+    for number in range(count):
         asked, answer = question(rng, situation.player.belief, situation.verdicts)
         if number == 0:
             messages[-1] = _user(f"{messages[-1]['content']}\n\nQuestion: {asked}")
@@ -140,15 +147,17 @@ def question_messages(rng: Random, situation: Situation) -> list[Message]:
     return messages
 
 
-def draw_situation(rng: Random, game: Game, most: int, deliberated: float = _DELIBERATED) -> Situation:
+def draw_situation(
+    rng: Random, game: Game, most: int, deliberated: float = _DELIBERATED, latest: int = STEP_LIMIT - 2
+) -> Situation:
     """A step of `game` with its candidates and their rollouts: one, or from two up to `most`.
 
-    `deliberated` is how likely the history holds deliberations.
+    `deliberated` is how likely the history holds deliberations; it has at most `latest` steps.
     """
     simulation = Simulation(game)
     skill = 1.0 if rng.random() < _EXPERT_HISTORY else rng.uniform(0.3, 0.9)
     seed = rng.random().hex()
-    ahead = rng.randint(0, STEP_LIMIT - 2)
+    ahead = rng.randint(0, latest)
     history, reward = _play(simulation.fork(), Expert(simulation.instruction, seed, skill), ahead)
     history = history[:-1] if reward else history
     if rng.random() < 0.3:

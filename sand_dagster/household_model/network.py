@@ -10,6 +10,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from sand_dagster.household_model import CONTEXT, attention
 
 
+_ROPE_BASE = 500_000.0
+"""So high that most of a head's dimensions hardly turn over a game: what was read is found by what it is."""
+
+
 def configuration(vocabulary: int, pad: int, end: int) -> LlamaConfig:
     """The architecture for a tokenizer of `vocabulary` entries, whose padding and end tokens are given."""
     return LlamaConfig(
@@ -21,6 +25,7 @@ def configuration(vocabulary: int, pad: int, end: int) -> LlamaConfig:
         num_key_value_heads=4,
         head_dim=64,
         max_position_embeddings=CONTEXT,
+        rope_parameters={"rope_type": "default", "rope_theta": _ROPE_BASE},
         tie_word_embeddings=True,
         pad_token_id=pad,
         bos_token_id=None,

@@ -6,56 +6,59 @@ from collections.abc import Sequence
 from random import Random
 
 from sand_dagster.environments.household.belief import Belief
+from sand_dagster.environments.household.catalogue import ROOM_KINDS
 from sand_dagster.environments.household.thoughts import article, preposition
 from sand_dagster.household_model.critiques import judgement
 from sand_dagster.household_model.verdicts import Verdict
 from sand_dagster.household_model.wording import sentence
 
-_WORDS = {"judge": 4, "find": 2, "recall": 2, "list": 1, "self": 1}
+_WORDS = {"judge": 3.0, "find": 5.0, "recall": 3.0, "list": 0.5, "self": 0.7}
 """Kinds of questions, and how often each is asked."""
+
+_THINGS = sorted({thing.lower() for kind in ROOM_KINDS.values() for thing in kind.habits})
 
 
 def question(rng: Random, belief: Belief, verdicts: Sequence[Verdict]) -> tuple[str, str]:
-    """A question about the game that led to `belief`, and its answer."""
+    """A question about the game that led to `belief`, and its answer, which begins with what is asked for."""
     kind = rng.choices(list(_WORDS), list(_WORDS.values()))[0]
     if kind == "judge":
         verdict = rng.choice(verdicts)
         clause = judgement(rng, belief, verdict, informed=False)
-        return f"What do you think of this: {verdict.action}?", sentence(clause)
+        return f"What do you think of this: {verdict.action}?", f"{verdict.action}: {clause}."
     if kind == "find":
         return _find(rng, belief)
     if kind == "recall":
-        place = rng.choice(belief.receptacles)
-        return f"What is {preposition(place)} the {place}?", _recall(belief, place)
+        place = rng.choice(list(belief.contents) or belief.receptacles)
+        if rng.random() < 0.3:
+            place = rng.choice(belief.receptacles)
+        return f"What is {preposition(place)} the {place}?", f"The {place}: {_recall(belief, place)}."
     if kind == "list":
-        return "Which places have you not seen into yet?", _listed(
-            "The", belief.unexplored(), "None is left."
-        )
+        unseen = ", the ".join(belief.unexplored())
+        return "Which places have you not seen into yet?", f"The {unseen}." if unseen else "None is left."
     if rng.random() < 0.5:
         return "Where are you?", f"I am at the {belief.location}." if belief.location else "In the middle."
     return "What do you hold?", f"I hold the {belief.holding}." if belief.holding else "I hold nothing."
 
 
 def _find(rng: Random, belief: Belief) -> tuple[str, str]:
-    """Where a thing of some type is: mostly what the task is about, sometimes what was seen."""
-    kinds = [belief.goal.thing] * 2
-    kinds += [thing.split()[0] for things in belief.contents.values() for thing in things]
-    word = rng.choice(kinds).lower()
-    asked = f"Where is {article(word)}?"
+    """Where a thing of some type is: what the task is about, what was seen, or what may not be there."""
+    seen = [thing.split()[0] for things in belief.contents.values() for thing in things]
+    word = rng.choice((belief.goal.thing.lower(), rng.choice(seen or _THINGS), rng.choice(_THINGS)))
+    return f"Where is {article(word)}?", sentence(f"{article(word)}: {_whereabouts(belief, word)}")
+
+
+def _whereabouts(belief: Belief, word: str) -> str:
     if belief.holding and belief.holding.split()[0] == word:
-        return asked, f"I hold the {belief.holding}."
+        return f"the {belief.holding} in my hand"
     for place, things in belief.contents.items():
         for thing in things:
             if thing.split()[0] == word:
-                return asked, f"The {thing} is {preposition(place)} the {place}."
-    return asked, f"I have not seen {article(word)} yet."
+                return f"the {thing} {preposition(place)} the {place}"
+    return "not seen yet"
 
 
 def _recall(belief: Belief, place: str) -> str:
     if place in belief.contents:
-        return _listed("The", belief.contents[place], "Nothing.")
-    return f"The {place} is closed." if belief.closed.get(place, False) else "I have not looked there yet."
-
-
-def _listed(opening: str, names: Sequence[str], empty: str) -> str:
-    return f"{opening} {', the '.join(names)}." if names else empty
+        things = ", the ".join(belief.contents[place])
+        return f"the {things}" if things else "nothing"
+    return "closed" if belief.closed.get(place, False) else "not looked into yet"

@@ -23,7 +23,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from sand_dagster.household_model import weights
 from sand_dagster.household_model.batches import PARTS
-from sand_dagster.household_model.documents import document
+from sand_dagster.household_model.documents import LESSONS, document
 from sand_dagster.household_model.network import configuration
 from sand_dagster.household_model.tokenizer import END, PAD, build
 from sand_dagster.household_model.training import STEPS, Report, Settings, Training
@@ -39,7 +39,7 @@ def make_tokenizer(folder: Path, start: Path | None = None) -> PreTrainedTokeniz
     if start is not None:
         AutoTokenizer.from_pretrained(start).save_pretrained(folder)
     if not (folder / "tokenizer.json").exists():
-        drawn = (document("tokenizer", index) for index in range(_TOKENIZER_DOCUMENTS))
+        drawn = (document("tokenizer", LESSONS + index) for index in range(_TOKENIZER_DOCUMENTS))
         tokenizer = build("\n".join(message["content"] for message in d.messages) for d in drawn)
         tokenizer.save_pretrained(folder)
     loaded: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
@@ -49,8 +49,7 @@ def make_tokenizer(folder: Path, start: Path | None = None) -> PreTrainedTokeniz
 def export(training: Training, target: Path) -> None:
     """Write the model as it is now to `target`, an ordinary Hugging Face folder, stored in bfloat16."""
     target.mkdir(parents=True, exist_ok=True)
-    state = {name: tensor.to(torch.bfloat16) for name, tensor in training.model.state_dict().items()}
-    state.pop("lm_head.weight", None)
+    state = {name: tensor.to(torch.bfloat16) for name, tensor in training.weights().items()}
     training.model.save_pretrained(target, state_dict=state)
     training.tokenizer.save_pretrained(target)
 

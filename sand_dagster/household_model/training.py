@@ -21,9 +21,11 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from sand_dagster.household_model.batches import PARTS, Batch, Stream
 from sand_dagster.household_model.muon import Muon
+from sand_dagster.household_model.name_embeddings import NameEmbeddings
 from sand_dagster.household_model.network import network
 from sand_dagster.training.precision import bfloat16_is_fast
 
+_TABLE = "model.embed_tokens.weight"
 _STATE = "state.pt"
 _LOG = "log.jsonl"
 _AHEAD = 48
@@ -88,6 +90,12 @@ class Training:
         if start is not None:
             self.model.load_state_dict(LlamaForCausalLM.from_pretrained(start).state_dict())
         self.fast = network(config, self.device, torch.bfloat16 if bfloat16_is_fast() else torch.float32)
+        self._names = NameEmbeddings(tokenizer)
+        with torch.no_grad():
+            table = self.model.model.embed_tokens.weight
+            table.copy_(self._names.parts(table) if start is not None else table)
+            if start is None:
+                table[self._names.names] = 0.0
         self.optimizers = _optimizers(self.model, settings)
         self.step, self.tokens = 0, 0
         self._resume()
@@ -112,8 +120,8 @@ class Training:
         """One optimizer step on this process's part of the batches; (mean loss, tokens) of the whole step."""
         masters, copies = list(self.model.parameters()), list(self.fast.parameters())
         with torch.no_grad():
-            for master, copy in zip(masters, copies, strict=True):
-                copy.copy_(master)
+            for copy, weights in zip(copies, self.weights().values(), strict=True):
+                copy.copy_(weights)
         figures = torch.zeros(2, device=self.device)
         for batch in batches:
             loss = self.loss(batch)
@@ -128,6 +136,8 @@ class Training:
             masters, copies, torch.split(gradient, [m.numel() for m in masters]), strict=True
         ):
             master.grad, copy.grad = flat.view_as(master), None
+        table = self.model.model.embed_tokens.weight
+        table.grad = self._names.gradient(table.grad)
         for optimizer in self.optimizers:
             for entry in optimizer.param_groups:
                 entry["lr"] = entry["initial_lr"] * self._rate()
@@ -140,6 +150,11 @@ class Training:
         logits = self.fast(ids[:, :-1], use_cache=False).logits.float()
         losses = functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
         return (losses * weights.flatten()).sum() / weights.sum()
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """The model's parameters as they are now, names with their parts in them."""
+        found = {name: parameter.detach() for name, parameter in self.model.named_parameters()}
+        return found | {_TABLE: self._names.whole(found[_TABLE])}
 
     def save(self) -> None:
         """Keep all that the next process needs to go on; a kill leaves the old state or the new one."""

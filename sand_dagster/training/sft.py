@@ -83,12 +83,12 @@ def _model(job: Job, bfloat16: bool) -> PreTrainedModel:
         raise ValueError(
             f"max_length is {job.settings.max_length} tokens, but {job.parent} was made for {longest}"
         )
-    # Adapters leave the weights as they are, so these may be rounded; full finetuning keeps them in float32,
-    # or a learning rate of 1e-5 would be lost in bfloat16's rounding.
+    # Adapters leave the weights as they are, so these may stay as the parent stores them; full finetuning
+    # keeps them in float32, or a learning rate of 1e-5 would be lost in bfloat16's rounding.
     frozen = job.settings.method == "lora" and bfloat16
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         job.parent,
-        dtype=torch.bfloat16 if frozen else torch.float32,
+        dtype="auto" if frozen else torch.float32,
         trust_remote_code=False,
         use_safetensors=True,
     )

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from sand_dagster.household_model.documents import DOMAIN, SHARES, Document, document
+from sand_dagster.household_model.documents import DOMAIN, LESSONS, SHARES, Document, document
 from sand_dagster.sand.prompting import is_deliberation, parse_critique, parse_deliberation
 from sand_dagster.sand.turns import parse_reply
 
@@ -20,12 +20,16 @@ def test_a_document_is_determined_by_seed_and_index() -> None:
     assert document("same", 3) != document("same", 4)
 
 
-def test_all_kinds_are_drawn() -> None:
-    assert {document("kinds", index).kind for index in range(40)} == set(SHARES)
+def test_lessons_come_first_and_then_all_kinds_are_drawn() -> None:
+    lessons = [document("kinds", index) for index in range(40)]
+    assert {each.kind for each in lessons} == {"questions"}
+    assert max(each.context for each in lessons) <= 10
+    assert {document("kinds", LESSONS + index).kind for index in range(40)} == set(SHARES)
 
 
 def test_no_document_is_from_a_held_out_room() -> None:
-    assert not any(document("rooms", index).game.room.held_out for index in range(200))
+    indices = (*range(40), *range(LESSONS, LESSONS + 160))
+    assert not any(document("rooms", index).game.room.held_out for index in indices)
 
 
 def test_acting_never_deliberates() -> None:
@@ -40,7 +44,7 @@ def test_acting_never_deliberates() -> None:
 def test_in_the_midst_of_a_game_nothing_ever_deliberates() -> None:
     told = 0
     for index in range(300):
-        first, *others = document("midst", index).messages
+        first, *others = document("midst", LESSONS + index).messages
         if first["content"].startswith(DOMAIN.prompt("")[:200]):
             told += 1
             assert not any(is_deliberation(m["content"]) for m in others if m["role"] == "assistant")
@@ -57,8 +61,13 @@ def test_questions_are_about_the_game_so_far_and_their_answers_are_true() -> Non
         for asked, answer in zip(exchanges[::2], exchanges[1::2], strict=True):
             question = asked["content"].rpartition("Question: ")[2]
             said = answer["content"].removeprefix("Answer: ")
-            if found := re.fullmatch(r"The (\w+ \d+) is (?:in|on) the (\w+ \d+)\.", said):
+            if found := re.fullmatch(r"An? (\w+): the (\1 \d+) (?:in|on) the (\w+ \d+)\.", said):
                 assert question.startswith("Where is a") and all(name in seen for name in found.groups())
+                answers += 1
+            elif found := re.fullmatch(r"The (\w+ \d+): the (.+)\.", said):
+                place, things = found.groups()
+                contents = re.findall(rf"(?:the {place},|The {place} is open\. In it,) you see (.+?)\.", seen)
+                assert contents and all(thing in seen for thing in things.split(", the "))
                 answers += 1
             elif question == "What do you hold?" and said != "I hold nothing.":
                 taken = said.removeprefix("I hold the ").removesuffix(".")

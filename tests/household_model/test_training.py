@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, PreTr
 
 from sand_dagster.household_model import CONTEXT, batches, weights
 from sand_dagster.household_model.batches import Encoder, group
-from sand_dagster.household_model.documents import document
+from sand_dagster.household_model.documents import LESSONS, document
 from sand_dagster.household_model.tokenizer import prompt_pieces
 from sand_dagster.household_model.training import Settings, Training
 
@@ -74,7 +74,7 @@ def test_the_loss_leaves_the_fixed_prompts_out(tokenizer: PreTrainedTokenizerBas
 
 
 def test_groups_hold_every_document_once(tokenizer: PreTrainedTokenizerBase) -> None:
-    drawn = [Encoder(tokenizer)(document("groups", index)) for index in range(20)]
+    drawn = [Encoder(tokenizer)(document("groups", LESSONS + index)) for index in range(20)]
     groups = group(drawn, 4)
     assert len(groups) == 4
     assert sorted(len(d.ids) for g in groups for d in g) == sorted(len(d.ids) for d in drawn)

@@ -195,17 +195,23 @@ def _sight(belief: Belief, rng: Random) -> str | None:
     at = preposition(here)
     if belief.holding is not None:
         return rng.choice((f"I am at the {here} with the {belief.holding}.", f"This is the {here}."))
+    if not things and rng.random() < 0.3:
+        return f"The {here} is empty."
+    # The object's name comes first, so that what is said of it can follow from the name.
+    sought = article(belief.goal.thing.lower())
     if wanted:
-        return rng.choice((f"There is the {wanted[0]} {at} the {here}.", f"I see the {wanted[0]} here."))
-    missing = belief.goal.thing.lower()
-    if not things:
-        return rng.choice((f"The {here} is empty.", f"There is nothing {at} the {here}."))
-    listed = " and ".join(f"the {thing}" for thing in things[:2])
+        return rng.choice(
+            (
+                f"I need {sought}: there is the {wanted[0]}.",
+                f"I look for {sought}, and the {wanted[0]} is here.",
+                f"{sought.capitalize()}? The {wanted[0]} is {at} the {here}.",
+            )
+        )
     return rng.choice(
         (
-            f"There is no {missing} {at} the {here}.",
-            f"I see {listed}, but no {missing}.",
-            f"No {missing} here.",
+            f"I need {sought}: it is not {at} the {here}.",
+            f"I look for {sought}, but none is here.",
+            f"{sought.capitalize()}? Not {at} the {here}.",
         )
     )
 
