@@ -35,7 +35,7 @@ Source = Literal["critiques", "actions", "nothing"]
 SHARES: dict[Kind, float] = {"acting": 0.25, "critique": 0.1, "deliberation": 0.35, "questions": 0.3}
 """How often each kind of document is drawn after the lessons."""
 
-LESSONS = 8000
+LESSONS = 6000
 """So many documents come first that are questions on the beginnings of games: to find in a conversation what
 it holds is learnt fastest where it is short, and all else is built on that."""
 

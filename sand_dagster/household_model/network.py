@@ -9,8 +9,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from sand_dagster.household_model import CONTEXT, attention
 
-
-_ROPE_BASE = 500_000.0
+ROPE_BASE = 500_000.0
 """So high that most of a head's dimensions hardly turn over a game: what was read is found by what it is."""
 
 
@@ -25,7 +24,7 @@ def configuration(vocabulary: int, pad: int, end: int) -> LlamaConfig:
         num_key_value_heads=4,
         head_dim=64,
         max_position_embeddings=CONTEXT,
-        rope_parameters={"rope_type": "default", "rope_theta": _ROPE_BASE},
+        rope_parameters={"rope_type": "default", "rope_theta": ROPE_BASE},
         tie_word_embeddings=True,
         pad_token_id=pad,
         bos_token_id=None,

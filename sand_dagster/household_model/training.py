@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from sand_dagster.household_model.batches import PARTS, Batch, Stream
+from sand_dagster.household_model.initialisation import initialise
 from sand_dagster.household_model.muon import Muon
 from sand_dagster.household_model.name_embeddings import NameEmbeddings
 from sand_dagster.household_model.network import network
@@ -87,15 +88,18 @@ class Training:
         torch.manual_seed(settings.seed)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = network(config, self.device, torch.float32)
-        if start is not None:
+        if start is None:
+            initialise(self.model, settings.seed)
+        else:
             self.model.load_state_dict(LlamaForCausalLM.from_pretrained(start).state_dict())
         self.fast = network(config, self.device, torch.bfloat16 if bfloat16_is_fast() else torch.float32)
         self._names = NameEmbeddings(tokenizer)
         with torch.no_grad():
             table = self.model.model.embed_tokens.weight
-            table.copy_(self._names.parts(table) if start is not None else table)
             if start is None:
                 table[self._names.names] = 0.0
+            else:
+                table.copy_(self._names.parts(table))
         self.optimizers = _optimizers(self.model, settings)
         self.step, self.tokens = 0, 0
         self._resume()
