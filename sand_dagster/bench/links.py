@@ -68,6 +68,7 @@ LINKS: Mapping[str, str] = {
     "critique_outcome": "critiques that are right about whether the rollout won",
     "deliberation_lists": "deliberations that list just the candidates",
     "deliberation_chooses": "deliberations whose rationale names the expert's action",
+    "deliberation_agrees": "deliberations whose list calls the expert's action best, and it alone",
     "turn_deliberates": "turns of the evaluated agent that deliberate",
     "lists_alternatives": "of these, those that list two actions or more, none twice",
     "lists_a_good_one": "of these, those that list an action as good as the expert's",
@@ -209,8 +210,10 @@ def _texts(links: Links, store: ArtifactStore, iteration: str, rollouts: Mapping
         links["critique_outcome"].count(completes(critique["critique"]) == (rollout["reward"] >= 1.0))
     for step in _rows(store, "deliberation_trajectories", iteration):
         if step["deliberated"] and step["candidate_ids"]:
-            listed = [action for action, _ in _LINE.findall(step["thought"])]
+            lines = _LINE.findall(step["thought"])
+            listed = [action for action, _ in lines]
             links["deliberation_lists"].count(listed == [actions[c] for c in step["candidate_ids"]])
+            links["deliberation_agrees"].count(_called_best(lines) == [step["action"]])
             links["deliberation_chooses"].count(step["action"] in step["thought"].rpartition("\n")[2])
 
 
@@ -239,8 +242,11 @@ def _listed(links: Links, state: _State, turn: Step) -> None:
     links["lists_a_good_one"].count(any(state.good(action) for action in set(actions)))
     for action, judged in lines:
         links["judges_validity"].count((_REFUSED.search(judged) is None) == state.after(action)[0])
-    best = [action for action, judged in lines if _CHOSEN.search(judged)]
-    links["follows_its_choice"].count(turn.action in best)
+    links["follows_its_choice"].count(turn.action in _called_best(lines))
+
+
+def _called_best(lines: Sequence[tuple[str, str]]) -> list[str]:
+    return [action for action, judged in lines if _CHOSEN.search(judged)]
 
 
 def _grouped(store: ArtifactStore, table: str, iteration: str, column: str) -> dict[str, list[Row]]:

@@ -31,7 +31,7 @@ _STATE = "state.pt"
 _LOG = "log.jsonl"
 _AHEAD = 48
 
-STEPS = 4000
+STEPS = 2400
 """Length of a whole run, in steps of some 9,000 tokens."""
 
 

@@ -31,13 +31,14 @@ def small_and_single_threaded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     torch.set_num_threads(threads)
 
 
-def tiny(vocabulary: int) -> LlamaConfig:
+def small(vocabulary: int) -> LlamaConfig:
+    """As many layers and heads as `initialise` sets, and little else."""
     return LlamaConfig(
         vocab_size=vocabulary,
-        hidden_size=16,
+        hidden_size=256,
         intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=1,
+        num_hidden_layers=4,
+        num_attention_heads=4,
         tie_word_embeddings=True,
     )
 
@@ -49,7 +50,7 @@ def losses(folder: Path) -> list[float]:
 def test_a_stopped_run_goes_on_with_the_same_losses(
     tmp_path: Path, tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    settings, config = Settings(steps=5, warmup=2), tiny(len(tokenizer))
+    settings, config = Settings(steps=5, warmup=2), small(len(tokenizer))
     Training(tmp_path / "through", settings, config, tokenizer).run(lambda report: None)
     for until in (3, None):
         Training(tmp_path / "stopped", settings, config, tokenizer).run(lambda report: None, until)
@@ -59,7 +60,7 @@ def test_a_stopped_run_goes_on_with_the_same_losses(
 
 
 def test_a_run_with_other_settings_is_refused(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
-    config = tiny(len(tokenizer))
+    config = small(len(tokenizer))
     Training(tmp_path, Settings(steps=1), config, tokenizer).run(lambda report: None)
     with pytest.raises(ValueError, match="other settings"):
         Training(tmp_path, Settings(steps=1, seed=2), config, tokenizer)
