@@ -51,6 +51,7 @@ _BY_A_PLAYER = 0.75
 _TRIES = 40
 _SOURCES: dict[Source, float] = {"critiques": 0.4, "actions": 0.25, "nothing": 0.35}
 _MOST_QUESTIONS = 10
+_LATEST = STEP_LIMIT - 2
 _EARLY, _LESSON = 5, 20
 """Most steps before the questions of a lesson, and how many questions those are."""
 
@@ -86,7 +87,7 @@ def document(seed: int | str, index: int, split: Split = "train", kind: Kind | N
     if drawn == "acting":
         return Document(drawn, game, acting(rng, game))
     if drawn == "questions":
-        situation = draw_situation(rng, game, MOST_CANDIDATES, 0, _EARLY if lesson else STEP_LIMIT - 2)
+        situation = draw_situation(rng, game, MOST_CANDIDATES, 0, _EARLY if lesson else _LATEST)
         messages = question_messages(rng, situation, _LESSON if lesson else rng.randint(1, _MOST_QUESTIONS))
         return Document(drawn, game, messages, context=2 * len(situation.history))
     if drawn == "critique":
@@ -148,7 +149,7 @@ def question_messages(rng: Random, situation: Situation, count: int) -> list[Mes
 
 
 def draw_situation(
-    rng: Random, game: Game, most: int, deliberated: float = _DELIBERATED, latest: int = STEP_LIMIT - 2
+    rng: Random, game: Game, most: int, deliberated: float = _DELIBERATED, latest: int = _LATEST
 ) -> Situation:
     """A step of `game` with its candidates and their rollouts: one, or from two up to `most`.
 

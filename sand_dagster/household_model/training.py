@@ -32,12 +32,12 @@ _LOG = "log.jsonl"
 _AHEAD = 48
 
 STEPS = 2400
-"""Length of a whole run, in steps of some 9,000 tokens."""
+"""Length of a whole run, in steps of some 8,000 tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to train, for `steps` of some 9,000 fresh tokens.
+    """How to train, for `steps` of some 8,000 fresh tokens.
 
     The rates rise over the first `warmup` steps, stay, and fall to nothing over the last share `decay`.
     """
@@ -88,18 +88,15 @@ class Training:
         torch.manual_seed(settings.seed)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = network(config, self.device, torch.float32)
-        if start is None:
-            initialise(self.model, settings.seed)
-        else:
-            self.model.load_state_dict(LlamaForCausalLM.from_pretrained(start).state_dict())
         self.fast = network(config, self.device, torch.bfloat16 if bfloat16_is_fast() else torch.float32)
-        self._names = NameEmbeddings(tokenizer)
+        self._names, self._table = NameEmbeddings(tokenizer), self.model.model.embed_tokens.weight
         with torch.no_grad():
-            table = self.model.model.embed_tokens.weight
             if start is None:
-                table[self._names.names] = 0.0
+                initialise(self.model, settings.seed)
+                self._table[self._names.names] = 0.0
             else:
-                table.copy_(self._names.parts(table))
+                self.model.load_state_dict(LlamaForCausalLM.from_pretrained(start).state_dict())
+                self._table.copy_(self._names.parts(self._table))
         self.optimizers = _optimizers(self.model, settings)
         self.step, self.tokens = 0, 0
         self._resume()
@@ -140,8 +137,7 @@ class Training:
             masters, copies, torch.split(gradient, [m.numel() for m in masters]), strict=True
         ):
             master.grad, copy.grad = flat.view_as(master), None
-        table = self.model.model.embed_tokens.weight
-        table.grad = self._names.gradient(table.grad)
+        self._table.grad = self._names.gradient(self._table.grad)
         for optimizer in self.optimizers:
             for entry in optimizer.param_groups:
                 entry["lr"] = entry["initial_lr"] * self._rate()
