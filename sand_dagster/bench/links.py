@@ -22,7 +22,7 @@ from sand_dagster.artifacts.recorded import stored_tasks
 from sand_dagster.artifacts.store import ArtifactStore
 from sand_dagster.environments.household.expert import Expert
 from sand_dagster.experiment import Experiment
-from sand_dagster.household_model.evaluate import completes, refuses
+from sand_dagster.household_model.evaluate import CANDIDATE, called_best, completes, refuses
 from sand_dagster.sand.interfaces import Environment
 from sand_dagster.sand.prompting import is_deliberation
 from sand_dagster.sand.trajectories import demonstrations_of
@@ -31,11 +31,7 @@ from sand_dagster.sand.types import Step, Task
 _ENVIRONMENT = "household"
 _LONGEST = 40
 """Steps after which the expert gives up."""
-_LINE = re.compile(r"^- (.+?): (.+)$", re.MULTILINE)
-_CHOSEN = re.compile(r"best choice|wisest choice")
-_REFUSED = re.compile(
-    r"nothing would happen|would fail|cannot be taken|would be refused|has to be opened first"
-)
+_REFUSED = re.compile(r"nothing would happen|would fail")
 
 Row = Mapping[str, Any]
 
@@ -210,10 +206,9 @@ def _texts(links: Links, store: ArtifactStore, iteration: str, rollouts: Mapping
         links["critique_outcome"].count(completes(critique["critique"]) == (rollout["reward"] >= 1.0))
     for step in _rows(store, "deliberation_trajectories", iteration):
         if step["deliberated"] and step["candidate_ids"]:
-            lines = _LINE.findall(step["thought"])
-            listed = [action for action, _ in lines]
+            listed = [action for action, _ in CANDIDATE.findall(step["thought"])]
             links["deliberation_lists"].count(listed == [actions[c] for c in step["candidate_ids"]])
-            links["deliberation_agrees"].count(_called_best(lines) == [step["action"]])
+            links["deliberation_agrees"].count(called_best(step["thought"]) == [step["action"]])
             links["deliberation_chooses"].count(step["action"] in step["thought"].rpartition("\n")[2])
 
 
@@ -236,17 +231,13 @@ def _turns(links: Links, probe: _Probe, episode: Row) -> None:
 
 
 def _listed(links: Links, state: _State, turn: Step) -> None:
-    lines = _LINE.findall(turn.thought)
+    lines = CANDIDATE.findall(turn.thought)
     actions = [action for action, _ in lines]
     links["lists_alternatives"].count(len(actions) >= 2 and len(set(actions)) == len(actions))
     links["lists_a_good_one"].count(any(state.good(action) for action in set(actions)))
     for action, judged in lines:
         links["judges_validity"].count((_REFUSED.search(judged) is None) == state.after(action)[0])
-    links["follows_its_choice"].count(turn.action in _called_best(lines))
-
-
-def _called_best(lines: Sequence[tuple[str, str]]) -> list[str]:
-    return [action for action, judged in lines if _CHOSEN.search(judged)]
+    links["follows_its_choice"].count(turn.action in called_best(turn.thought))
 
 
 def _grouped(store: ArtifactStore, table: str, iteration: str, column: str) -> dict[str, list[Row]]:

@@ -29,8 +29,9 @@ BATCHES = 24
 _OTHERS = 0.1
 """Weight in the loss of a token that the assistant did not write: observations teach names, and copying."""
 
-_NAMES = 3.0
-"""Weight of a name's or number's token that the assistant wrote: to copy the right one is the hard part."""
+_DECISIONS = 3.0
+"""Weight of what is hard to find: a name's or number's token that the assistant wrote, what it says next of
+that name, and what it says after a semicolon (what a judgement comes to)."""
 
 
 class Encoded(NamedTuple):
@@ -58,6 +59,7 @@ class Encoder:
         vocabulary = tokenizer.get_vocab()
         self._fixed = {vocabulary[piece] for piece in prompt_pieces()}
         self._names = {i for token, i in vocabulary.items() if _is_name(token)}
+        self._cues = self._names | {i for token, i in vocabulary.items() if token.endswith(";")}
 
     def __call__(self, document: Document) -> Encoded:
         """The conversation through the chat template."""
@@ -66,17 +68,18 @@ class Encoder:
         )
         untaught = sum(message["role"] == "assistant" for message in document.messages[: document.context])
         ids, weights = encoded["input_ids"], list[float]()
-        turn, before = 0, 0
+        turn, before, previous = 0, 0, -1
         for token, mask in zip(ids, encoded["assistant_masks"], strict=True):
             turn += mask > before
-            before = mask
-            weights.append(0.0 if mask and turn <= untaught else self._weight(token, bool(mask)))
+            decides = token in self._names or previous in self._cues
+            weights.append(0.0 if mask and turn <= untaught else self._weight(token, bool(mask), decides))
+            before, previous = mask, token
         return Encoded(ids, weights)
 
-    def _weight(self, token: int, written: bool) -> float:
+    def _weight(self, token: int, written: bool, decides: bool) -> float:
         if token in self._fixed:
             return 0.0
-        return (_NAMES if token in self._names else 1.0) if written else _OTHERS
+        return (_DECISIONS if decides else 1.0) if written else _OTHERS
 
 
 @dataclass

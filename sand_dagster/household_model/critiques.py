@@ -6,8 +6,8 @@ from random import Random
 
 from sand_dagster.environments.household.belief import Belief
 from sand_dagster.environments.household.thoughts import article, preposition
-from sand_dagster.household_model.phrases import CHANCES, CHOSEN, CLOSINGS, LEADS, WORDS
-from sand_dagster.household_model.verdicts import SEARCHES, Verdict
+from sand_dagster.household_model.phrases import CHANCES, CLOSINGS, LEADS, PLACES, STANCES, WORDS
+from sand_dagster.household_model.verdicts import SEARCHES, Grade, Likelihood, Verdict
 from sand_dagster.household_model.wording import say, sentence
 
 
@@ -20,21 +20,32 @@ def critique(rng: Random, belief: Belief, verdict: Verdict) -> str:
     return " ".join(sentence(say(rng, text, slots)) for text in texts)
 
 
-def judgement(
-    rng: Random, belief: Belief, verdict: Verdict, chosen: bool = False, informed: bool = True
-) -> str:
-    """One clause on the action, without a full stop: for a line of a deliberation, or after a "because".
+def judgement(rng: Random, belief: Belief, verdict: Verdict, informed: bool = True) -> str:
+    """One clause on the action, without a full stop: it begins with the name that it is about.
 
     Args:
-        chosen: it is the action that the deliberation ends in: what nobody could know is not held against it.
-        informed: there is a critique to draw on; without one, common sense says whether a search may succeed.
+        informed: there is a critique to draw on; without one, common sense alone says what a search may show.
     """
-    words = WORDS[verdict.kind].judgement
-    if not informed and verdict.kind in SEARCHES:
-        words = "{chance}"
-    elif chosen and verdict.grade != "good":
-        words = CHOSEN.get(verdict.kind, "it is [the way to go on|what brings me on] from here")
-    return say(rng, words, _slots(rng, belief, verdict))
+    slots = _slots(rng, belief, verdict)
+    slots["place"] = say(rng, PLACES[_promise(verdict, informed)], slots)
+    return say(rng, WORDS[verdict.kind].judgement, slots)
+
+
+def stance(rng: Random, verdict: Verdict, chosen: bool = False, informed: bool = True) -> str:
+    """What a judgement comes to; `chosen` says that the deliberation ends in this action."""
+    grade: Grade = verdict.grade
+    if verdict.kind in SEARCHES:
+        grade = "good" if _promise(verdict, informed) == "likely" else "fair"
+    return say(rng, STANCES["chosen" if chosen else grade], {"a": verdict.action})
+
+
+def _promise(verdict: Verdict, informed: bool) -> Likelihood:
+    """How likely a place is: what the rollout showed there comes before common sense."""
+    if not informed:
+        return verdict.likely
+    if verdict.grade == "good":
+        return "likely"
+    return "possible" if verdict.likely == "likely" else verdict.likely
 
 
 def _slots(rng: Random, belief: Belief, verdict: Verdict) -> dict[str, str]:
@@ -45,6 +56,7 @@ def _slots(rng: Random, belief: Belief, verdict: Verdict) -> dict[str, str]:
         "as": article(verdict.sought),
         "t": verdict.thing or verdict.sought,
         "p": verdict.place or belief.location or "this place",
+        "h": belief.holding or "another object",
         "verb": belief.goal.preparation or "handle",
     }
     slots["word"] = slots["p"].split()[0]

@@ -5,21 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
-from sand_dagster.environments.alfworld.domain import REFUSAL
 from sand_dagster.environments.household.belief import Belief
-from sand_dagster.environments.household.thoughts import article, goal_phrase, preposition
-from sand_dagster.household_model.critiques import judgement
+from sand_dagster.environments.household.thoughts import remark
+from sand_dagster.household_model.critiques import judgement, stance
 from sand_dagster.household_model.phrases import STANCES
+from sand_dagster.household_model.questions import whereabouts
 from sand_dagster.household_model.verdicts import Verdict
 from sand_dagster.household_model.wording import say, sentence
 
-_RATIONALES = (
-    "[Comparing these|Weighing these|Taken together|Among these], {e} is "
-    "[the best choice|the most sensible step|what I should do], "
-    "because {why}",
-    "[So|Therefore|Hence] I [will|choose to|decide to] {e}, because {why}",
-    "[The most useful step|The best step|The right step] [now|here] is to {e}: {why}",
-)
+_LEADS = "[Comparing these|Weighing these|Taken together|Among these|All in all]"
 
 
 def deliberation(
@@ -32,69 +26,32 @@ def deliberation(
     Raises:
         StopIteration: `chosen` is not the action of any verdict.
     """
-    lines = "\n".join(_line(rng, belief, v, v.action == chosen, informed) for v in verdicts)
     best = next(verdict for verdict in verdicts if verdict.action == chosen)
-    slots = {"e": chosen, "why": judgement(rng, belief, best, True, informed)}
-    closing = sentence(say(rng, rng.choice(_RATIONALES), slots))
-    return f"{reflection(rng, belief)}\n\n{lines}\n\n{closing}"
-
-
-def _line(rng: Random, belief: Belief, verdict: Verdict, chosen: bool, informed: bool) -> str:
-    stance = say(rng, STANCES["chosen" if chosen else verdict.grade], {})
-    return f"- {verdict.action}: {judgement(rng, belief, verdict, chosen, informed)}; {stance}."
+    lines = "\n".join(
+        f"- {v.action}: {judgement(rng, belief, v, informed)}; {stance(rng, v, v is best, informed)}."
+        for v in verdicts
+    )
+    choice = say(rng, f"{_LEADS}, {STANCES['chosen']}", {"a": chosen})
+    return (
+        f"{reflection(rng, belief)}\n\n{lines}\n\n{choice}, because {judgement(rng, belief, best, informed)}."
+    )
 
 
 def reflection(rng: Random, belief: Belief) -> str:
-    """One sentence on the previous action and where it has led."""
-    return sentence(f"{_previous(rng, belief)}{_situation(rng, belief)}")
+    """What the previous action has shown, and what the task needs now."""
+    return " ".join(sentence(text) for text in (remark(belief, rng), _need(belief)) if text)
 
 
-def _previous(rng: Random, belief: Belief) -> str:
-    if not belief.steps:
-        return rng.choice(
-            ("I have not done anything yet, ", "This is my first step, ", "I am just beginning, ")
-        )
-    last = belief.steps[-1]
-    if last.observation == REFUSAL:
-        return rng.choice(("My last action did nothing, ", "That did not work, "))
-    verb = last.action.partition(" ")[0]
-    here = belief.location
-    if verb == "take" and belief.holding:
-        return rng.choice((f"I have just taken the {belief.holding}, ", f"Now I hold the {belief.holding}, "))
-    if verb in ("clean", "heat", "cool") and belief.holding:
-        return f"I have just used the {here} on the {belief.holding}, "
-    if verb in ("put", "move"):
-        return rng.choice((f"I have just put something down at the {here}, ", "My hand is free again, "))
-    if here is None:
-        return "I have looked around, "
-    if belief.closed.get(here, False):
-        return rng.choice((f"I am at the {here}, which is closed, ", f"The {here} is closed, "))
-    missing = belief.goal.thing.lower()
-    if belief.holding is None and any(belief.fits(t) for t in belief.contents.get(here, ())):
-        return f"I see {article(missing)} {preposition(here)} the {here}, "
-    if belief.holding is None:
-        return rng.choice(
-            (f"There is no {missing} {preposition(here)} the {here}, ", f"I have checked the {here}, ")
-        )
-    return f"I am at the {here} with the {belief.holding}, "
-
-
-def _situation(rng: Random, belief: Belief) -> str:
+def _need(belief: Belief) -> str | None:
+    """What is needed, before what is known of it; None where it is in sight, which the remark says."""
     goal, held = belief.goal, belief.holding
-    thing = goal.thing.lower()
     if held is None:
-        known = belief.wanted()
-        if known is None:
-            return rng.choice(
-                (f"and I still have to find {article(thing)}", f"so I am still looking for {article(thing)}")
-            )
-        return rng.choice((f"and I know where the {known[0]} is", f"and the {known[0]} is within reach"))
+        found = belief.wanted()
+        return None if found and found[1] == belief.location else whereabouts(goal.thing, found)
     if not belief.fits(held):
-        return f"and the {held} is not what I need"
+        return f"I hold the {held}: not what I need"
     if goal.looks:
-        return "and I need the light of the desklamp"
+        return whereabouts(goal.target, belief.lamp())
     if not belief.prepared(held):
-        return f"and I still have to {goal.preparation} it"
-    return rng.choice(
-        (f"and it has to go to the {goal.target.lower()}", f"so what is left is to {goal_phrase(goal)}")
-    )
+        return f"I hold the {held}: I still have to {goal.preparation} it"
+    return f"I hold the {held}: it has to go to the {goal.target.lower()}"

@@ -1,14 +1,16 @@
-"""The base model's training data: conversations of four kinds, each determined by (seed, index) alone.
+"""The base model's training data: conversations of five kinds, each determined by (seed, index) alone.
 
 Acting is played by imperfect players and never deliberates. Critiques and deliberations answer the prompts of
 Figures 5 and 6 about real rollouts: candidates at a step of a real game, played out by imperfect players.
 Questions are about a game so far, in the midst of it: what was seen where, and whether an action would work.
+Advice compares actions for somebody who tells of a game, outside the agent's own conversation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from random import Random
 from typing import Literal
 
@@ -16,7 +18,7 @@ from sand_dagster.environments.alfworld.domain import AlfworldDomain
 from sand_dagster.environments.household.expert import Expert
 from sand_dagster.environments.household.game import Game
 from sand_dagster.environments.household.generation import STEP_LIMIT, make_game
-from sand_dagster.environments.household.intents import go
+from sand_dagster.environments.household.intents import best, go
 from sand_dagster.environments.household.rooms import Split
 from sand_dagster.environments.household.simulation import Simulation
 from sand_dagster.household_model.critiques import critique
@@ -27,12 +29,18 @@ from sand_dagster.sand.prompting import alternatives_prompt, critique_prompt, de
 from sand_dagster.sand.turns import conversation, render_history, render_rollout
 from sand_dagster.sand.types import Message, Step
 
-Kind = Literal["acting", "critique", "deliberation", "questions"]
+Kind = Literal["acting", "critique", "deliberation", "questions", "advice"]
 
 Source = Literal["critiques", "actions", "nothing"]
 """What a deliberation is given: critiques (Figure 6), or, as in Table 3, bare actions or not even those."""
 
-SHARES: dict[Kind, float] = {"acting": 0.25, "critique": 0.1, "deliberation": 0.35, "questions": 0.3}
+SHARES: dict[Kind, float] = {
+    "acting": 0.2,
+    "critique": 0.12,
+    "deliberation": 0.23,
+    "questions": 0.25,
+    "advice": 0.2,
+}
 """How often each kind of document is drawn after the lessons."""
 
 LESSONS = 6000
@@ -50,8 +58,10 @@ _DELIBERATED_STEP = 0.5
 _BY_A_PLAYER = 0.75
 _TRIES = 40
 _SOURCES: dict[Source, float] = {"critiques": 0.4, "actions": 0.25, "nothing": 0.35}
-_MOST_QUESTIONS = 10
+_MOST_QUESTIONS, _MOST_ADVICE = 10, 4
 _LATEST = STEP_LIMIT - 2
+_ASKED_TO_COMPARE = 0.4
+_ADVISE = "What could be done now, and what is best?"
 _EARLY, _LESSON = 5, 20
 """Most steps before the questions of a lesson, and how many questions those are."""
 
@@ -90,6 +100,8 @@ def document(seed: int | str, index: int, split: Split = "train", kind: Kind | N
         situation = draw_situation(rng, game, MOST_CANDIDATES, 0, _EARLY if lesson else _LATEST)
         messages = question_messages(rng, situation, _LESSON if lesson else rng.randint(1, _MOST_QUESTIONS))
         return Document(drawn, game, messages, context=2 * len(situation.history))
+    if drawn == "advice":
+        return Document(drawn, game, advice_messages(rng, game))
     if drawn == "critique":
         situation = draw_situation(rng, game, 1)
         messages = critique_messages(rng, situation, rng.randrange(len(situation.verdicts)))
@@ -148,6 +160,26 @@ def question_messages(rng: Random, situation: Situation, count: int) -> list[Mes
     return messages
 
 
+def advice_messages(rng: Random, game: Game) -> list[Message]:
+    """Somebody tells of a game, step by step, and is told now and then what can be done and what is best."""
+    simulation = Simulation(game)
+    history, seed = _history(rng, simulation, _LATEST)
+    player = Expert(simulation.instruction, seed)
+    stops = sorted(rng.sample(range(len(history) + 1), min(rng.randint(1, _MOST_ADVICE), len(history) + 1)))
+    messages: list[Message] = []
+    for before, stop in pairwise((0, *stops)):
+        _follow(simulation, player, history[before:stop])
+        chosen = best(player.belief).action
+        actions = _candidates(rng, player, simulation.instruction, chosen, rng.randint(2, MOST_CANDIDATES))
+        verdicts = [_verdict_at_once(simulation, player, action) for action in actions]
+        asked = f"Compare these: {'; '.join(actions)}." if rng.random() < _ASKED_TO_COMPARE else _ADVISE
+        told = render_history(history[before:stop])
+        told = told if messages else f"{simulation.instruction}\n\n{told}"
+        thought = deliberation(rng, player.belief, verdicts, chosen, informed=False)
+        messages += [_user(f"{told}\n\nQuestion: {asked}"), _assistant(f"Thought: {thought}")]
+    return messages
+
+
 def draw_situation(
     rng: Random, game: Game, most: int, deliberated: float = _DELIBERATED, latest: int = _LATEST
 ) -> Situation:
@@ -156,23 +188,16 @@ def draw_situation(
     `deliberated` is how likely the history holds deliberations; it has at most `latest` steps.
     """
     simulation = Simulation(game)
-    skill = 1.0 if rng.random() < _EXPERT_HISTORY else rng.uniform(0.3, 0.9)
-    seed = rng.random().hex()
-    ahead = rng.randint(0, latest)
-    history, reward = _play(simulation.fork(), Expert(simulation.instruction, seed, skill), ahead)
-    history = history[:-1] if reward else history
-    if rng.random() < 0.3:
-        history = history[: rng.randint(0, len(history))]
+    history, seed = _history(rng, simulation, latest)
     deliberates = rng.random() < deliberated
     player = Expert(simulation.instruction, seed)
     for i, step in enumerate(history):
         if deliberates and rng.random() < _DELIBERATED_STEP:
             candidates = _candidates(rng, player, simulation.instruction, step.action, rng.randint(2, 3))
-            verdicts = [_verdict(rng, simulation, player, action)[0] for action in candidates]
+            verdicts = [_verdict_at_once(simulation, player, action) for action in candidates]
             thought = deliberation(rng, player.belief, verdicts, step.action)
             history[i] = Step(thought, step.action, step.observation)
-        simulation.step(step.action)
-        player.observe(step.action, step.observation)
+        _follow(simulation, player, [step])
     sensible = player.act().action
     actions = _candidates(rng, player, simulation.instruction, sensible, max(rng.randint(2, max(most, 2)), 2))
     if most == 1:
@@ -181,6 +206,20 @@ def draw_situation(
     return Situation(
         simulation.instruction, history, player, sensible, [v for v, _ in played], [r for _, r in played]
     )
+
+
+def _history(rng: Random, simulation: Simulation, latest: int) -> tuple[list[Step], str]:
+    """The first steps of a game, at most `latest` and not the winning one, and their player's seed."""
+    skill = 1.0 if rng.random() < _EXPERT_HISTORY else rng.uniform(0.3, 0.9)
+    seed = rng.random().hex()
+    history, reward = _play(simulation.fork(), Expert(simulation.instruction, seed, skill), latest)
+    return history[: rng.randint(0, len(history) - (reward > 0))], seed
+
+
+def _follow(simulation: Simulation, player: Expert, steps: Sequence[Step]) -> None:
+    for step in steps:
+        simulation.step(step.action)
+        player.observe(step.action, step.observation)
 
 
 def _candidates(rng: Random, player: Expert, instruction: str, sensible: str, count: int) -> list[str]:
@@ -219,6 +258,12 @@ def _verdict(
         rest, reward = _play(world, other, max(limit, 2))
         steps += rest
     return judge(player.belief, steps, reward), (steps, reward)
+
+
+def _verdict_at_once(simulation: Simulation, player: Expert, action: str) -> Verdict:
+    """Judge `action` by its own outcome, without playing on."""
+    result = simulation.fork().step(action)
+    return judge(player.belief, [Step("", action, result.observation)], result.reward)
 
 
 def _play(

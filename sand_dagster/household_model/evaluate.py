@@ -39,6 +39,9 @@ Complete = Callable[[Sequence[Sequence[Message]], int], list[str]]
 
 _BATCH = 16
 _CRITIQUE_TOKENS, _DELIBERATION_TOKENS, _TURN_TOKENS = 160, 320, 96
+CANDIDATE = re.compile(r"^- (.+?): (.+)$", re.MULTILINE)
+"""A line of a deliberation's list: the action, and what is said of it."""
+
 _REFUSED = re.compile(
     r"not (?:a )?valid|refused|cannot|fails|does not work|not understood|does nothing", re.I
 )
@@ -55,7 +58,8 @@ class Figures:
 
     A critique agrees in validity when it says that the action is refused just where it was; in grade when its
     last sentence is as favourable as the teacher's verdict; in outcome when it expects the task to be
-    completed just where the rollout completed it.
+    completed just where the rollout completed it. A deliberation agrees with itself when its list calls the
+    expert's action best, and it alone.
     """
 
     critiques: int
@@ -68,6 +72,7 @@ class Figures:
     deliberations_parsed: float
     deliberations_listing: float
     deliberations_choosing: float
+    deliberations_agreeing: float
     turns: int
     turns_unparsed: float
     turns_invalid: float
@@ -155,13 +160,18 @@ def _deliberations(complete: Complete, situations: Sequence[Situation]) -> dict[
         "deliberations_parsed": _share(bool(thought) for thought, _ in pairs),
         "deliberations_listing": _share(_lists(thought, s.verdicts) for thought, s in pairs),
         "deliberations_choosing": _share(s.expert_action in t.rpartition("\n")[2] for t, s in pairs),
+        "deliberations_agreeing": _share(called_best(t) == [s.expert_action] for t, s in pairs),
     }
+
+
+def called_best(thought: str) -> list[str]:
+    """The actions that a deliberation's list calls the best choice."""
+    return [action for action, judged in CANDIDATE.findall(thought) if "best choice" in judged]
 
 
 def _lists(thought: str, verdicts: Sequence[Verdict]) -> bool:
     """Whether the list holds just the candidates, in their order."""
-    listed = re.findall(r"^- (.+?): ", thought, re.MULTILINE)
-    return listed == [verdict.action for verdict in verdicts]
+    return [action for action, _ in CANDIDATE.findall(thought)] == [verdict.action for verdict in verdicts]
 
 
 def _games(complete: Complete, games: int, seed: int | str) -> dict[str, float]:

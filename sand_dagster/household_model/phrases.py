@@ -2,7 +2,8 @@
 
 `[a|b]` are alternatives. Slots: `{a}` the action, `{s}` what is sought (`apple`), `{as}` that with its
 article, `{t}` the object of the action, `{p}` its receptacle, `{word}` the receptacle's type, `{at}` in or
-on, `{chance}` one of `CHANCES`, `{lead}` one of `LEADS`, `{verb}` the preparation that the task asks for.
+on, `{h}` what is in the hand, `{chance}` one of `CHANCES`, `{place}` one of `PLACES`, `{lead}` one of
+`LEADS`, `{verb}` the preparation that the task asks for.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-from sand_dagster.household_model.verdicts import Kind
+from sand_dagster.household_model.verdicts import Kind, Likelihood
 
 
 class Words(NamedTuple):
@@ -28,38 +29,58 @@ WORDS: Mapping[Kind, Words] = {
         "[Taking|Grabbing|Reaching for] an object [before it has been seen|that is not in sight] "
         "is a [common|frequent|typical] "
         "mistake, and {t} [still has to be found|must be found first]",
-        "{t} is not at {p}, so [nothing would happen|this would fail|it cannot be taken]",
+        "{t} is not at {p}, so [nothing would happen|this would fail]",
     ),
     "here": Words(
         "{lead} {a} [is not valid now|will be refused|does nothing now], [because|since] I am already at {p}",
         "[Repeating|Going on with] such a step is a [common|frequent|typical] error loop, "
         "and I can act at {p} at once",
-        "I am already at {p}, so [nothing would happen|this would fail|it would be refused]",
+        "{p} is where I am, so [nothing would happen|this would fail]",
+    ),
+    "nowhere": Words(
+        "{lead} {a} [is not valid here|will be refused|does nothing now], [because|since] {p} is not "
+        "[in this room|among the places of this room]",
+        "[Naming|Going to] a place that [is not there|nobody has seen] is a [common|frequent|typical] "
+        "mistake, and [repeating it|trying it again] would [only waste steps|change nothing]",
+        "{p} is not in this room, so [nothing would happen|this would fail]",
     ),
     "away": Words(
         "{lead} {a} [is not valid from here|will be refused|fails now], [because|since] I am not "
         "[standing at|at|next to] {p}",
         "I [must|have to|need to] go to {p} before I can [use it|do anything there|act on it]",
-        "I am not at {p}, so [nothing would happen|this would fail|it would be refused]",
+        "{p} is not where I am, so [nothing would happen|this would fail]",
     ),
     "full": Words(
         "{lead} {a} [is not valid now|will be refused|cannot work], [because|since] my hand is [not "
         "free|already full]",
         "I can [hold|carry] only one object, so what I [hold|carry] has to be [used or put down|put "
         "somewhere] first",
-        "my hand is [full|not free], so [nothing would happen|this would fail|it would be refused]",
+        "{h} is in my hand, so [nothing would happen|this would fail]",
     ),
     "empty": Words(
         "{lead} {a} [is not valid now|will be refused|cannot work], [because|since] I [do not "
         "hold|am not holding|am not carrying] {t}",
         "An object has to be [found and taken|picked up|in my hand] before it can be [put|used|handled]",
-        "I do not hold {t}, so [nothing would happen|this would fail|it would be refused]",
+        "{t} is not in my hand, so [nothing would happen|this would fail]",
     ),
     "shut": Words(
         "{lead} {a} [is not valid yet|will be refused|fails now], [because|since] {p} is "
         "[closed|still closed]",
         "A closed {word} has to be opened before anything can be [taken out or put in|reached]",
-        "{p} is closed, so [nothing would happen|this would fail|it has to be opened first]",
+        "{p} is closed, so [nothing would happen|this would fail]",
+    ),
+    "opened": Words(
+        "{lead} {a} [is not valid now|will be refused|does nothing now], [because|since] {p} is not closed",
+        "What is open already, or has no door, [shows|gives] all that it holds, and "
+        "[repeating it|trying it again] would [only waste steps|change nothing]",
+        "{p} is not closed, so [nothing would happen|this would fail]",
+    ),
+    "unfit": Words(
+        "{lead} {a} [is not valid here|will be refused|does nothing now], [because|since] {p} cannot {verb} "
+        "anything",
+        "The task wants me to {verb} it, but that [takes|needs] another place, and "
+        "[repeating it|trying it again] would [only waste steps|change nothing]",
+        "{p} cannot {verb} it, so [nothing would happen|this would fail]",
     ),
     "refused": Words(
         "{lead} {a} [is not a valid action here|will be refused|is not understood|does nothing now]",
@@ -72,144 +93,136 @@ WORDS: Mapping[Kind, Words] = {
         "[that I need|I am looking for|for this task]",
         "{chance}, and finding the {s} [is the key sub-goal now|is what the task needs next|is real "
         "progress]",
-        "[likely to show the {s}|the {s} should be there], [so it moves the search forward|which is "
-        "just what I need|so it is real progress]",
+        "{p} is not seen yet, and {place}",
     ),
     "promising": Words(
         "{lead} {a} is [valid|a valid step], and {p} is closed but [should hold|is likely to "
         "hold|probably holds] the {s}",
         "{chance}, so [opening it next|opening it right away] should [reveal the {s}|pay off|be real "
         "progress]",
-        "{p} is closed but [should hold|probably holds] the {s}, so it is [worth opening|a good "
-        "place to open]",
+        "{p} is not seen yet, and {place}",
     ),
     "closed": Words(
         "{lead} {a} is [valid|a valid step], but {p} is closed and [has to be opened|needs one more "
         "step] before I [know what is inside|see anything]",
         "{chance}, so it is [only a guess|uncertain] whether the {s} is inside",
-        "{p} is closed, and it is [only a guess|uncertain] that the {s} is inside",
+        "{p} is not seen yet, and {place}",
     ),
     "barren": Words(
         "{lead} {a} is [valid|a valid step], but the {s} is [not there|not likely to be "
         "there|probably elsewhere]",
         "{chance}, and [all it does is rule out one place|it only rules out {p}]",
-        "the {s} is [not likely to be there|probably elsewhere], so it only rules out one place",
+        "{p} is not seen yet, and {place}",
     ),
     "again": Words(
         "{lead} {a} is valid but [of no use|pointless|a step back], [because|since] I have [already "
         "seen|already checked] {p}",
         "[Going back to|Checking again] what has been [seen|checked] is a [common|frequent|typical] "
         "[error loop|waste of steps], and the {s} is not there",
-        "I have already [seen|checked] {p}, so it [is a wasted step|brings nothing new]",
+        "{p} is seen already, and the {s} is not there",
     ),
     "fetch": Words(
         "{lead} {a} is [valid|a valid step] and [brings me back|returns me] to where the {s} [is|was seen]",
         "[Knowing|Remembering] where the {s} is [saves|spares] searching, and I can [take|pick up] "
         "it there [next|at once]",
-        "the {s} is there, so [I can take it next|it leads straight to the object]",
+        "{p} is seen already, and the {s} is there",
     ),
     "took": Words(
         "{lead} {a} is [valid|a valid step] and gives me {t}, [just what|the very object] the task asks for",
         "[Having|Holding] the {s} is [an important sub-goal|a key step], and what is left is to "
         "[bring it where it has to go|use it as the task says]",
-        "it gives me {t}, [which the task asks for|an important sub-goal]",
+        "{t} is what the task asks for",
     ),
     "stray": Words(
         "{lead} {a} is valid, but {t} is [not what the task asks for|the wrong object|of no use here]",
         "It would [fill|occupy] my hand with [the wrong object|something useless] while [the task "
         "needs|I still need] the {s}",
-        "{t} is [not what the task asks for|the wrong object], and it would fill my hand",
+        "{t} is not what the task asks for",
     ),
     "undone": Words(
         "{lead} {a} is valid, but {t} is already where it [belongs|should be]",
         "It would undo [progress|a finished part of the task], [a common mistake|a typical error] "
         "when two objects are needed",
-        "{t} is already where it belongs, so this would undo progress",
+        "{t} is already where it belongs",
     ),
     "appliance": Words(
         "{lead} {a} is [valid|a valid step] and brings the {s} to where I can {verb} it",
         "The task wants me to {verb} it [first|before it is put away], and {p} is [made for that|the "
         "right appliance|what that takes]",
-        "I have to {verb} the {s} first, and {p} is [the place for that|the right appliance]",
+        "{p} is where I can {verb} the {s}, which comes first",
     ),
     "prepared": Words(
         "{lead} {a} is [valid|a valid step] and does what the task [asks for|needs] before the {s} "
         "is put away",
         "[Skipping this|Forgetting to {verb} it] is a [common|frequent] mistake, and with it done "
         "{t} [only has to be delivered|is ready]",
-        "I have to {verb} {t}, and this [does just that|makes it ready]",
+        "{t} needs this before it is put away",
     ),
     "needless": Words(
         "{lead} {a} is valid, but the task does not [ask|call] for it",
         "It would [change the {s} in a way nobody asked for|waste a step], and [brings the goal no "
         "closer|is no progress]",
-        "the task does not ask for it, so it is [no progress|a wasted step]",
+        "{t} does not need this",
     ),
     "bring": Words(
         "{lead} {a} is [valid|a valid step] and brings the {s} to where it belongs",
         "{p} is the [target|right place] for the {s}, so [putting it there comes next|the goal is close]",
-        "{p} is where the {s} belongs, so [the goal is close|I can put it there next]",
+        "{p} is where the {s} belongs, and it is ready",
     ),
     "early": Words(
         "{lead} {a} is valid but too early, [because|since] I have not [managed to {verb}|yet done "
         "what it takes to {verb}] the {s}",
         "[Delivering|Bringing] the {s} [as it is|unprepared] is a [common|frequent] mistake, and the "
         "task [would not be done|would stay open]",
-        "I have to {verb} the {s} first, so this is too early",
+        "{p} is where the {s} belongs, but I have to {verb} it first",
     ),
     "wander": Words(
         "{lead} {a} is valid, but {p} is not where the {s} has to go [now|next]",
         "I [already hold|have] the {s}, so [wandering off|going elsewhere] [costs steps|only delays "
         "the goal]",
-        "{p} is not where the {s} has to go, so it only costs steps",
+        "{p} is not where the {s} has to go",
     ),
     "done": Words(
         "{lead} {a} is [valid|a valid step] and puts {t} just where the task wants it",
         "[Delivering|Placing] the {s} at the right place is the [decisive|final] sub-goal, and "
         "everything [needed|required] for it is in place",
-        "it puts {t} [where the task wants it|at the right place], the decisive sub-goal",
+        "{p} is where the {s} belongs, and it is ready",
     ),
     "misput": Words(
         "{lead} {a} is valid, but {p} is not where the task wants {t}",
         "It [frees my hand|lays the object down] without [serving|reaching] the goal, and the object "
         "may have to be [taken|picked up] again",
-        "{p} is not where the task wants {t}, so it is no progress",
+        "{p} is not where {t} belongs",
     ),
     "lamp": Words(
         "{lead} {a} is [valid|a valid step] and brings me to the desklamp with the object in my hand",
         "[Under the lamp|There] the object can be looked at, so [turning on the desklamp comes "
         "next|the goal is close]",
-        "the desklamp is there, so [the goal is close|I can turn it on next]",
+        "{p} is where the desklamp is",
     ),
     "light": Words(
         "{lead} {a} is [valid|a valid step] and gives light while I hold the object",
         "Looking at the object under the desklamp is [just what the task asks for|the final sub-goal]",
-        "it gives light while I hold the object, [just what the task asks for|the final sub-goal]",
+        "{t} gives light, and {h} is in my hand",
     ),
     "dark": Words(
         "{lead} {a} is valid, but I do not [hold|have] the object that the task is about",
         "The {s} has to be in my hand before the light [is of any use|counts]",
-        "I do not hold the {s} yet, so the light is of no use",
+        "{t} gives light, but the {s} is not in my hand",
     ),
     "idle": Words(
         "{lead} {a} is valid but [does not change anything that matters|brings nothing new|is a mere "
         "look around]",
         "The [task|goal] needs [a step that moves or finds something|real steps], and this one [only "
         "costs time|leaves everything as it was]",
-        "it [changes nothing that matters|brings nothing new], so it is a wasted step",
+        "it [changes nothing that matters|brings nothing new]",
     ),
 }
 
 LEADS = "[The action|The step|Here|Now|At this point|In this state]"
 """How an opening begins, so that the action itself stands in it as it is written."""
 
-CHOSEN: Mapping[Kind, str] = {
-    "closed": "{p} [is not checked yet|was not opened yet], so it is [worth opening|worth a look]",
-    "barren": "{p} is not checked yet, so [it is worth a look|the search goes on there]",
-}
-"""The judgement of an action that is chosen although the object was not there: nobody could know."""
-
-CHANCES: Mapping[Literal["likely", "possible", "unlikely"], str] = {
+CHANCES: Mapping[Likelihood, str] = {
     "likely": "[{as} is often kept {at} a {word}|a {word} is a [likely|usual|natural] place for {as}]",
     "possible": "[{as} may well be {at} a {word}|a {word} is a possible place for {as}]",
     "unlikely": "[{as} is rarely kept {at} a {word}|a {word} is an [unlikely|odd|unusual] place for {as}]",
@@ -255,10 +268,18 @@ CLOSINGS: Mapping[tuple[str, str], str] = {
 }
 """How a critique closes: with the action, so that whoever reads a list of them knows where they are."""
 
+PLACES: Mapping[Likelihood, str] = {
+    "likely": "a likely place for {as}",
+    "possible": "a possible place for {as}",
+    "unlikely": "no likely place for {as}",
+}
+"""Common sense in a judgement."""
+
 STANCES: Mapping[Literal["chosen", "good", "fair", "poor"], str] = {
-    "chosen": "[the best choice|the wisest choice]",
-    "good": "[a good step|a fine step]",
-    "fair": "[a guess|a gamble]",
+    "chosen": "the best choice is to {a}",
+    "good": "a good step",
+    "fair": "a guess",
     "poor": "[of no use|a mistake]",
 }
-"""How a deliberation's judgement of an action closes."""
+"""How a deliberation's judgement of an action closes. Where it chooses, it names the action: a deliberation's
+own closing says the same words, so that it can be read off the list."""

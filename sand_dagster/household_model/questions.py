@@ -8,11 +8,11 @@ from random import Random
 from sand_dagster.environments.household.belief import Belief
 from sand_dagster.environments.household.catalogue import ROOM_KINDS
 from sand_dagster.environments.household.thoughts import article, preposition
-from sand_dagster.household_model.critiques import judgement
+from sand_dagster.household_model.critiques import judgement, stance
 from sand_dagster.household_model.verdicts import Verdict
 from sand_dagster.household_model.wording import sentence
 
-_WORDS = {"judge": 3.0, "find": 5.0, "recall": 3.0, "list": 0.5, "self": 0.7}
+_WORDS = {"judge": 4.0, "find": 5.0, "recall": 3.0, "options": 2.0, "list": 0.5, "self": 1.2}
 """Kinds of questions, and how often each is asked."""
 
 _THINGS = sorted({thing.lower() for kind in ROOM_KINDS.values() for thing in kind.habits})
@@ -23,8 +23,10 @@ def question(rng: Random, belief: Belief, verdicts: Sequence[Verdict]) -> tuple[
     kind = rng.choices(list(_WORDS), list(_WORDS.values()))[0]
     if kind == "judge":
         verdict = rng.choice(verdicts)
-        clause = judgement(rng, belief, verdict, informed=False)
-        return f"What do you think of this: {verdict.action}?", f"{verdict.action}: {clause}."
+        clause, worth = judgement(rng, belief, verdict, False), stance(rng, verdict, informed=False)
+        return f"What do you think of this: {verdict.action}?", f"{verdict.action}: {clause}; {worth}."
+    if kind == "options":
+        return "What could be done here?", sentence(", or ".join(verdict.action for verdict in verdicts))
     if kind == "find":
         return _find(rng, belief)
     if kind == "recall":
@@ -44,17 +46,19 @@ def _find(rng: Random, belief: Belief) -> tuple[str, str]:
     """Where a thing of some type is: what the task is about, what was seen, or what may not be there."""
     seen = [thing.split()[0] for things in belief.contents.values() for thing in things]
     word = rng.choice((belief.goal.thing.lower(), rng.choice(seen or _THINGS), rng.choice(_THINGS)))
-    return f"Where is {article(word)}?", sentence(f"{article(word)}: {_whereabouts(belief, word)}")
-
-
-def _whereabouts(belief: Belief, word: str) -> str:
     if belief.holding and belief.holding.split()[0] == word:
-        return f"the {belief.holding} in my hand"
-    for place, things in belief.contents.items():
-        for thing in things:
-            if thing.split()[0] == word:
-                return f"the {thing} {preposition(place)} the {place}"
-    return "not seen yet"
+        return f"Where is {article(word)}?", sentence(f"{article(word)}: the {belief.holding} in my hand")
+    found = next(
+        ((t, place) for place, things in belief.contents.items() for t in things if t.split()[0] == word),
+        None,
+    )
+    return f"Where is {article(word)}?", sentence(whereabouts(word, found))
+
+
+def whereabouts(kind: str, found: tuple[str, str] | None) -> str:
+    """Where an object of a type is, with its receptacle if it was seen; the type comes first."""
+    where = f"the {found[0]} {preposition(found[1])} the {found[1]}" if found else "not seen yet"
+    return f"{article(kind.lower())}: {where}"
 
 
 def _recall(belief: Belief, place: str) -> str:

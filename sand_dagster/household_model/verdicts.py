@@ -20,10 +20,13 @@ from sand_dagster.sand.types import Step
 Kind = Literal[
     "absent",  # refused: takes what is not there
     "here",  # refused: goes to where it stands
+    "nowhere",  # refused: the room has no such place
     "away",  # refused: acts on a place from afar
     "full",  # refused: takes with a full hand
     "empty",  # refused: puts or prepares what is not in hand
     "shut",  # refused: reaches into a closed receptacle
+    "opened",  # refused: opens what is open, or cannot be opened
+    "unfit",  # refused: prepares with what cannot do it
     "refused",  # refused for another reason
     "found",  # sees what is sought
     "promising",  # stands before a closed receptacle that holds what is sought
@@ -48,14 +51,18 @@ Kind = Literal[
     "idle",  # looks around, examines, closes
 ]
 Grade = Literal["good", "fair", "poor"]
+Likelihood = Literal["likely", "possible", "unlikely"]
 
 GRADES: dict[Kind, Grade] = {
     "absent": "poor",
     "here": "poor",
+    "nowhere": "poor",
     "away": "poor",
     "full": "poor",
     "empty": "poor",
     "shut": "poor",
+    "opened": "poor",
+    "unfit": "poor",
     "refused": "poor",
     "found": "good",
     "promising": "good",
@@ -80,7 +87,9 @@ GRADES: dict[Kind, Grade] = {
     "idle": "poor",
 }
 
-REFUSALS: frozenset[Kind] = frozenset({"absent", "here", "away", "full", "empty", "shut", "refused"})
+REFUSALS: frozenset[Kind] = frozenset(
+    {"absent", "here", "nowhere", "away", "full", "empty", "shut", "opened", "unfit", "refused"}
+)
 
 SEARCHES: frozenset[Kind] = frozenset({"found", "promising", "closed", "barren"})
 """Looks at a place for the first time: what is there shows only in the rollout."""
@@ -103,7 +112,7 @@ class Verdict:
     sought: str
     thing: str
     place: str
-    likely: Literal["likely", "possible", "unlikely"]
+    likely: Likelihood
     won: bool
     stuck: bool
 
@@ -153,23 +162,29 @@ def _sought(belief: Belief) -> str:
     return LAMP if held and belief.goal.looks else belief.goal.thing
 
 
-def _likely(sought: str, place: str) -> Literal["likely", "possible", "unlikely"]:
+def _likely(sought: str, place: str) -> Likelihood:
     weight = likelihood(sought, type_of(place)) if place else 0.0
     return "likely" if weight >= _LIKELY else "unlikely" if weight < _UNLIKELY else "possible"
 
 
 def _refusal(belief: Belief, verb: str, thing: str, place: str) -> Kind:
+    if place and place not in belief.receptacles:
+        return "nowhere"
     if verb == "go" and place == belief.location:
         return "here"
     if verb == "take" and belief.holding is not None:
         return "full"
     if verb in ("move", "clean", "heat", "cool") and thing != belief.holding:
         return "empty"
-    if place and place != belief.location and place in belief.receptacles and verb != "go":
+    if place and place != belief.location:
         return "away"
+    if verb == "open":
+        return "opened"
     if verb in ("take", "move") and belief.closed.get(place, False):
         return "shut"
-    return "absent" if verb == "take" and place in belief.receptacles else "refused"
+    if verb in ("clean", "heat", "cool"):
+        return "unfit"
+    return "absent" if verb in ("take", "use") and thing else "refused"
 
 
 def _effect(belief: Belief, verb: str, thing: str, place: str, sought: str, rollout: Sequence[Step]) -> Kind:
@@ -204,7 +219,7 @@ def _going(belief: Belief, place: str, sought: str, rollout: Sequence[Step]) -> 
     held = belief.holding
     if held is None or not belief.fits(held) or belief.goal.looks:
         kind = _looking(belief, place, sought, rollout)
-        return "lamp" if sought == LAMP and kind in ("found", "fetch") else kind
+        return "lamp" if sought == LAMP and kind == "fetch" else kind
     if not belief.prepared(held):
         if place in belief.receptacles and place == belief.appliance():
             return "appliance"

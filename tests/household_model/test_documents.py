@@ -5,6 +5,7 @@ import re
 import pytest
 
 from sand_dagster.household_model.documents import DOMAIN, LESSONS, SHARES, Document, document
+from sand_dagster.household_model.evaluate import CANDIDATE, called_best
 from sand_dagster.sand.prompting import is_deliberation, parse_critique, parse_deliberation
 from sand_dagster.sand.turns import parse_reply
 
@@ -49,6 +50,28 @@ def test_in_the_midst_of_a_game_nothing_ever_deliberates() -> None:
             told += 1
             assert not any(is_deliberation(m["content"]) for m in others if m["role"] == "assistant")
     assert told > 60
+
+
+def test_advice_is_given_outside_the_agents_conversation_and_never_acts() -> None:
+    for each in drawn("advice"):
+        assert not each.messages[0]["content"].startswith(DOMAIN.prompt("")[:200])
+        for asked, answer in zip(each.messages[::2], each.messages[1::2], strict=True):
+            question = asked["content"].rpartition("Question: ")[2]
+            parsed = parse_deliberation(answer["content"])
+            listed = [action for action, _ in CANDIDATE.findall(parsed.text)]
+            assert parsed.outcome == "ok" and parse_reply(answer["content"]).action is None
+            assert len(set(listed)) == len(listed)
+            (best,) = called_best(parsed.text)
+            assert f"the best choice is to {best}, because" in parsed.text.rpartition("\n")[2]
+            if question.startswith("Compare these: "):
+                assert question.removeprefix("Compare these: ").removesuffix(".").split("; ") == listed
+
+
+def test_a_deliberations_list_calls_the_experts_action_best_and_it_alone() -> None:
+    for each in drawn("deliberation"):
+        prompt, reply = (m["content"] for m in each.messages)
+        chosen = prompt.partition("Your final **Action** line must be **")[2].partition("**. Everything")[0]
+        assert called_best(reply) == [chosen]
 
 
 def test_questions_are_about_the_game_so_far_and_their_answers_are_true() -> None:

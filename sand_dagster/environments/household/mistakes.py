@@ -7,7 +7,7 @@ from random import Random
 from typing import Literal
 
 from sand_dagster.environments.household.belief import Belief, type_of
-from sand_dagster.environments.household.catalogue import can_contain
+from sand_dagster.environments.household.catalogue import LAMP, ROOM_KINDS, can_contain
 from sand_dagster.environments.household.intents import Intent, deliver, go, put
 
 Mistake = Literal[
@@ -19,6 +19,12 @@ Mistake = Literal[
     "unprepared",  # brings the object without cleaning, heating or cooling it
     "wrong place",  # puts the object down where it does not belong
     "still closed",  # acts on a closed receptacle as if it were open
+    "stays",  # goes to where it stands
+    "nowhere",  # goes to a place that the room does not have
+    "wrong tool",  # prepares with what cannot do it, or without the object in hand
+    "elsewhere",  # takes from where it stands what it has seen somewhere else
+    "no lamp",  # turns on a lamp that is not where it stands
+    "opens again",  # opens what is open, or cannot be opened
     "repeats",  # does the last action again
     "garbled",  # writes an action that the environment cannot read
 ]
@@ -32,9 +38,17 @@ _WEIGHTS: Mapping[Mistake, float] = {
     "unprepared": 3,
     "wrong place": 2,
     "still closed": 2,
+    "stays": 2,
+    "nowhere": 1.5,
+    "wrong tool": 1.5,
+    "elsewhere": 1.5,
+    "no lamp": 1.5,
+    "opens again": 1,
     "repeats": 0.5,
     "garbled": 0.5,
 }
+
+_RECEPTACLES = sorted({receptacle for kind in ROOM_KINDS.values() for receptacle in kind.receptacles})
 
 
 def slip(belief: Belief, intended: Intent, rng: Random) -> tuple[Mistake, Intent] | None:
@@ -131,6 +145,49 @@ def _still_closed(belief: Belief, intended: Intent, rng: Random) -> Intent | Non
     return None
 
 
+def _stays(belief: Belief, intended: Intent, rng: Random) -> Intent | None:
+    here = belief.location
+    return None if here is None else Intent("search", go(here), intended.thing, here)
+
+
+def _nowhere(belief: Belief, intended: Intent, rng: Random) -> Intent | None:
+    word = rng.choice((*belief.receptacles, *_RECEPTACLES)).split()[0].lower()
+    place = f"{word} {1 + sum(type_of(r).lower() == word for r in belief.receptacles)}"
+    return Intent("search", go(place), intended.thing, place)
+
+
+def _wrong_tool(belief: Belief, intended: Intent, rng: Random) -> Intent | None:
+    verb, here = belief.goal.preparation, belief.location
+    if verb is None or here is None:
+        return None
+    thing = belief.holding or f"{belief.goal.thing.lower()} 1"
+    return Intent("prepare", f"{verb} {thing} with {here}", thing, here)
+
+
+def _elsewhere(belief: Belief, intended: Intent, rng: Random) -> Intent | None:
+    here = belief.location
+    things = [thing for place, inside in belief.contents.items() if place != here for thing in inside]
+    if here is None or not things:
+        return None
+    thing = rng.choice([t for t in things if belief.fits(t)] or things)
+    return Intent("take", f"take {thing} from {here}", thing, here)
+
+
+def _no_lamp(belief: Belief, intended: Intent, rng: Random) -> Intent | None:
+    here = belief.location
+    if not belief.goal.looks or here is None:
+        return None
+    lamp = f"{LAMP.lower()} 1"
+    return Intent("light", f"toggle {lamp} {here}", lamp, here)
+
+
+def _opens_again(belief: Belief, intended: Intent, rng: Random) -> Intent | None:
+    here = belief.location
+    if here is None or belief.closed.get(here, False):
+        return None
+    return Intent("look inside", f"open {here}", intended.thing, here)
+
+
 def _repeats(belief: Belief, intended: Intent, rng: Random) -> Intent | None:
     if not belief.steps:
         return None
@@ -161,6 +218,12 @@ _MAKERS: Mapping[Mistake, Callable[[Belief, Intent, Random], Intent | None]] = {
     "unprepared": _unprepared,
     "wrong place": _wrong_place,
     "still closed": _still_closed,
+    "stays": _stays,
+    "nowhere": _nowhere,
+    "wrong tool": _wrong_tool,
+    "elsewhere": _elsewhere,
+    "no lamp": _no_lamp,
+    "opens again": _opens_again,
     "repeats": _repeats,
     "garbled": _garbled,
 }

@@ -140,9 +140,10 @@ def preposition(receptacle: str) -> str:
 
 def think(belief: Belief, intent: Intent, rng: Random) -> str:
     """A thought that leads to `intent`: mostly what is seen and what to do, sometimes only the latter."""
-    remark = None if intent.purpose in _SAID_BY_PLAN and rng.random() < 0.7 else _remark(belief, rng)
+    unsaid = 0.7 if intent.purpose in _SAID_BY_PLAN else 0.0 if belief.refused else 0.15
+    seen = None if rng.random() < unsaid else remark(belief, rng)
     plan = _plan(belief, intent, rng)
-    return plan if remark is None else f"{remark} {plan}"
+    return plan if seen is None else f"{seen} {plan}"
 
 
 def _plan(belief: Belief, intent: Intent, rng: Random) -> str:
@@ -169,15 +170,13 @@ def _plan(belief: Belief, intent: Intent, rng: Random) -> str:
     )
 
 
-def _remark(belief: Belief, rng: Random) -> str | None:
-    """What the last observation means; None where it is left unsaid."""
+def remark(belief: Belief, rng: Random) -> str | None:
+    """What the last observation means; None where it means nothing."""
     if not belief.steps:
-        return f"I need to {goal_phrase(belief.goal)}." if rng.random() < 0.85 else None
+        return f"I need to {goal_phrase(belief.goal)}."
     last = belief.steps[-1]
     if last.observation == REFUSAL:
         return rng.choice(("That did nothing.", "That did not work.", "Nothing happened."))
-    if rng.random() < 0.15:
-        return None
     verb = last.action.partition(" ")[0]
     if verb in ("go", "open", "examine"):
         return _sight(belief, rng)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from random import Random
+
 import pytest
 
 from sand_dagster.environments.household.belief import parse_goal
 from sand_dagster.environments.household.expert import Expert
 from sand_dagster.environments.household.game import TASK_KINDS, Game, Goal
 from sand_dagster.environments.household.generation import make_game
+from sand_dagster.environments.household.mistakes import make_mistake
 from sand_dagster.environments.household.playing import play
 from sand_dagster.environments.household.simulation import Simulation
 from sand_dagster.sand.prompting import is_deliberation
@@ -86,6 +90,24 @@ def test_skill_decides_how_often_it_wins_and_errs() -> None:
     assert shares == sorted(shares) and shares[-1] > 0.6
     assert rates == sorted(rates, reverse=True)
     assert rates[-1] < 0.3
+
+
+def test_what_a_confused_player_does_is_refused() -> None:
+    refused: Counter[str] = Counter()
+    for game in games(48):
+        simulation = Simulation(game)
+        expert = Expert(simulation.instruction, seed=game.trial)
+        for step in play(game, 30, seed=game.trial).steps:
+            for name in ("stays", "nowhere", "wrong tool", "elsewhere", "no lamp", "opens again"):
+                made = make_mistake(name, expert.belief, expert.intend(), Random(name))
+                if made is not None:
+                    result = simulation.fork().step(made.action)
+                    right = name in ("no lamp", "wrong tool") and result.valid
+                    assert right or not result.valid, (name, made.action)
+                    refused[name] += not result.valid
+            simulation.step(step.action)
+            expert.observe(step.action, step.observation)
+    assert min(refused.values()) > 0 and len(refused) == 6
 
 
 def test_thoughts_are_short_varied_and_speak_of_what_is_there() -> None:
