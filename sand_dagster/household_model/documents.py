@@ -35,11 +35,11 @@ Source = Literal["critiques", "actions", "nothing"]
 """What a deliberation is given: critiques (Figure 6), or, as in Table 3, bare actions or not even those."""
 
 SHARES: dict[Kind, float] = {
-    "acting": 0.2,
-    "critique": 0.12,
-    "deliberation": 0.23,
-    "questions": 0.25,
-    "advice": 0.2,
+    "acting": 0.18,
+    "critique": 0.24,
+    "deliberation": 0.2,
+    "questions": 0.2,
+    "advice": 0.18,
 }
 """How often each kind of document is drawn after the lessons."""
 
@@ -223,7 +223,7 @@ def _follow(simulation: Simulation, player: Expert, steps: Sequence[Step]) -> No
 
 
 def _candidates(rng: Random, player: Expert, instruction: str, sensible: str, count: int) -> list[str]:
-    """Distinct actions that a policy may sample here, in any order, the sensible one among them."""
+    """Distinct actions that a policy may sample here, the sensible one too, in the order of their text."""
     found = {DOMAIN.normalise(sensible): sensible}
     for _ in range(_TRIES):
         if len(found) >= count:
@@ -232,9 +232,7 @@ def _candidates(rng: Random, player: Expert, instruction: str, sensible: str, co
         if rng.random() < _BY_A_PLAYER:
             action = _another(rng, player, instruction, rng.choice((0.0, 0.0, 1.0))).act().action
         found.setdefault(DOMAIN.normalise(action), action)
-    actions = list(found.values())
-    rng.shuffle(actions)
-    return actions
+    return [found[action] for action in sorted(found)]
 
 
 def _another(rng: Random, player: Expert, instruction: str, skill: float) -> Expert:
@@ -254,8 +252,8 @@ def _verdict(
     other.observe(action, result.observation)
     steps, reward = [Step("", action, result.observation)], result.reward
     if not result.done:
-        limit = rng.choice((8, 14, STEP_LIMIT, STEP_LIMIT)) - len(other.belief.steps)
-        rest, reward = _play(world, other, max(limit, 2))
+        left = STEP_LIMIT - len(other.belief.steps)
+        rest, reward = _play(world, other, max(rng.choice((2, 6, left, left)), 2))
         steps += rest
     return judge(player.belief, steps, reward), (steps, reward)
 

@@ -186,8 +186,8 @@ def _before_asking(row: Row, evidence: Evidence) -> Row:
 
 def _weigh(step_id: str, evidence: Evidence) -> list[tuple[Row, Row | None]]:
     """The step's candidates, each with its critique where there are critiques."""
-    # Ids are hashes: their order puts the expert's action anywhere in the list, the same on every run.
-    candidates = sorted(evidence.candidates.get(step_id, ()), key=lambda row: row["candidate_id"])
+    # In the order of their text the expert's may stand anywhere, and one set is always listed alike.
+    candidates = sorted(evidence.candidates.get(step_id, ()), key=lambda row: row["normalised"])
     critiques = evidence.critiques
     return [(row, None if critiques is None else critiques[row["candidate_id"]]) for row in candidates]
 
