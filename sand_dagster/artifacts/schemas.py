@@ -208,7 +208,7 @@ TABLES: dict[str, Table] = {
                 "outcome": Column(
                     _TEXT,
                     "ok, kept (no deliberation was needed), or why the step kept its thought: "
-                    "empty, no_list, mentions_notes, prompt_too_long, no_critique",
+                    "empty, no_list, mentions_notes, other_action, prompt_too_long, no_critique",
                 ),
                 "first_outcome": Column(_TEXT, "of the first attempt, before the retry"),
                 "attempts": Column(_INT, "0, 1 or 2"),

@@ -216,7 +216,8 @@ async def _synthesise(
     stage: Stage, kept: Row, base: Generator, prompt: str, pattern: str, settings: DeliberationSettings
 ) -> tuple[list[Row], str]:
     seed = partial(derive_seed, stage.seed, stage.iteration, "deliberation", kept["parent_step_id"])
-    answer = await ask(base, prompt, parse_deliberation, settings, seed, pattern)
+    parse = partial(parse_deliberation, action=kept["action"] if settings.names_action else "")
+    answer = await ask(base, prompt, parse, settings, seed, pattern)
     row = {**kept, "model_id": base.model_id, "prompt_hash": digest(prompt), **answer.columns()}
     if answer.parsed.outcome == "ok":
         row |= {"thought": answer.parsed.text, "deliberated": True}

@@ -11,7 +11,7 @@ from typing import Literal
 
 from sand_dagster.sand.turns import before_action
 
-Outcome = Literal["ok", "empty", "no_marker", "no_list", "mentions_notes", "prompt_too_long"]
+Outcome = Literal["ok", "empty", "no_marker", "no_list", "mentions_notes", "other_action", "prompt_too_long"]
 """Why a critique or a thought was taken ("ok") or not. Counted by kind."""
 
 _SLOT = re.compile(r"\{(\w+)\}")
@@ -103,16 +103,18 @@ def parse_critique(reply: str) -> Parsed:
     return Parsed("", "mentions_notes") if _LEAK.search(text) else Parsed(text, "ok")
 
 
-def parse_deliberation(reply: str) -> Parsed:
+def parse_deliberation(reply: str, action: str = "") -> Parsed:
     """The thought z̃_t without its `Thought:`, cut at its first `Action:` line, which is ours to append.
 
-    A deliberation that holds no candidate list is not one.
+    A deliberation that holds no candidate list is not one. With `action`, its last line has to name that.
     """
     text = before_action(reply)
     if not text:
         return Parsed("", "empty")
     if not is_deliberation(text):
         return Parsed("", "no_list")
+    if action and not re.search(rf"{re.escape(action)}(?!\w)", text.rpartition("\n")[2]):
+        return Parsed("", "other_action")
     return Parsed("", "mentions_notes") if _LEAK.search(text) else Parsed(text, "ok")
 
 

@@ -48,6 +48,11 @@ class DeliberationSettings(Settings):
         description="let the list name each candidate once, by constrained decoding: for a base model too "
         "small to copy them; an endpoint has to be vLLM's",
     )
+    names_action: bool = Field(
+        False,
+        description="take only deliberations whose rationale names the expert's action word for word: for a "
+        "base model too small to follow Figure 6 to it each time",
+    )
     carry_over: Literal["previous", "original"] = Field(
         "previous",
         description="thoughts of D_exp from iteration 02 on: last iteration's deliberations, or the expert's",

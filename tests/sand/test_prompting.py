@@ -3,6 +3,7 @@ import re
 import pytest
 
 from sand_dagster.sand.prompting import (
+    Parsed,
     alternatives_prompt,
     critique_prompt,
     deliberation_pattern,
@@ -72,6 +73,12 @@ def test_critiques_are_parsed_by_kind(reply: str, outcome: str) -> None:
 )
 def test_deliberations_are_parsed_by_kind(reply: str, outcome: str) -> None:
     assert parse_deliberation(reply).outcome == outcome
+
+
+def test_a_rationale_may_have_to_name_the_experts_action() -> None:
+    text = "Here.\n\n- go to bed 1: no.\n- go to bed 12: yes.\n\nBest is to go to bed 12, for it is near."
+    assert parse_deliberation(text, "go to bed 12").outcome == "ok"
+    assert parse_deliberation(text, "go to bed 1") == Parsed("", "other_action")
 
 
 def test_an_action_line_in_a_deliberation_is_cut() -> None:
