@@ -31,7 +31,7 @@ _OTHERS = 0.1
 
 _DECISIONS = 3.0
 """Weight of what is hard to find: a name's or number's token that the assistant wrote, what it says next of
-that name, and what it says after a semicolon (what a judgement comes to)."""
+that name, and what it says after a colon or a semicolon (what follows of a fact)."""
 
 
 class Encoded(NamedTuple):
@@ -59,7 +59,7 @@ class Encoder:
         vocabulary = tokenizer.get_vocab()
         self._fixed = {vocabulary[piece] for piece in prompt_pieces()}
         self._names = {i for token, i in vocabulary.items() if _is_name(token)}
-        self._cues = self._names | {i for token, i in vocabulary.items() if token.endswith(";")}
+        self._cues = self._names | {i for token, i in vocabulary.items() if token.endswith((":", ";"))}
 
     def __call__(self, document: Document) -> Encoded:
         """The conversation through the chat template."""

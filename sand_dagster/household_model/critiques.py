@@ -5,9 +5,10 @@ from __future__ import annotations
 from random import Random
 
 from sand_dagster.environments.household.belief import Belief
+from sand_dagster.environments.household.catalogue import APPLIANCES
 from sand_dagster.environments.household.thoughts import article, preposition
 from sand_dagster.household_model.phrases import CHANCES, CLOSINGS, LEADS, PLACES, STANCES, WORDS
-from sand_dagster.household_model.verdicts import SEARCHES, Grade, Likelihood, Verdict
+from sand_dagster.household_model.verdicts import SEARCHES, Grade, Likelihood, Verdict, known
 from sand_dagster.household_model.wording import say, sentence
 
 
@@ -21,7 +22,7 @@ def critique(rng: Random, belief: Belief, verdict: Verdict) -> str:
 
 
 def judgement(rng: Random, belief: Belief, verdict: Verdict, informed: bool = True) -> str:
-    """One clause on the action, without a full stop: it begins with the name that it is about.
+    """One clause on the action, without a full stop: what it rests on, then what follows.
 
     Args:
         informed: there is a critique to draw on; without one, common sense alone says what a search may show.
@@ -58,8 +59,28 @@ def _slots(rng: Random, belief: Belief, verdict: Verdict) -> dict[str, str]:
         "p": verdict.place or belief.location or "this place",
         "h": belief.holding or "another object",
         "verb": belief.goal.preparation or "handle",
+        "afar": f"not {belief.location}, where I am" if belief.location else "not where I am",
+        "needs": need(belief),
     }
+    slots["name"] = verdict.thing or verdict.place or "this"
+    slots["known"] = (known(belief) or ("", "another place"))[1]
+    slots["whence"] = _whence(belief, slots["t"], slots["p"])
     slots["word"] = slots["p"].split()[0]
     slots["at"] = preposition(slots["p"]) if verdict.place else "in"
     slots["chance"] = say(rng, CHANCES[verdict.likely], slots)
     return slots
+
+
+def need(belief: Belief) -> str:
+    """What kind of receptacle the task's object has to go to now."""
+    goal = belief.goal
+    verb, held = goal.preparation, belief.holding
+    if verb is not None and not (held is not None and belief.fits(held) and belief.prepared(held)):
+        return f"to {verb} the {goal.thing.lower()} takes {article(APPLIANCES[verb].lower())}"
+    return f"the {goal.thing.lower()} has to go to {article(goal.target.lower())}"
+
+
+def _whence(belief: Belief, thing: str, place: str) -> str:
+    """Where an object was last seen, that is not at `place`."""
+    found = next((where for where, things in belief.contents.items() if thing in things), None)
+    return f"{thing} is at {found}, not at {place}" if found else f"{thing} is not seen yet"

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from random import Random
 
 from sand_dagster.environments.household.belief import Belief
-from sand_dagster.environments.household.thoughts import remark
-from sand_dagster.household_model.critiques import judgement, stance
+from sand_dagster.environments.household.thoughts import STATES
+from sand_dagster.household_model.critiques import judgement, need, stance
 from sand_dagster.household_model.phrases import STANCES
 from sand_dagster.household_model.questions import whereabouts
-from sand_dagster.household_model.verdicts import Verdict
+from sand_dagster.household_model.verdicts import Verdict, known
 from sand_dagster.household_model.wording import say, sentence
 
 _LEADS = "[Comparing these|Weighing these|Taken together|Among these|All in all]"
+_MOST_LEFT = 4
+"""How many unseen places a reflection names, the most promising first."""
 
 
 def deliberation(
@@ -32,26 +34,35 @@ def deliberation(
         for v in verdicts
     )
     choice = say(rng, f"{_LEADS}, {STANCES['chosen']}", {"a": chosen})
-    return (
-        f"{reflection(rng, belief)}\n\n{lines}\n\n{choice}, because {judgement(rng, belief, best, informed)}."
-    )
+    return f"{reflection(belief)}\n\n{lines}\n\n{choice}, because {judgement(rng, belief, best, informed)}."
 
 
-def reflection(rng: Random, belief: Belief) -> str:
-    """What the previous action has shown, and what the task needs now."""
-    return " ".join(sentence(text) for text in (remark(belief, rng), _need(belief)) if text)
+def reflection(belief: Belief) -> str:
+    """Where the player stands, what it needs, and where that is or may be: all that judgements rest on."""
+    here = belief.location
+    place = f"I am at the {here}" if here else "I am in the middle of the room"
+    if here is not None and belief.closed.get(here, False):
+        place += ", and it is closed"
+    refused = "Nothing happened" if belief.refused else ""
+    return " ".join(sentence(text) for text in (refused, place, *_needed(belief)) if text)
 
 
-def _need(belief: Belief) -> str | None:
-    """What is needed, before what is known of it; None where it is in sight, which the remark says."""
+def _needed(belief: Belief) -> Iterator[str]:
     goal, held = belief.goal, belief.holding
-    if held is None:
-        found = belief.wanted()
-        return None if found and found[1] == belief.location else whereabouts(goal.thing, found)
-    if not belief.fits(held):
-        return f"I hold the {held}: not what I need"
-    if goal.looks:
-        return whereabouts(goal.target, belief.lamp())
-    if not belief.prepared(held):
-        return f"I hold the {held}: I still have to {goal.preparation} it"
-    return f"I hold the {held}: it has to go to the {goal.target.lower()}"
+    end = None if goal.looks else belief.end()
+    for thing in belief.delivered(end) if end else ():
+        yield f"The {thing} is done"
+    if held is not None:
+        state = STATES.get(goal.preparation or "") if belief.fits(held) and belief.prepared(held) else None
+        yield f"I hold the {held}" + (f", and it is {state}" if state else "")
+        if not belief.fits(held):
+            yield "It is not what I need"
+        elif not goal.looks:
+            yield need(belief)
+            return
+    sought = goal.target if held is not None and belief.fits(held) else goal.thing
+    found = known(belief)
+    yield whereabouts(sought, found)
+    if found is None:
+        left = sorted(belief.unexplored(), key=lambda place: -belief.promise(place, sought))[:_MOST_LEFT]
+        yield f"Left to search: the {', the '.join(left)}" if left else "All is searched"

@@ -14,11 +14,12 @@ from itertools import pairwise
 from random import Random
 from typing import Literal
 
-from sand_dagster.environments.alfworld.domain import AlfworldDomain
+from sand_dagster.environments.alfworld.domain import REFUSAL, AlfworldDomain
 from sand_dagster.environments.household.expert import Expert
 from sand_dagster.environments.household.game import Game
 from sand_dagster.environments.household.generation import STEP_LIMIT, make_game
 from sand_dagster.environments.household.intents import best, go
+from sand_dagster.environments.household.mistakes import make_mistake
 from sand_dagster.environments.household.rooms import Split
 from sand_dagster.environments.household.simulation import Simulation
 from sand_dagster.household_model.critiques import critique
@@ -52,10 +53,12 @@ DOMAIN = AlfworldDomain()
 MOST_CANDIDATES = 5
 """The most candidates of a situation: a policy's N samples."""
 _SKILLS = (0.3, 0.7)
-_EXPERT_HISTORY = 0.6
+_EXPERT_HISTORY = 0.5
+_STUBBORN, _MOST_REPEATS = 0.3, 4
 _DELIBERATED = 0.15
 _DELIBERATED_STEP = 0.5
-_BY_A_PLAYER = 0.75
+_REFUSED = 0.4
+_BY_A_PLAYER, _ANYTHING = 0.75, 0.1
 _TRIES = 40
 _SOURCES: dict[Source, float] = {"critiques": 0.4, "actions": 0.25, "nothing": 0.35}
 _MOST_QUESTIONS, _MOST_ADVICE = 10, 4
@@ -209,11 +212,18 @@ def draw_situation(
 
 
 def _history(rng: Random, simulation: Simulation, latest: int) -> tuple[list[Step], str]:
-    """The first steps of a game, at most `latest` and not the winning one, and their player's seed."""
+    """The first steps of a game, at most `latest` and not the winning one, and their player's seed.
+
+    Some refused actions come again and again, which changes nothing, as with an agent that has lost its way.
+    """
     skill = 1.0 if rng.random() < _EXPERT_HISTORY else rng.uniform(0.3, 0.9)
     seed = rng.random().hex()
-    history, reward = _play(simulation.fork(), Expert(simulation.instruction, seed, skill), latest)
-    return history[: rng.randint(0, len(history) - (reward > 0))], seed
+    played, reward = _play(simulation.fork(), Expert(simulation.instruction, seed, skill), latest)
+    history: list[Step] = []
+    for step in played[: len(played) - (reward > 0)]:
+        stubborn = step.observation == REFUSAL and rng.random() < _STUBBORN
+        history += [step] * (1 + (rng.randint(1, _MOST_REPEATS) if stubborn else 0))
+    return history[: rng.randint(0, min(len(history), latest))], seed
 
 
 def _follow(simulation: Simulation, player: Expert, steps: Sequence[Step]) -> None:
@@ -224,13 +234,20 @@ def _follow(simulation: Simulation, player: Expert, steps: Sequence[Step]) -> No
 
 def _candidates(rng: Random, player: Expert, instruction: str, sensible: str, count: int) -> list[str]:
     """Distinct actions that a policy may sample here, the sensible one too, in the order of their text."""
+    belief = player.belief
     found = {DOMAIN.normalise(sensible): sensible}
+    if belief.refused and rng.random() < _REFUSED:
+        found.setdefault(DOMAIN.normalise(belief.refused[-1]), belief.refused[-1])
     for _ in range(_TRIES):
         if len(found) >= count:
             break
-        action = go(rng.choice(player.belief.receptacles))
-        if rng.random() < _BY_A_PLAYER:
+        action, way = go(rng.choice(belief.receptacles)), rng.random()
+        if way < _BY_A_PLAYER:
             action = _another(rng, player, instruction, rng.choice((0.0, 0.0, 1.0))).act().action
+        elif way < _BY_A_PLAYER + _ANYTHING and (
+            made := make_mistake("anything", belief, player.intend(), rng)
+        ):
+            action = made.action
         found.setdefault(DOMAIN.normalise(action), action)
     return [found[action] for action in sorted(found)]
 

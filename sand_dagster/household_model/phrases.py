@@ -2,8 +2,14 @@
 
 `[a|b]` are alternatives. Slots: `{a}` the action, `{s}` what is sought (`apple`), `{as}` that with its
 article, `{t}` the object of the action, `{p}` its receptacle, `{word}` the receptacle's type, `{at}` in or
-on, `{h}` what is in the hand, `{chance}` one of `CHANCES`, `{place}` one of `PLACES`, `{lead}` one of
-`LEADS`, `{verb}` the preparation that the task asks for.
+on, `{h}` what is in the hand, `{afar}` that the player stands elsewhere, `{known}` the receptacle where
+what is sought was seen, `{whence}` where the object of the action was seen, `{needs}` what kind of
+receptacle the object in hand has to go to now, `{name}` the first name of the action, `{chance}` one of
+`CHANCES`, `{place}` one of `PLACES`, `{lead}` one of `LEADS`, `{verb}` the preparation that the task asks
+for.
+
+A judgement says what it rests on before what follows from it: what is needed and then whether this is it,
+where something is and then whether that is here. A small model sees only what it has just written.
 """
 
 from __future__ import annotations
@@ -23,13 +29,20 @@ class Words(NamedTuple):
 
 
 WORDS: Mapping[Kind, Words] = {
+    "tried": Words(
+        "{lead} {a} [is not valid now|will be refused|does nothing now], [because|since] it has just been "
+        "tried in vain",
+        "[Repeating|Going on with] what does nothing is a [common|frequent|typical] error loop, and "
+        "[something else has to be tried|another step is needed]",
+        "{name} was tried just now, so [nothing would happen|this would fail]",
+    ),
     "absent": Words(
         "{lead} {a} [is not valid here|will be refused|does not work now], [because|since] {t} is "
         "not [there|at {p}|what {p} holds]",
         "[Taking|Grabbing|Reaching for] an object [before it has been seen|that is not in sight] "
         "is a [common|frequent|typical] "
         "mistake, and {t} [still has to be found|must be found first]",
-        "{t} is not at {p}, so [nothing would happen|this would fail]",
+        "{whence}, so [nothing would happen|this would fail]",
     ),
     "here": Words(
         "{lead} {a} [is not valid now|will be refused|does nothing now], [because|since] I am already at {p}",
@@ -48,7 +61,7 @@ WORDS: Mapping[Kind, Words] = {
         "{lead} {a} [is not valid from here|will be refused|fails now], [because|since] I am not "
         "[standing at|at|next to] {p}",
         "I [must|have to|need to] go to {p} before I can [use it|do anything there|act on it]",
-        "{p} is not where I am, so [nothing would happen|this would fail]",
+        "{p} is {afar}, so [nothing would happen|this would fail]",
     ),
     "full": Words(
         "{lead} {a} [is not valid now|will be refused|cannot work], [because|since] my hand is [not "
@@ -80,7 +93,7 @@ WORDS: Mapping[Kind, Words] = {
         "anything",
         "The task wants me to {verb} it, but that [takes|needs] another place, and "
         "[repeating it|trying it again] would [only waste steps|change nothing]",
-        "{p} cannot {verb} it, so [nothing would happen|this would fail]",
+        "{needs}, and {p} is none, so [nothing would happen|this would fail]",
     ),
     "refused": Words(
         "{lead} {a} [is not a valid action here|will be refused|is not understood|does nothing now]",
@@ -114,6 +127,12 @@ WORDS: Mapping[Kind, Words] = {
         "{chance}, and [all it does is rule out one place|it only rules out {p}]",
         "{p} is not seen yet, and {place}",
     ),
+    "detour": Words(
+        "{lead} {a} is valid but a detour, [because|since] I [know|have seen] where the {s} is",
+        "[Searching on|Looking elsewhere] after the {s} has been [seen|found] [only costs steps|is a waste "
+        "of steps], and it waits at {known}",
+        "the {s} is at {known}, not at {p}",
+    ),
     "again": Words(
         "{lead} {a} is valid but [of no use|pointless|a step back], [because|since] I have [already "
         "seen|already checked] {p}",
@@ -131,32 +150,32 @@ WORDS: Mapping[Kind, Words] = {
         "{lead} {a} is [valid|a valid step] and gives me {t}, [just what|the very object] the task asks for",
         "[Having|Holding] the {s} is [an important sub-goal|a key step], and what is left is to "
         "[bring it where it has to go|use it as the task says]",
-        "{t} is what the task asks for",
+        "{t} is at {p}, as the task asks",
     ),
     "stray": Words(
         "{lead} {a} is valid, but {t} is [not what the task asks for|the wrong object|of no use here]",
         "It would [fill|occupy] my hand with [the wrong object|something useless] while [the task "
         "needs|I still need] the {s}",
-        "{t} is not what the task asks for",
+        "{t} is at {p}, but the task asks for {as}",
     ),
     "undone": Words(
         "{lead} {a} is valid, but {t} is already where it [belongs|should be]",
         "It would undo [progress|a finished part of the task], [a common mistake|a typical error] "
         "when two objects are needed",
-        "{t} is already where it belongs",
+        "{t} is at {p}, where it belongs",
     ),
     "appliance": Words(
         "{lead} {a} is [valid|a valid step] and brings the {s} to where I can {verb} it",
         "The task wants me to {verb} it [first|before it is put away], and {p} is [made for that|the "
         "right appliance|what that takes]",
-        "{p} is where I can {verb} the {s}, which comes first",
+        "{needs}, and {p} is one",
     ),
     "prepared": Words(
         "{lead} {a} is [valid|a valid step] and does what the task [asks for|needs] before the {s} "
         "is put away",
         "[Skipping this|Forgetting to {verb} it] is a [common|frequent] mistake, and with it done "
         "{t} [only has to be delivered|is ready]",
-        "{t} needs this before it is put away",
+        "{needs}, and {p} is one",
     ),
     "needless": Words(
         "{lead} {a} is valid, but the task does not [ask|call] for it",
@@ -167,32 +186,51 @@ WORDS: Mapping[Kind, Words] = {
     "bring": Words(
         "{lead} {a} is [valid|a valid step] and brings the {s} to where it belongs",
         "{p} is the [target|right place] for the {s}, so [putting it there comes next|the goal is close]",
-        "{p} is where the {s} belongs, and it is ready",
+        "{needs}, and {p} is one",
     ),
     "early": Words(
         "{lead} {a} is valid but too early, [because|since] I have not [managed to {verb}|yet done "
         "what it takes to {verb}] the {s}",
         "[Delivering|Bringing] the {s} [as it is|unprepared] is a [common|frequent] mistake, and the "
         "task [would not be done|would stay open]",
-        "{p} is where the {s} belongs, but I have to {verb} it first",
+        "I still have to {verb} the {s}",
     ),
     "wander": Words(
         "{lead} {a} is valid, but {p} is not where the {s} has to go [now|next]",
         "I [already hold|have] the {s}, so [wandering off|going elsewhere] [costs steps|only delays "
         "the goal]",
-        "{p} is not where the {s} has to go",
+        "{needs}, and {p} is none",
     ),
     "done": Words(
         "{lead} {a} is [valid|a valid step] and puts {t} just where the task wants it",
         "[Delivering|Placing] the {s} at the right place is the [decisive|final] sub-goal, and "
         "everything [needed|required] for it is in place",
-        "{p} is where the {s} belongs, and it is ready",
+        "{needs}, and {p} is one",
     ),
     "misput": Words(
         "{lead} {a} is valid, but {p} is not where the task wants {t}",
         "It [frees my hand|lays the object down] without [serving|reaching] the goal, and the object "
         "may have to be [taken|picked up] again",
-        "{p} is not where {t} belongs",
+        "{needs}, and {p} is none",
+    ),
+    "unload": Words(
+        "{lead} {a} is [valid|a valid step], and there I can [put down|get rid of] {h}, which the task does "
+        "not ask for",
+        "I can [hold|carry] only one object, so [this comes first|the hand has to be free] before I can take "
+        "the {s}",
+        "{h} is not what the task asks for, and it can be put down at {p}",
+    ),
+    "freed": Words(
+        "{lead} {a} is [valid|a valid step] and frees my hand of {t}, which the task does not ask for",
+        "I can [hold|carry] only one object, so [this comes first|the hand has to be free] before I can take "
+        "the {s}",
+        "{t} is not what the task asks for, and my hand has to be free",
+    ),
+    "dropped": Words(
+        "{lead} {a} is valid, but it [lays down|gives away] {t}, which the task is about",
+        "The {s} has to be in my hand [under the light|when the light goes on], so it would have to be "
+        "[taken|picked up] again",
+        "{t} has to stay in my hand for the light",
     ),
     "lamp": Words(
         "{lead} {a} is [valid|a valid step] and brings me to the desklamp with the object in my hand",

@@ -31,7 +31,7 @@ _STATE = "state.pt"
 _LOG = "log.jsonl"
 _AHEAD = 48
 
-STEPS = 2200
+STEPS = 2600
 """Length of a whole run, in steps of some 8,000 tokens."""
 
 

@@ -13,11 +13,12 @@ from typing import Literal
 
 from sand_dagster.environments.alfworld.domain import REFUSAL
 from sand_dagster.environments.household.belief import Belief, type_of
-from sand_dagster.environments.household.catalogue import LAMP, OPENABLE, likelihood
+from sand_dagster.environments.household.catalogue import APPLIANCES, LAMP, OPENABLE, can_contain, likelihood
 from sand_dagster.environments.household.simulation import game_command
 from sand_dagster.sand.types import Step
 
 Kind = Literal[
+    "tried",  # refused: what has just been refused
     "absent",  # refused: takes what is not there
     "here",  # refused: goes to where it stands
     "nowhere",  # refused: the room has no such place
@@ -32,6 +33,7 @@ Kind = Literal[
     "promising",  # stands before a closed receptacle that holds what is sought
     "closed",  # stands before a closed receptacle, unknown or barren
     "barren",  # looks somewhere new, and it is not there
+    "detour",  # looks elsewhere than where the object is known to be
     "again",  # looks where it has looked before, for nothing
     "fetch",  # goes back to where the object is
     "took",  # takes what the task asks for
@@ -41,10 +43,13 @@ Kind = Literal[
     "prepared",  # cleans, heats or cools it
     "needless",  # prepares it in a way not asked for
     "bring",  # brings the finished object to where it belongs
-    "early",  # brings or puts it before it is prepared
-    "wander",  # carries it past where it should go
+    "early",  # puts it where it belongs before it is prepared
+    "wander",  # carries it past where it should go now
     "done",  # puts it where it belongs
+    "unload",  # goes where a wrong object can be put down
     "misput",  # puts it elsewhere
+    "freed",  # puts a wrong object out of the hand
+    "dropped",  # puts down what the light needs in the hand
     "lamp",  # goes to the lamp with the object
     "light",  # turns the lamp on with the object in hand
     "dark",  # turns it on without the object
@@ -54,6 +59,7 @@ Grade = Literal["good", "fair", "poor"]
 Likelihood = Literal["likely", "possible", "unlikely"]
 
 GRADES: dict[Kind, Grade] = {
+    "tried": "poor",
     "absent": "poor",
     "here": "poor",
     "nowhere": "poor",
@@ -68,6 +74,7 @@ GRADES: dict[Kind, Grade] = {
     "promising": "good",
     "closed": "fair",
     "barren": "fair",
+    "detour": "poor",
     "again": "poor",
     "fetch": "good",
     "took": "good",
@@ -80,7 +87,10 @@ GRADES: dict[Kind, Grade] = {
     "early": "poor",
     "wander": "poor",
     "done": "good",
+    "unload": "good",
     "misput": "poor",
+    "freed": "good",
+    "dropped": "poor",
     "lamp": "good",
     "light": "good",
     "dark": "poor",
@@ -88,7 +98,7 @@ GRADES: dict[Kind, Grade] = {
 }
 
 REFUSALS: frozenset[Kind] = frozenset(
-    {"absent", "here", "nowhere", "away", "full", "empty", "shut", "opened", "unfit", "refused"}
+    {"tried", "absent", "here", "nowhere", "away", "full", "empty", "shut", "opened", "unfit", "refused"}
 )
 
 SEARCHES: frozenset[Kind] = frozenset({"found", "promising", "closed", "barren"})
@@ -134,7 +144,7 @@ def judge(belief: Belief, rollout: Sequence[Step], reward: float) -> Verdict:
     names = re.findall(r"\w+ \d+", rest)
     thing, place = _roles(verb, names)
     sought = _sought(belief)
-    kind = _refusal(belief, verb, thing, place) if first.observation == REFUSAL else ""
+    kind = _refusal(belief, first.action, verb, thing, place) if first.observation == REFUSAL else ""
     return Verdict(
         action=first.action,
         kind=kind or _effect(belief, verb, thing, place, sought, rollout),
@@ -162,12 +172,19 @@ def _sought(belief: Belief) -> str:
     return LAMP if held and belief.goal.looks else belief.goal.thing
 
 
+def known(belief: Belief) -> tuple[str, str] | None:
+    """(object, receptacle) of what the player has to find now, where it has been seen."""
+    return belief.lamp() if _sought(belief) == LAMP else belief.wanted()
+
+
 def _likely(sought: str, place: str) -> Likelihood:
     weight = likelihood(sought, type_of(place)) if place else 0.0
     return "likely" if weight >= _LIKELY else "unlikely" if weight < _UNLIKELY else "possible"
 
 
-def _refusal(belief: Belief, verb: str, thing: str, place: str) -> Kind:
+def _refusal(belief: Belief, action: str, verb: str, thing: str, place: str) -> Kind:
+    if action in belief.refused:
+        return "tried"
     if place and place not in belief.receptacles:
         return "nowhere"
     if verb == "go" and place == belief.location:
@@ -182,7 +199,7 @@ def _refusal(belief: Belief, verb: str, thing: str, place: str) -> Kind:
         return "opened"
     if verb in ("take", "move") and belief.closed.get(place, False):
         return "shut"
-    if verb in ("clean", "heat", "cool"):
+    if verb == belief.goal.preparation and place and type_of(place) != APPLIANCES[verb]:
         return "unfit"
     return "absent" if verb in ("take", "use") and thing else "refused"
 
@@ -201,9 +218,14 @@ def _effect(belief: Belief, verb: str, thing: str, place: str, sought: str, roll
             else "took"
         )
     if verb in ("clean", "heat", "cool"):
-        return "prepared" if verb == belief.goal.preparation and belief.fits(thing) else "needless"
+        needed = verb == belief.goal.preparation and belief.fits(thing) and not belief.prepared(thing)
+        return "prepared" if needed else "needless"
     if verb == "move":
-        if type_of(place) != belief.goal.target or not belief.fits(thing) or belief.goal.looks:
+        if not belief.fits(thing):
+            return "freed"
+        if belief.goal.looks:
+            return "dropped"
+        if type_of(place) != belief.goal.target:
             return "misput"
         return "done" if belief.prepared(thing) else "early"
     if verb == "use":
@@ -217,13 +239,14 @@ def _effect(belief: Belief, verb: str, thing: str, place: str, sought: str, roll
 
 def _going(belief: Belief, place: str, sought: str, rollout: Sequence[Step]) -> Kind:
     held = belief.holding
+    if held is not None and not belief.fits(held) and can_contain(type_of(place), type_of(held)):
+        return "unload"
     if held is None or not belief.fits(held) or belief.goal.looks:
         kind = _looking(belief, place, sought, rollout)
         return "lamp" if sought == LAMP and kind == "fetch" else kind
     if not belief.prepared(held):
-        if place in belief.receptacles and place == belief.appliance():
-            return "appliance"
-        return "early" if type_of(place) == belief.goal.target else "wander"
+        verb = belief.goal.preparation
+        return "appliance" if verb and type_of(place) == APPLIANCES[verb] else "wander"
     return "bring" if type_of(place) == belief.goal.target else "wander"
 
 
@@ -242,6 +265,8 @@ def _looking(belief: Belief, place: str, sought: str, rollout: Sequence[Step]) -
     here = [t for t in after.contents.get(place, ()) if type_of(t) == sought and t not in done]
     if here and not after.closed.get(place, False):
         return "fetch" if here[0] in belief.contents.get(place, ()) else "found"
+    if known(belief) is not None:
+        return "detour"
     if place in belief.contents:
         return "again"
     if not (type_of(place) in OPENABLE and after.closed.get(place, False)):

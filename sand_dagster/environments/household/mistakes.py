@@ -7,7 +7,7 @@ from random import Random
 from typing import Literal
 
 from sand_dagster.environments.household.belief import Belief, type_of
-from sand_dagster.environments.household.catalogue import LAMP, ROOM_KINDS, can_contain
+from sand_dagster.environments.household.catalogue import APPLIANCES, LAMP, ROOM_KINDS, can_contain
 from sand_dagster.environments.household.intents import Intent, deliver, go, put
 
 Mistake = Literal[
@@ -25,6 +25,7 @@ Mistake = Literal[
     "elsewhere",  # takes from where it stands what it has seen somewhere else
     "no lamp",  # turns on a lamp that is not where it stands
     "opens again",  # opens what is open, or cannot be opened
+    "anything",  # does what can be said with the names at hand
     "repeats",  # does the last action again
     "garbled",  # writes an action that the environment cannot read
 ]
@@ -44,7 +45,8 @@ _WEIGHTS: Mapping[Mistake, float] = {
     "elsewhere": 1.5,
     "no lamp": 1.5,
     "opens again": 1,
-    "repeats": 0.5,
+    "anything": 1,
+    "repeats": 1,
     "garbled": 0.5,
 }
 
@@ -188,6 +190,22 @@ def _opens_again(belief: Belief, intended: Intent, rng: Random) -> Intent | None
     return Intent("look inside", f"open {here}", intended.thing, here)
 
 
+def _anything(belief: Belief, intended: Intent, rng: Random) -> Intent | None:
+    seen = {thing for inside in belief.contents.values() for thing in inside}
+    wanted = f"{belief.goal.thing.lower()} {rng.choice((1, 1, 2))}"
+    thing = rng.choice((belief.holding or wanted, wanted, *sorted(seen)))
+    place = rng.choice((belief.location or belief.receptacles[0], *belief.receptacles))
+    return rng.choice(
+        (
+            Intent("search", go(place), intended.thing, place),
+            Intent("take", f"take {thing} from {place}", thing, place),
+            Intent("put", put(thing, place), thing, place),
+            Intent("look inside", f"open {place}", intended.thing, place),
+            Intent("prepare", f"{rng.choice(sorted(APPLIANCES))} {thing} with {place}", thing, place),
+        )
+    )
+
+
 def _repeats(belief: Belief, intended: Intent, rng: Random) -> Intent | None:
     if not belief.steps:
         return None
@@ -224,6 +242,7 @@ _MAKERS: Mapping[Mistake, Callable[[Belief, Intent, Random], Intent | None]] = {
     "elsewhere": _elsewhere,
     "no lamp": _no_lamp,
     "opens again": _opens_again,
+    "anything": _anything,
     "repeats": _repeats,
     "garbled": _garbled,
 }

@@ -27,7 +27,7 @@ _INSIDE = frozenset(
 _SAID_BY_PLAN = frozenset({"prepare", "put", "light"})
 """Purposes whose plans tell where the player is, so that a remark would mostly say it twice."""
 _LIKELY, _POSSIBLE = 0.25, 0.08
-_DONE_WORDS: Mapping[str, str] = {"clean": "clean", "heat": "hot", "cool": "cool"}
+STATES: Mapping[str, str] = {"clean": "clean", "heat": "hot", "cool": "cool"}
 
 _PLANS: Mapping[Purpose, Sequence[str]] = {
     "look inside": (
@@ -117,7 +117,7 @@ def goal_phrase(goal: Goal) -> str:
         return f"look at {article(thing)} under the {target}"
     if goal.count == 2:
         return f"put two {plural(thing)} {preposition(goal.target)} the {target}"
-    state = f"{_DONE_WORDS[goal.preparation]} " if goal.preparation else ""
+    state = f"{STATES[goal.preparation]} " if goal.preparation else ""
     return f"put {article(state + thing)} {preposition(goal.target)} the {target}"
 
 
@@ -222,9 +222,7 @@ def _outcome(belief: Belief, verb: str, rng: Random) -> str | None:
             (f"I have the {thing} now.", f"I am holding the {thing}.", f"Now I hold the {thing}.")
         )
     if verb in APPLIANCES and thing is not None:
-        return rng.choice(
-            (f"The {thing} is {_DONE_WORDS[verb]} now.", f"I have the {_DONE_WORDS[verb]} {thing}.")
-        )
+        return rng.choice((f"The {thing} is {STATES[verb]} now.", f"I have the {STATES[verb]} {thing}."))
     if verb in ("put", "move"):
         end = belief.end()
         if goal.count == 2 and end is not None and len(belief.delivered(end)) == 1:
