@@ -183,6 +183,11 @@ def advice_messages(rng: Random, game: Game) -> list[Message]:
     return messages
 
 
+def advice_asked(instruction: str, history: Sequence[Step]) -> list[Message]:
+    """The question what is best now, from somebody who has told of the game so far."""
+    return [_user(f"{instruction}\n\n{render_history(history)}\n\nQuestion: {_ADVISE}")]
+
+
 def draw_situation(
     rng: Random, game: Game, most: int, deliberated: float = _DELIBERATED, latest: int = _LATEST
 ) -> Situation:

@@ -18,6 +18,7 @@ import torch
 import typer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from sand_dagster.environments.alfworld.domain import REFUSAL
 from sand_dagster.environments.household.generation import STEP_LIMIT, make_game
 from sand_dagster.environments.household.simulation import Simulation
 from sand_dagster.household_model import CONTEXT, weights
@@ -25,13 +26,14 @@ from sand_dagster.household_model.documents import (
     DOMAIN,
     MOST_CANDIDATES,
     Situation,
+    advice_asked,
     critique_messages,
     deliberation_messages,
     draw_situation,
 )
 from sand_dagster.household_model.verdicts import Verdict
 from sand_dagster.sand.prompting import parse_critique, parse_deliberation
-from sand_dagster.sand.turns import conversation, parse_reply
+from sand_dagster.sand.turns import Reply, conversation, parse_reply
 from sand_dagster.sand.types import Message, Step
 
 Complete = Callable[[Sequence[Sequence[Message]], int], list[str]]
@@ -42,6 +44,7 @@ _CRITIQUE_TOKENS, _DELIBERATION_TOKENS, _TURN_TOKENS = 160, 320, 96
 CANDIDATE = re.compile(r"^- (.+?): (.+)$", re.MULTILINE)
 """A line of a deliberation's list: the action, and what is said of it."""
 
+_CHOICE = re.compile(r"the best choice is to (.+?), because")
 _REFUSED = re.compile(
     r"not (?:a )?valid|refused|cannot|fails|does not work|not understood|does nothing", re.I
 )
@@ -59,7 +62,8 @@ class Figures:
     A critique agrees in validity when it says that the action is refused just where it was; in grade when its
     last sentence is as favourable as the teacher's verdict; in outcome when it expects the task to be
     completed just where the rollout completed it. A deliberation agrees with itself when its list calls the
-    expert's action best, and it alone.
+    expert's action best, and it alone. An advised game is played by the answers, at every step, to the
+    question what is best now: how far its deliberations would carry an agent that followed them.
     """
 
     critiques: int
@@ -78,6 +82,7 @@ class Figures:
     turns_invalid: float
     games: int
     games_won: float
+    advised_games_won: float
 
 
 def evaluate(complete: Complete, situations: int, games: int, seed: int | str = "evaluation") -> Figures:
@@ -175,30 +180,48 @@ def _lists(thought: str, verdicts: Sequence[Verdict]) -> bool:
 
 
 def _games(complete: Complete, games: int, seed: int | str) -> dict[str, float]:
+    def acting(instruction: str, steps: Sequence[Step]) -> list[Message]:
+        return conversation(DOMAIN, instruction, steps)
+
+    played, won = _play(complete, games, seed, acting, parse_reply, _TURN_TOKENS)
+    _, advised = _play(complete, games, seed, advice_asked, _follow, _DELIBERATION_TOKENS)
+    return {
+        "turns": len(played),
+        "turns_unparsed": _share(not step.action for step in played),
+        "turns_invalid": _share(step.observation == REFUSAL for step in played),
+        "games": games,
+        "games_won": won,
+        "advised_games_won": advised,
+    }
+
+
+def _follow(advice: str) -> Reply:
+    """What is done by somebody who follows advice and thinks nothing of their own."""
+    chosen = _CHOICE.search(advice.rpartition("\n")[2])
+    return Reply("", chosen[1] if chosen else None)
+
+
+def _play(
+    complete: Complete,
+    games: int,
+    seed: int | str,
+    ask: Callable[[str, Sequence[Step]], Sequence[Message]],
+    read: Callable[[str], Reply],
+    tokens: int,
+) -> tuple[list[Step], float]:
+    """All steps of `games` games of held-out rooms, and the share of the games that were won."""
     worlds = [Simulation(make_game(f"household model {seed} game {i}", "unseen")) for i in range(games)]
     steps: list[list[Step]] = [[] for _ in worlds]
     won = [False] * games
-    turns = unparsed = invalid = 0
     for _ in range(STEP_LIMIT):
         playing = [i for i in range(games) if not won[i]]
-        chats = [conversation(DOMAIN, worlds[i].instruction, steps[i]) for i in playing]
-        for i, text in zip(playing, complete(chats, _TURN_TOKENS) if chats else [], strict=True):
-            reply = parse_reply(text)
+        chats = [ask(worlds[i].instruction, steps[i]) for i in playing]
+        for i, text in zip(playing, complete(chats, tokens) if chats else [], strict=True):
+            reply = read(text)
             result = worlds[i].step(reply.action or "")
-            turns, unparsed, invalid = (
-                turns + 1,
-                unparsed + (reply.action is None),
-                invalid + (not result.valid),
-            )
             steps[i].append(Step(reply.thought, reply.action or "", result.observation))
             won[i] = result.reward >= 1.0
-    return {
-        "turns": turns,
-        "turns_unparsed": unparsed / max(turns, 1),
-        "turns_invalid": invalid / max(turns, 1),
-        "games": games,
-        "games_won": _share(won),
-    }
+    return [step for game in steps for step in game], _share(won)
 
 
 def _share(found: Iterable[bool]) -> float:
