@@ -84,13 +84,17 @@ class Encoder:
 
 @dataclass
 class Stream(IterableDataset[Batch]):
-    """The batches of `part` for the steps from `first` to `last` (left out) of the stream `seed`."""
+    """The batches of `part` for the steps from `first` to `last` (left out) of the stream `seed`.
+
+    Its first `skip` documents are left out.
+    """
 
     tokenizer: PreTrainedTokenizerBase
     seed: int
     part: int
     first: int
     last: int
+    skip: int = 0
 
     def __iter__(self) -> Iterator[Batch]:
         encode = Encoder(self.tokenizer)
@@ -99,7 +103,7 @@ class Stream(IterableDataset[Batch]):
         for step in range(self.first, self.last):
             if not batches:
                 chunk = step // BATCHES * PARTS + self.part
-                drawn = [encode(document(self.seed, chunk * CHUNK + i)) for i in range(CHUNK)]
+                drawn = [encode(document(self.seed, self.skip + chunk * CHUNK + i)) for i in range(CHUNK)]
                 groups = group(drawn, BATCHES)
                 Random(f"batches {self.seed} {chunk}").shuffle(groups)
                 batches = [collate(g, pad) for g in groups][step % BATCHES :]

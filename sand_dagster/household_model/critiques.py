@@ -73,11 +73,24 @@ def _slots(rng: Random, belief: Belief, verdict: Verdict) -> dict[str, str]:
 
 def need(belief: Belief) -> str:
     """What kind of receptacle the task's object has to go to now."""
-    goal = belief.goal
-    verb, held = goal.preparation, belief.holding
-    if verb is not None and not (held is not None and belief.fits(held) and belief.prepared(held)):
-        return f"to {verb} the {goal.thing.lower()} takes {article(APPLIANCES[verb].lower())}"
-    return f"the {goal.thing.lower()} has to go to {article(goal.target.lower())}"
+    thing, kind = belief.goal.thing.lower(), needed(belief)
+    if _raw(belief):
+        return f"to {belief.goal.preparation} the {thing} takes {article(kind.lower())}"
+    return f"the {thing} has to go to {article(kind.lower())}"
+
+
+def needed(belief: Belief) -> str:
+    """The type of that receptacle."""
+    verb = belief.goal.preparation
+    return APPLIANCES[verb] if verb is not None and _raw(belief) else belief.goal.target
+
+
+def _raw(belief: Belief) -> bool:
+    """Whether the object, in hand or still to be found, is yet to be cleaned, heated or cooled."""
+    held = belief.holding
+    return belief.goal.preparation is not None and not (
+        held is not None and belief.fits(held) and belief.prepared(held)
+    )
 
 
 def _whence(belief: Belief, thing: str, place: str) -> str:

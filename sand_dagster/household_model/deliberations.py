@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from random import Random
 
-from sand_dagster.environments.household.belief import Belief
-from sand_dagster.environments.household.thoughts import STATES
-from sand_dagster.household_model.critiques import judgement, need, stance
+from sand_dagster.environments.household.belief import Belief, type_of
+from sand_dagster.environments.household.thoughts import STATES, goal_phrase
+from sand_dagster.household_model.critiques import judgement, need, needed, stance
 from sand_dagster.household_model.phrases import STANCES
 from sand_dagster.household_model.questions import whereabouts
 from sand_dagster.household_model.verdicts import Verdict, known
 from sand_dagster.household_model.wording import say, sentence
 
 _LEADS = "[Comparing these|Weighing these|Taken together|Among these|All in all]"
-_MOST_LEFT = 4
-"""How many unseen places a reflection names, the most promising first."""
 
 
 def deliberation(
@@ -44,7 +42,8 @@ def reflection(belief: Belief) -> str:
     if here is not None and belief.closed.get(here, False):
         place += ", and it is closed"
     refused = "Nothing happened" if belief.refused else ""
-    return " ".join(sentence(text) for text in (refused, place, *_needed(belief)) if text)
+    task = f"I need to {goal_phrase(belief.goal)}"
+    return " ".join(sentence(text) for text in (refused, place, task, *_needed(belief)) if text)
 
 
 def _needed(belief: Belief) -> Iterator[str]:
@@ -58,11 +57,23 @@ def _needed(belief: Belief) -> Iterator[str]:
         if not belief.fits(held):
             yield "It is not what I need"
         elif not goal.looks:
-            yield need(belief)
+            at_one = belief.location is not None and type_of(belief.location) == needed(belief)
+            yield f"{need(belief)}, and I am at {'one' if at_one else 'none'}"
             return
     sought = goal.target if held is not None and belief.fits(held) else goal.thing
     found = known(belief)
-    yield whereabouts(sought, found)
+    yield whereabouts(sought, found) + (", here" if found and found[1] == belief.location else "")
     if found is None:
-        left = sorted(belief.unexplored(), key=lambda place: -belief.promise(place, sought))[:_MOST_LEFT]
-        yield f"Left to search: the {', the '.join(left)}" if left else "All is searched"
+        yield from _search(belief, sought)
+
+
+def _search(belief: Belief, sought: str) -> Iterator[str]:
+    """Where what was not seen yet may be: the places left, in the order of the room, and the best of them."""
+    here = belief.location
+    if here is not None and here not in belief.contents and belief.closed.get(here, False):
+        yield "It may be in here"
+    elif left := [place for place in belief.unexplored() if place != here]:
+        yield f"Left to search: the {', the '.join(left)}"
+        yield f"Most likely: the {max(left, key=lambda place: belief.promise(place, sought))}"
+    else:
+        yield "All is searched"

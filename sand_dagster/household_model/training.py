@@ -39,7 +39,8 @@ STEPS = 2600
 class Settings:
     """How to train, for `steps` of some 8,000 fresh tokens.
 
-    The rates rise over the first `warmup` steps, stay, and fall to nothing over the last share `decay`.
+    The rates rise over the first `warmup` steps, stay, and fall to nothing over the last share `decay`. The
+    first `skip` documents of the stream are left out.
     """
 
     seed: int = 1
@@ -49,6 +50,7 @@ class Settings:
     warmup: int = 30
     decay: float = 0.9
     save_every: int = 50
+    skip: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +190,7 @@ class Training:
 
     def _batches(self, last: int) -> Iterator[tuple[Batch, ...]]:
         streams = (
-            Stream(self.tokenizer, self.settings.seed, part, self.step, last)
+            Stream(self.tokenizer, self.settings.seed, part, self.step, last, self.settings.skip)
             for part in range(PARTS)
             if part % self.processes == self.rank
         )
