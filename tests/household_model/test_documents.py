@@ -16,6 +16,11 @@ def drawn(kind: str) -> list[Document]:
     return [document("test", index, kind=kind) for index in range(SAMPLE)]  # type: ignore[arg-type]
 
 
+def _thoughts() -> list[str]:
+    said = (m["content"] for each in drawn("advice") for m in each.messages if m["role"] == "assistant")
+    return [parse_deliberation(text).text for text in said]
+
+
 def test_a_document_is_determined_by_seed_and_index() -> None:
     assert document("same", 3) == document("same", 3)
     assert document("same", 3) != document("same", 4)
@@ -72,6 +77,34 @@ def test_a_deliberations_list_calls_the_experts_action_best_and_it_alone() -> No
         prompt, reply = (m["content"] for m in each.messages)
         chosen = prompt.partition("Your final **Action** line must be **")[2].partition("**. Everything")[0]
         assert called_best(reply) == [chosen]
+
+
+def test_a_reflection_leaves_to_search_what_is_elsewhere_and_names_the_likeliest_of_it() -> None:
+    searches = 0
+    for text in _thoughts():
+        if found := re.search(
+            r"I am at the (\w+ \d+)\b.*Left to search: the (.+?)\. Most likely: the (.+?)\.", text
+        ):
+            here, left, likeliest = found[1], found[2].split(", the "), found[3]
+            assert here not in left and likeliest in left and len(set(left)) == len(left)
+            searches += 1
+    assert searches > 10
+
+
+def test_a_judgement_follows_from_what_it_says_first() -> None:
+    ones = nones = 0
+    for text in _thoughts():
+        for kind, place, verdict in re.findall(r" an? (\w+), and (\w+) \d+ is (one|none)\b", text):
+            assert (kind == place) == (verdict == "one")
+            ones, nones = ones + (verdict == "one"), nones + (verdict == "none")
+        for thing, place, other in re.findall(r"(\w+ \d+) is at (\w+ \d+), not at (\w+ \d+)", text):
+            assert place != other and f"take {thing} from {place}" not in called_best(text)
+    assert ones > 10 and nones > 10
+
+
+def test_what_was_refused_a_moment_ago_is_judged_as_tried() -> None:
+    judged = [line for text in _thoughts() for line in text.splitlines() if "was tried just now" in line]
+    assert judged and all("best choice" not in line for line in judged)
 
 
 def test_questions_are_about_the_game_so_far_and_their_answers_are_true() -> None:

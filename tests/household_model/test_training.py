@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, PreTrainedTokenizerBase
 
 from sand_dagster.household_model import CONTEXT, batches, weights
-from sand_dagster.household_model.batches import Encoder, group
+from sand_dagster.household_model.batches import PARTS, Encoder, Stream, group
 from sand_dagster.household_model.documents import LESSONS, document
 from sand_dagster.household_model.tokenizer import prompt_pieces
 from sand_dagster.household_model.training import Settings, Training
@@ -89,3 +89,11 @@ def test_the_shipped_weights_load_and_are_small(tokenizer: PreTrainedTokenizerBa
     assert 4e6 < model.num_parameters() < 8e6
     assert sum(path.stat().st_size for path in weights().iterdir()) < 20e6
     assert (weights() / "README.md").exists()
+
+
+def test_a_stream_may_leave_out_its_first_documents(tokenizer: PreTrainedTokenizerBase) -> None:
+    chunk = batches.CHUNK * PARTS
+    later = Stream(tokenizer, 1, part=0, first=2, last=4)
+    skipping = Stream(tokenizer, 1, part=0, first=0, last=2, skip=chunk)
+    texts = [{tuple(batch.ids.flatten().tolist()) for batch in stream} for stream in (later, skipping)]
+    assert texts[0] == texts[1] and len(texts[0]) == 2
