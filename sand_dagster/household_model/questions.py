@@ -23,7 +23,7 @@ def question(rng: Random, belief: Belief, verdicts: Sequence[Verdict]) -> tuple[
     kind = rng.choices(list(_WORDS), list(_WORDS.values()))[0]
     if kind == "judge":
         verdict = rng.choice(verdicts)
-        clause, worth = judgement(rng, belief, verdict, False), stance(rng, verdict, informed=False)
+        clause, worth = judgement(rng, belief, verdict), stance(rng, verdict)
         return f"What do you think of this: {verdict.action}?", f"{verdict.action}: {clause}; {worth}."
     if kind == "options":
         return "What could be done here?", sentence(", or ".join(verdict.action for verdict in verdicts))
@@ -61,8 +61,13 @@ def whereabouts(kind: str, found: tuple[str, str] | None) -> str:
     return f"{article(kind.lower())}: {where}"
 
 
+def contents(belief: Belief, place: str) -> str:
+    """What is in a receptacle that was seen into, in the order in which it was seen."""
+    things = ", the ".join(belief.contents[place])
+    return f"the {things}" if things else "nothing"
+
+
 def _recall(belief: Belief, place: str) -> str:
     if place in belief.contents:
-        things = ", the ".join(belief.contents[place])
-        return f"the {things}" if things else "nothing"
+        return contents(belief, place)
     return "closed" if belief.closed.get(place, False) else "not looked into yet"

@@ -157,6 +157,25 @@ def judge(belief: Belief, rollout: Sequence[Step], reward: float) -> Verdict:
     )
 
 
+def assume(belief: Belief, action: str) -> Verdict:
+    """What somebody expects of `action` who has not seen it executed and takes it at its word: that it works.
+
+    Task, hand and common sense are minded; where the player stands, what was seen, opened or refused is not.
+    """
+    verb, _, rest = game_command(action.strip()).partition(" ")
+    names = re.findall(r"\w+ \d+", rest)
+    thing, place = _roles(verb, names)
+    sought = _sought(belief)
+    naive = belief.copy()
+    naive.contents, naive.closed, naive.refused = {}, {}, ()
+    kind: Kind = "idle"
+    if verb == belief.goal.preparation and place and type_of(place) != APPLIANCES[verb]:
+        kind = "unfit"
+    elif names:
+        kind = _effect(naive, verb, thing, place, sought, [Step("", action, "")])
+    return Verdict(action, kind, sought.lower(), thing, place, _likely(sought, place), won=False, stuck=False)
+
+
 def _roles(verb: str, names: Sequence[str]) -> tuple[str, str]:
     """(object, receptacle) of an action's names."""
     if len(names) >= 2:
@@ -201,7 +220,8 @@ def _refusal(belief: Belief, action: str, verb: str, thing: str, place: str) -> 
         return "shut"
     if verb == belief.goal.preparation and place and type_of(place) != APPLIANCES[verb]:
         return "unfit"
-    return "absent" if verb in ("take", "use") and thing else "refused"
+    absent = thing and thing not in belief.contents.get(place or belief.location or "", ())
+    return "absent" if verb in ("take", "use") and absent else "refused"
 
 
 def _effect(belief: Belief, verb: str, thing: str, place: str, sought: str, rollout: Sequence[Step]) -> Kind:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
 import pytest
 
@@ -16,9 +17,25 @@ def drawn(kind: str) -> list[Document]:
     return [document("test", index, kind=kind) for index in range(SAMPLE)]  # type: ignore[arg-type]
 
 
+@cache
+def _advice() -> list[tuple[str, str]]:
+    """What was told of a game until then, and the thought that answers it."""
+    found: list[tuple[str, str]] = []
+    for each in drawn("advice"):
+        told = ""
+        for asked, answer in zip(each.messages[::2], each.messages[1::2], strict=True):
+            told += asked["content"].rpartition("Question: ")[0]
+            found.append((told.strip(), parse_deliberation(answer["content"]).text))
+    return found
+
+
 def _thoughts() -> list[str]:
-    said = (m["content"] for each in drawn("advice") for m in each.messages if m["role"] == "assistant")
-    return [parse_deliberation(text).text for text in said]
+    return [thought for _, thought in _advice()]
+
+
+def _notes(prompt: str) -> str:
+    """The candidates of a deliberation's prompt, with their critiques if it has them."""
+    return prompt.partition("(these notes stay private):\n")[2].partition("\n\n### Very Important")[0]
 
 
 def test_a_document_is_determined_by_seed_and_index() -> None:
@@ -102,6 +119,33 @@ def test_a_judgement_follows_from_what_it_says_first() -> None:
     assert ones > 10 and nones > 10
 
 
+def test_a_reflection_says_what_lies_where_the_player_stands_and_what_has_just_been_refused() -> None:
+    lying = refused = 0
+    for told, text in _advice():
+        if found := re.match(r"(?:.+\. )?I am at the (\w+ \d+): the (.+?)\.", text):
+            place, things = found[1], found[2].split(", the ")
+            assert all(f" {thing}" in told for thing in things)
+            assert all(f"take {t} from {place}: {t} is not" not in text for t in things)
+            lying += 1
+        if found := re.match(r"Nothing happened when I tried to (.+?)\. I am", text):
+            assert told.endswith(f"Action: {found[1]}\nObservation: Nothing happens.")
+            refused += 1
+    assert lying > 20 and refused > 5
+
+
+def test_without_critiques_a_deliberation_takes_actions_at_their_word() -> None:
+    informed, bare = [], []
+    for each in drawn("deliberation"):
+        prompt, reply = (m["content"] for m in each.messages)
+        notes = _notes(prompt)
+        criticised = ": " in notes and "alternative candidate actions" not in notes
+        (informed if criticised else bare).append(reply)
+    doubts = re.compile(r"nothing would happen|this would fail")
+    assert sum(bool(doubts.search(reply)) for reply in informed) > len(informed) / 3
+    assert not any("I am at the" in reply for reply in bare)
+    assert sum(bool(doubts.search(reply)) for reply in bare) < len(bare) / 10
+
+
 def test_what_was_refused_a_moment_ago_is_judged_as_tried() -> None:
     judged = [line for text in _thoughts() for line in text.splitlines() if "was tried just now" in line]
     assert judged and all("best choice" not in line for line in judged)
@@ -162,7 +206,7 @@ def test_deliberations_parse_list_every_candidate_and_lead_to_the_experts() -> N
     for each in drawn("deliberation"):
         prompt, reply = (m["content"] for m in each.messages)
         parsed = parse_deliberation(reply)
-        notes = prompt.partition("(these notes stay private):\n")[2].partition("\n\n### Very Important")[0]
+        notes = _notes(prompt)
         chosen = prompt.partition("Your final **Action** line must be **")[2].partition("**. Everything")[0]
         candidates = [line.partition(": ")[0] for line in notes.splitlines()]
         listed = [line.partition(": ")[0] for line in parsed.text.splitlines() if line.startswith("- ")]
@@ -180,7 +224,7 @@ def test_judgements_are_shorter_than_the_critiques_they_come_from() -> None:
     compared = 0
     for each in drawn("deliberation"):
         prompt, reply = (m["content"] for m in each.messages)
-        notes = prompt.partition("(these notes stay private):\n")[2].partition("\n\n### Very Important")[0]
+        notes = _notes(prompt)
         judgements = [line for line in reply.splitlines() if line.startswith("- ")]
         if "alternative candidate actions" in notes:
             continue
@@ -193,7 +237,7 @@ def test_judgements_are_shorter_than_the_critiques_they_come_from() -> None:
 
 def test_some_deliberations_have_no_critiques_to_draw_on_and_some_no_candidates() -> None:
     prompts = [each.messages[0]["content"] for each in drawn("deliberation")]
-    notes = [p.partition("(these notes stay private):\n")[2].partition("\n\n### Very")[0] for p in prompts]
+    notes = [_notes(prompt) for prompt in prompts]
     proposing = sum("alternative candidate actions" in n for n in notes)
     informed = sum(": " in n for n in notes) - proposing
     assert SAMPLE / 5 < informed < SAMPLE * 3 / 5
