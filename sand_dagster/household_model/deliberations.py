@@ -9,51 +9,36 @@ from sand_dagster.environments.household.belief import Belief, type_of
 from sand_dagster.environments.household.thoughts import STATES, goal_phrase
 from sand_dagster.household_model.critiques import judgement, need, needed, stance
 from sand_dagster.household_model.phrases import STANCES
-from sand_dagster.household_model.questions import contents, whereabouts
+from sand_dagster.household_model.questions import whereabouts
 from sand_dagster.household_model.verdicts import Verdict, known
 from sand_dagster.household_model.wording import say, sentence
 
 _LEADS = "[Comparing these|Weighing these|Taken together|Among these|All in all]"
 
 
-def deliberation(
-    rng: Random, belief: Belief, verdicts: Sequence[Verdict], chosen: str, reflects: bool = True
-) -> str:
+def deliberation(rng: Random, belief: Belief, verdicts: Sequence[Verdict], chosen: str) -> str:
     """The thought z̃: reflection, one line for each candidate in order, rationale that ends in `chosen`.
-
-    Without `reflects` it begins with the task and no word on where things stand.
 
     Raises:
         StopIteration: `chosen` is not the action of any verdict.
     """
     best = next(verdict for verdict in verdicts if verdict.action == chosen)
-    begin = reflection(belief) if reflects else f"{_task(belief)}."
     lines = "\n".join(
         f"- {v.action}: {judgement(rng, belief, v)}; {stance(rng, v, v is best)}." for v in verdicts
     )
     choice = say(rng, f"{_LEADS}, {STANCES['chosen']}", {"a": chosen})
-    return f"{begin}\n\n{lines}\n\n{choice}, because {judgement(rng, belief, best)}."
+    return f"{reflection(belief)}\n\n{lines}\n\n{choice}, because {judgement(rng, belief, best)}."
 
 
 def reflection(belief: Belief) -> str:
     """Where the player stands, what it needs, and where that is or may be: all that judgements rest on."""
-    refused = f"Nothing happened when I tried to {belief.refused[-1]}" if belief.refused else ""
-    return " ".join(
-        sentence(text) for text in (refused, _place(belief), _task(belief), *_needed(belief)) if text
-    )
-
-
-def _place(belief: Belief) -> str:
     here = belief.location
-    if here is None:
-        return "I am in the middle of the room"
-    if here in belief.contents and not belief.closed.get(here, False):
-        return f"I am at the {here}: {contents(belief, here)}"
-    return f"I am at the {here}" + (", and it is closed" if belief.closed.get(here, False) else "")
-
-
-def _task(belief: Belief) -> str:
-    return f"I need to {goal_phrase(belief.goal)}"
+    place = f"I am at the {here}" if here else "I am in the middle of the room"
+    if here is not None and belief.closed.get(here, False):
+        place += ", and it is closed"
+    refused = "Nothing happened" if belief.refused else ""
+    task = f"I need to {goal_phrase(belief.goal)}"
+    return " ".join(sentence(text) for text in (refused, place, task, *_needed(belief)) if text)
 
 
 def _needed(belief: Belief) -> Iterator[str]:

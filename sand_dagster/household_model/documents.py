@@ -152,7 +152,7 @@ def deliberation_messages(rng: Random, situation: Situation, source: Source = "c
         prompt = deliberation_prompt(*told, notes, situation.expert_action)
     if source != "critiques":
         verdicts = [assume(belief, verdict.action) for verdict in verdicts]
-    thought = deliberation(rng, belief, verdicts, situation.expert_action, reflects=source == "critiques")
+    thought = deliberation(rng, belief, verdicts, situation.expert_action)
     return [_user(prompt), _assistant(f"Thought: {thought}")]
 
 

@@ -61,13 +61,8 @@ def whereabouts(kind: str, found: tuple[str, str] | None) -> str:
     return f"{article(kind.lower())}: {where}"
 
 
-def contents(belief: Belief, place: str) -> str:
-    """What is in a receptacle that was seen into, in the order in which it was seen."""
-    things = ", the ".join(belief.contents[place])
-    return f"the {things}" if things else "nothing"
-
-
 def _recall(belief: Belief, place: str) -> str:
     if place in belief.contents:
-        return contents(belief, place)
+        things = ", the ".join(belief.contents[place])
+        return f"the {things}" if things else "nothing"
     return "closed" if belief.closed.get(place, False) else "not looked into yet"

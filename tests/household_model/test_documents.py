@@ -18,19 +18,9 @@ def drawn(kind: str) -> list[Document]:
 
 
 @cache
-def _advice() -> list[tuple[str, str]]:
-    """What was told of a game until then, and the thought that answers it."""
-    found: list[tuple[str, str]] = []
-    for each in drawn("advice"):
-        told = ""
-        for asked, answer in zip(each.messages[::2], each.messages[1::2], strict=True):
-            told += asked["content"].rpartition("Question: ")[0]
-            found.append((told.strip(), parse_deliberation(answer["content"]).text))
-    return found
-
-
 def _thoughts() -> list[str]:
-    return [thought for _, thought in _advice()]
+    said = (m["content"] for each in drawn("advice") for m in each.messages if m["role"] == "assistant")
+    return [parse_deliberation(text).text for text in said]
 
 
 def _notes(prompt: str) -> str:
@@ -119,20 +109,6 @@ def test_a_judgement_follows_from_what_it_says_first() -> None:
     assert ones > 10 and nones > 10
 
 
-def test_a_reflection_says_what_lies_where_the_player_stands_and_what_has_just_been_refused() -> None:
-    lying = refused = 0
-    for told, text in _advice():
-        if found := re.match(r"(?:.+\. )?I am at the (\w+ \d+): the (.+?)\.", text):
-            place, things = found[1], found[2].split(", the ")
-            assert all(f" {thing}" in told for thing in things)
-            assert all(f"take {t} from {place}: {t} is not" not in text for t in things)
-            lying += 1
-        if found := re.match(r"Nothing happened when I tried to (.+?)\. I am", text):
-            assert told.endswith(f"Action: {found[1]}\nObservation: Nothing happens.")
-            refused += 1
-    assert lying > 20 and refused > 5
-
-
 def test_without_critiques_a_deliberation_takes_actions_at_their_word() -> None:
     informed, bare = [], []
     for each in drawn("deliberation"):
@@ -142,7 +118,6 @@ def test_without_critiques_a_deliberation_takes_actions_at_their_word() -> None:
         (informed if criticised else bare).append(reply)
     doubts = re.compile(r"nothing would happen|this would fail")
     assert sum(bool(doubts.search(reply)) for reply in informed) > len(informed) / 3
-    assert not any("I am at the" in reply for reply in bare)
     assert sum(bool(doubts.search(reply)) for reply in bare) < len(bare) / 10
 
 
