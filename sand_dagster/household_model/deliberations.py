@@ -16,8 +16,12 @@ from sand_dagster.household_model.wording import say, sentence
 _LEADS = "[Comparing these|Weighing these|Taken together|Among these|All in all]"
 
 
-def deliberation(rng: Random, belief: Belief, verdicts: Sequence[Verdict], chosen: str) -> str:
+def deliberation(
+    rng: Random, belief: Belief, verdicts: Sequence[Verdict], chosen: str, informed: bool = True
+) -> str:
     """The thought z̃: reflection, one line for each candidate in order, rationale that ends in `chosen`.
+
+    `informed` says whether there are critiques to draw on: without them it does not ask what is needed now.
 
     Raises:
         StopIteration: `chosen` is not the action of any verdict.
@@ -27,10 +31,10 @@ def deliberation(rng: Random, belief: Belief, verdicts: Sequence[Verdict], chose
         f"- {v.action}: {judgement(rng, belief, v)}; {stance(rng, v, v is best)}." for v in verdicts
     )
     choice = say(rng, f"{_LEADS}, {STANCES['chosen']}", {"a": chosen})
-    return f"{reflection(belief)}\n\n{lines}\n\n{choice}, because {judgement(rng, belief, best)}."
+    return f"{_reflection(belief, informed)}\n\n{lines}\n\n{choice}, because {judgement(rng, belief, best)}."
 
 
-def reflection(belief: Belief) -> str:
+def _reflection(belief: Belief, informed: bool) -> str:
     """Where the player stands, what it needs, and where that is or may be: all that judgements rest on."""
     here = belief.location
     place = f"I am at the {here}" if here else "I am in the middle of the room"
@@ -38,7 +42,8 @@ def reflection(belief: Belief) -> str:
         place += ", and it is closed"
     refused = "Nothing happened" if belief.refused else ""
     task = f"I need to {goal_phrase(belief.goal)}"
-    return " ".join(sentence(text) for text in (refused, place, task, *_needed(belief)) if text)
+    needed_now = _needed(belief) if informed else ()
+    return " ".join(sentence(text) for text in (refused, place, task, *needed_now) if text)
 
 
 def _needed(belief: Belief) -> Iterator[str]:

@@ -141,7 +141,7 @@ def critique_messages(rng: Random, situation: Situation, index: int) -> list[Mes
 def deliberation_messages(rng: Random, situation: Situation, source: Source = "critiques") -> list[Message]:
     """Figure 6's prompt on all candidates of a situation, and the deliberation that ends in the expert's.
 
-    Critiques say what is so; without them, actions are taken at their word.
+    Critiques say what is so; without them, every action is taken to be accepted.
     """
     belief, verdicts = situation.player.belief, situation.verdicts
     told = situation.instruction, render_history(situation.history)
@@ -152,7 +152,7 @@ def deliberation_messages(rng: Random, situation: Situation, source: Source = "c
         prompt = deliberation_prompt(*told, notes, situation.expert_action)
     if source != "critiques":
         verdicts = [assume(belief, verdict.action) for verdict in verdicts]
-    thought = deliberation(rng, belief, verdicts, situation.expert_action)
+    thought = deliberation(rng, belief, verdicts, situation.expert_action, source == "critiques")
     return [_user(prompt), _assistant(f"Thought: {thought}")]
 
 

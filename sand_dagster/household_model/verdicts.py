@@ -158,21 +158,19 @@ def judge(belief: Belief, rollout: Sequence[Step], reward: float) -> Verdict:
 
 
 def assume(belief: Belief, action: str) -> Verdict:
-    """What somebody expects of `action` who has not seen it executed and takes it at its word: that it works.
+    """What somebody expects of `action` who has not seen it executed: that it is accepted.
 
-    Task, hand and common sense are minded; where the player stands, what was seen, opened or refused is not.
+    What was seen so far is minded, and common sense; what the environment refuses is not known.
     """
     verb, _, rest = game_command(action.strip()).partition(" ")
     names = re.findall(r"\w+ \d+", rest)
     thing, place = _roles(verb, names)
     sought = _sought(belief)
-    naive = belief.copy()
-    naive.contents, naive.closed, naive.refused = {}, {}, ()
     kind: Kind = "idle"
-    if verb == belief.goal.preparation and place and type_of(place) != APPLIANCES[verb]:
-        kind = "unfit"
-    elif names:
-        kind = _effect(naive, verb, thing, place, sought, [Step("", action, "")])
+    if names:
+        things = ", ".join(f"a {name}" for name in belief.contents.get(place, ()))
+        expected = f"On the {place}, you see {things}." if place in belief.contents else ""
+        kind = _effect(belief, verb, thing, place, sought, [Step("", action, expected)])
     return Verdict(action, kind, sought.lower(), thing, place, _likely(sought, place), won=False, stuck=False)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
@@ -34,6 +37,16 @@ def dagster_home(home: Path) -> Path:
         (folder / ".nux" / "nux.yaml").write_text("seen: 1\n")
     os.environ["DAGSTER_HOME"] = str(folder)
     return folder
+
+
+@contextmanager
+def opened(home: Path) -> Iterator[dg.DagsterInstance]:
+    """The instance. Where several processes are its first at once, one makes its tables, the others wait."""
+    with (dagster_home(home) / "opening.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        instance = dg.DagsterInstance.get()
+    with instance:
+        yield instance
 
 
 def this_process() -> str:

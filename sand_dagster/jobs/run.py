@@ -18,7 +18,7 @@ from sand_dagster.experiment import Experiment, ExperimentError, load_experiment
 from sand_dagster.generation.model_folder import model_id
 from sand_dagster.home import sand_home
 from sand_dagster.jobs.console import Narrator
-from sand_dagster.jobs.instance import PROCESS, dagster_home, end_killed_runs, this_process
+from sand_dagster.jobs.instance import PROCESS, end_killed_runs, opened, this_process
 from sand_dagster.sand.identity import digest
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -45,9 +45,8 @@ def run_experiment(defs: dg.Definitions, name: str, until: str, console: Console
             f"{name} has the iterations {', '.join(experiment.partitions)}; {until!r} is none of them. "
             "Their number is `iterations` in the experiment's file"
         )
-    dagster_home(home)
     job = defs.resolve_job_def(experiment.group)
-    with dg.DagsterInstance.get() as instance:
+    with opened(home) as instance:
         for run_id in end_killed_runs(instance):
             console.print(f"Run {run_id[:8]} had been killed; going on from what it finished.")
         for iteration in experiment.partitions[: experiment.partitions.index(until) + 1]:

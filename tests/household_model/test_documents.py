@@ -109,7 +109,7 @@ def test_a_judgement_follows_from_what_it_says_first() -> None:
     assert ones > 10 and nones > 10
 
 
-def test_without_critiques_a_deliberation_takes_actions_at_their_word() -> None:
+def test_without_critiques_a_deliberation_expects_every_action_to_be_accepted() -> None:
     informed, bare = [], []
     for each in drawn("deliberation"):
         prompt, reply = (m["content"] for m in each.messages)
