@@ -8,7 +8,7 @@ from sand_dagster.environments.household.belief import Belief
 from sand_dagster.environments.household.catalogue import APPLIANCES
 from sand_dagster.environments.household.thoughts import article, preposition
 from sand_dagster.household_model.phrases import CHANCES, CLOSINGS, LEADS, PLACES, STANCES, WORDS
-from sand_dagster.household_model.verdicts import SEARCHES, Grade, Verdict, known
+from sand_dagster.household_model.verdicts import SEARCHES, Grade, Likelihood, Verdict, known
 from sand_dagster.household_model.wording import say, sentence
 
 
@@ -21,22 +21,32 @@ def critique(rng: Random, belief: Belief, verdict: Verdict) -> str:
     return " ".join(sentence(say(rng, text, slots)) for text in texts)
 
 
-def judgement(rng: Random, belief: Belief, verdict: Verdict) -> str:
+def judgement(rng: Random, belief: Belief, verdict: Verdict, informed: bool = True) -> str:
     """One clause on the action, without a full stop: what it rests on, then what follows.
 
-    How likely a place is, common sense says, even where a rollout has shown it: hindsight cannot be learnt.
+    Args:
+        informed: there is a critique to draw on; without one, common sense alone says what a search may show.
     """
     slots = _slots(rng, belief, verdict)
-    slots["place"] = say(rng, PLACES[verdict.likely], slots)
+    slots["place"] = say(rng, PLACES[_promise(verdict, informed)], slots)
     return say(rng, WORDS[verdict.kind].judgement, slots)
 
 
-def stance(rng: Random, verdict: Verdict, chosen: bool = False) -> str:
+def stance(rng: Random, verdict: Verdict, chosen: bool = False, informed: bool = True) -> str:
     """What a judgement comes to; `chosen` says that the deliberation ends in this action."""
     grade: Grade = verdict.grade
     if verdict.kind in SEARCHES:
-        grade = "good" if verdict.likely == "likely" else "fair"
+        grade = "good" if _promise(verdict, informed) == "likely" else "fair"
     return say(rng, STANCES["chosen" if chosen else grade], {"a": verdict.action})
+
+
+def _promise(verdict: Verdict, informed: bool) -> Likelihood:
+    """How likely a place is: what the rollout showed there comes before common sense."""
+    if not informed:
+        return verdict.likely
+    if verdict.grade == "good":
+        return "likely"
+    return "possible" if verdict.likely == "likely" else verdict.likely
 
 
 def _slots(rng: Random, belief: Belief, verdict: Verdict) -> dict[str, str]:

@@ -21,20 +21,21 @@ def deliberation(
 ) -> str:
     """The thought z̃: reflection, one line for each candidate in order, rationale that ends in `chosen`.
 
-    `informed` says whether there are critiques to draw on: without them it does not ask what is needed now.
+    `informed` says whether there are critiques to draw the judgements from.
 
     Raises:
         StopIteration: `chosen` is not the action of any verdict.
     """
     best = next(verdict for verdict in verdicts if verdict.action == chosen)
     lines = "\n".join(
-        f"- {v.action}: {judgement(rng, belief, v)}; {stance(rng, v, v is best)}." for v in verdicts
+        f"- {v.action}: {judgement(rng, belief, v, informed)}; {stance(rng, v, v is best, informed)}."
+        for v in verdicts
     )
     choice = say(rng, f"{_LEADS}, {STANCES['chosen']}", {"a": chosen})
-    return f"{_reflection(belief, informed)}\n\n{lines}\n\n{choice}, because {judgement(rng, belief, best)}."
+    return f"{reflection(belief)}\n\n{lines}\n\n{choice}, because {judgement(rng, belief, best, informed)}."
 
 
-def _reflection(belief: Belief, informed: bool) -> str:
+def reflection(belief: Belief) -> str:
     """Where the player stands, what it needs, and where that is or may be: all that judgements rest on."""
     here = belief.location
     place = f"I am at the {here}" if here else "I am in the middle of the room"
@@ -42,8 +43,7 @@ def _reflection(belief: Belief, informed: bool) -> str:
         place += ", and it is closed"
     refused = "Nothing happened" if belief.refused else ""
     task = f"I need to {goal_phrase(belief.goal)}"
-    needed_now = _needed(belief) if informed else ()
-    return " ".join(sentence(text) for text in (refused, place, task, *needed_now) if text)
+    return " ".join(sentence(text) for text in (refused, place, task, *_needed(belief)) if text)
 
 
 def _needed(belief: Belief) -> Iterator[str]:

@@ -25,7 +25,7 @@ from sand_dagster.environments.household.simulation import Simulation
 from sand_dagster.household_model.critiques import critique
 from sand_dagster.household_model.deliberations import deliberation
 from sand_dagster.household_model.questions import question
-from sand_dagster.household_model.verdicts import Verdict, assume, judge
+from sand_dagster.household_model.verdicts import Verdict, judge
 from sand_dagster.sand.prompting import alternatives_prompt, critique_prompt, deliberation_prompt
 from sand_dagster.sand.turns import conversation, render_history, render_rollout
 from sand_dagster.sand.types import Message, Step
@@ -57,9 +57,8 @@ _EXPERT_HISTORY = 0.5
 _STUBBORN, _MOST_REPEATS = 0.3, 4
 _DELIBERATED = 0.3
 _DELIBERATED_STEP = 0.5
-_REFUSED = 0.7
+_REFUSED = 0.4
 _BY_A_PLAYER, _ANYTHING = 0.75, 0.1
-_AIMLESS = 0.5
 _TRIES = 40
 _SOURCES: dict[Source, float] = {"critiques": 0.4, "actions": 0.25, "nothing": 0.35}
 _MOST_QUESTIONS, _MOST_ADVICE = 10, 8
@@ -111,7 +110,7 @@ def document(seed: int | str, index: int, split: Split = "train", kind: Kind | N
         messages = critique_messages(rng, situation, rng.randrange(len(situation.verdicts)))
         return Document(drawn, game, messages)
     source = rng.choices(list(_SOURCES), list(_SOURCES.values()))[0]
-    situation = draw_situation(rng, game, MOST_CANDIDATES, aimless=source == "nothing")
+    situation = draw_situation(rng, game, MOST_CANDIDATES)
     return Document(drawn, game, deliberation_messages(rng, situation, source))
 
 
@@ -139,10 +138,7 @@ def critique_messages(rng: Random, situation: Situation, index: int) -> list[Mes
 
 
 def deliberation_messages(rng: Random, situation: Situation, source: Source = "critiques") -> list[Message]:
-    """Figure 6's prompt on all candidates of a situation, and the deliberation that ends in the expert's.
-
-    Critiques say what is so; without them, every action is taken to be accepted.
-    """
+    """Figure 6's prompt on all candidates of a situation, and the deliberation that ends in the expert's."""
     belief, verdicts = situation.player.belief, situation.verdicts
     told = situation.instruction, render_history(situation.history)
     if source == "nothing":
@@ -150,8 +146,6 @@ def deliberation_messages(rng: Random, situation: Situation, source: Source = "c
     else:
         notes = [(v.action, critique(rng, belief, v) if source == "critiques" else "") for v in verdicts]
         prompt = deliberation_prompt(*told, notes, situation.expert_action)
-    if source != "critiques":
-        verdicts = [assume(belief, verdict.action) for verdict in verdicts]
     thought = deliberation(rng, belief, verdicts, situation.expert_action, source == "critiques")
     return [_user(prompt), _assistant(f"Thought: {thought}")]
 
@@ -184,7 +178,7 @@ def advice_messages(rng: Random, game: Game) -> list[Message]:
         asked = f"Compare these: {'; '.join(actions)}." if rng.random() < _ASKED_TO_COMPARE else _ADVISE
         told = render_history(history[before:stop])
         told = told if messages else f"{simulation.instruction}\n\n{told}"
-        thought = deliberation(rng, player.belief, verdicts, chosen)
+        thought = deliberation(rng, player.belief, verdicts, chosen, informed=False)
         messages += [_user(f"{told}\n\nQuestion: {asked}"), _assistant(f"Thought: {thought}")]
     return messages
 
@@ -195,17 +189,11 @@ def advice_asked(instruction: str, history: Sequence[Step]) -> list[Message]:
 
 
 def draw_situation(
-    rng: Random,
-    game: Game,
-    most: int,
-    deliberated: float = _DELIBERATED,
-    latest: int = _LATEST,
-    aimless: bool = False,
+    rng: Random, game: Game, most: int, deliberated: float = _DELIBERATED, latest: int = _LATEST
 ) -> Situation:
     """A step of `game` with its candidates and their rollouts: one, or from two up to `most`.
 
-    `deliberated` is how likely the history holds deliberations; it has at most `latest` steps. `aimless`
-    candidates are no player's.
+    `deliberated` is how likely the history holds deliberations; it has at most `latest` steps.
     """
     simulation = Simulation(game)
     history, seed = _history(rng, simulation, latest)
@@ -219,8 +207,7 @@ def draw_situation(
             history[i] = Step(thought, step.action, step.observation)
         _follow(simulation, player, [step])
     sensible = player.act().action
-    count = rng.randint(2, max(most, 2))
-    actions = _candidates(rng, player, simulation.instruction, sensible, count, aimless)
+    actions = _candidates(rng, player, simulation.instruction, sensible, max(rng.randint(2, max(most, 2)), 2))
     if most == 1:
         actions = [rng.choice(actions)]
     played = [_verdict(rng, simulation, player, action) for action in actions]
@@ -250,25 +237,19 @@ def _follow(simulation: Simulation, player: Expert, steps: Sequence[Step]) -> No
         player.observe(step.action, step.observation)
 
 
-def _candidates(
-    rng: Random, player: Expert, instruction: str, sensible: str, count: int, aimless: bool = False
-) -> list[str]:
-    """Distinct actions that a policy may sample here, the sensible one too, in the order of their text.
-
-    The `aimless` ones are what the names at hand allow to say.
-    """
+def _candidates(rng: Random, player: Expert, instruction: str, sensible: str, count: int) -> list[str]:
+    """Distinct actions that a policy may sample here, the sensible one too, in the order of their text."""
     belief = player.belief
     found = {DOMAIN.normalise(sensible): sensible}
-    if belief.refused and not aimless and rng.random() < _REFUSED:
+    if belief.refused and rng.random() < _REFUSED:
         found.setdefault(DOMAIN.normalise(belief.refused[-1]), belief.refused[-1])
     for _ in range(_TRIES):
         if len(found) >= count:
             break
         action, way = go(rng.choice(belief.receptacles)), rng.random()
-        by_a_player, anything = (0.0, _AIMLESS) if aimless else (_BY_A_PLAYER, _ANYTHING)
-        if way < by_a_player:
+        if way < _BY_A_PLAYER:
             action = _another(rng, player, instruction, rng.choice((0.0, 0.0, 1.0))).act().action
-        elif way < by_a_player + anything and (
+        elif way < _BY_A_PLAYER + _ANYTHING and (
             made := make_mistake("anything", belief, player.intend(), rng)
         ):
             action = made.action

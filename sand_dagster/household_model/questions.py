@@ -23,7 +23,7 @@ def question(rng: Random, belief: Belief, verdicts: Sequence[Verdict]) -> tuple[
     kind = rng.choices(list(_WORDS), list(_WORDS.values()))[0]
     if kind == "judge":
         verdict = rng.choice(verdicts)
-        clause, worth = judgement(rng, belief, verdict), stance(rng, verdict)
+        clause, worth = judgement(rng, belief, verdict, False), stance(rng, verdict, informed=False)
         return f"What do you think of this: {verdict.action}?", f"{verdict.action}: {clause}; {worth}."
     if kind == "options":
         return "What could be done here?", sentence(", or ".join(verdict.action for verdict in verdicts))

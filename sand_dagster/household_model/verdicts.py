@@ -157,23 +157,6 @@ def judge(belief: Belief, rollout: Sequence[Step], reward: float) -> Verdict:
     )
 
 
-def assume(belief: Belief, action: str) -> Verdict:
-    """What somebody expects of `action` who has not seen it executed: that it is accepted.
-
-    What was seen so far is minded, and common sense; what the environment refuses is not known.
-    """
-    verb, _, rest = game_command(action.strip()).partition(" ")
-    names = re.findall(r"\w+ \d+", rest)
-    thing, place = _roles(verb, names)
-    sought = _sought(belief)
-    kind: Kind = "idle"
-    if names:
-        things = ", ".join(f"a {name}" for name in belief.contents.get(place, ()))
-        expected = f"On the {place}, you see {things}." if place in belief.contents else ""
-        kind = _effect(belief, verb, thing, place, sought, [Step("", action, expected)])
-    return Verdict(action, kind, sought.lower(), thing, place, _likely(sought, place), won=False, stuck=False)
-
-
 def _roles(verb: str, names: Sequence[str]) -> tuple[str, str]:
     """(object, receptacle) of an action's names."""
     if len(names) >= 2:

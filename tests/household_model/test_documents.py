@@ -23,11 +23,6 @@ def _thoughts() -> list[str]:
     return [parse_deliberation(text).text for text in said]
 
 
-def _notes(prompt: str) -> str:
-    """The candidates of a deliberation's prompt, with their critiques if it has them."""
-    return prompt.partition("(these notes stay private):\n")[2].partition("\n\n### Very Important")[0]
-
-
 def test_a_document_is_determined_by_seed_and_index() -> None:
     assert document("same", 3) == document("same", 3)
     assert document("same", 3) != document("same", 4)
@@ -79,6 +74,11 @@ def test_advice_is_given_outside_the_agents_conversation_and_never_acts() -> Non
                 assert question.removeprefix("Compare these: ").removesuffix(".").split("; ") == listed
 
 
+def _notes(prompt: str) -> str:
+    """The candidates of a deliberation's prompt, with their critiques if it has them."""
+    return prompt.partition("(these notes stay private):\n")[2].partition("\n\n### Very Important")[0]
+
+
 def test_a_deliberations_list_calls_the_experts_action_best_and_it_alone() -> None:
     for each in drawn("deliberation"):
         prompt, reply = (m["content"] for m in each.messages)
@@ -107,18 +107,6 @@ def test_a_judgement_follows_from_what_it_says_first() -> None:
         for thing, place, other in re.findall(r"(\w+ \d+) is at (\w+ \d+), not at (\w+ \d+)", text):
             assert place != other and f"take {thing} from {place}" not in called_best(text)
     assert ones > 10 and nones > 10
-
-
-def test_without_critiques_a_deliberation_expects_every_action_to_be_accepted() -> None:
-    informed, bare = [], []
-    for each in drawn("deliberation"):
-        prompt, reply = (m["content"] for m in each.messages)
-        notes = _notes(prompt)
-        criticised = ": " in notes and "alternative candidate actions" not in notes
-        (informed if criticised else bare).append(reply)
-    doubts = re.compile(r"nothing would happen|this would fail")
-    assert sum(bool(doubts.search(reply)) for reply in informed) > len(informed) / 3
-    assert sum(bool(doubts.search(reply)) for reply in bare) < len(bare) / 10
 
 
 def test_what_was_refused_a_moment_ago_is_judged_as_tried() -> None:
