@@ -53,7 +53,7 @@ class Trainer:
 
 def _run(home: Path, trainer: Trainer, restart_from: str, name: str = "household") -> Any:
     experiment = load_experiment(name, home)
-    finetuning = experiment.finetuning.model_copy(update={"restart_from": restart_from, "epochs": [3, 1]})
+    finetuning = experiment.finetuning.model_copy(update={"restart_from": restart_from, "epochs": (3, 1)})
     tables = {
         "deliberation_trajectories": list(demonstration().rows),
         "policy": [{"policy_id": "p", "model_id": "m1", "folder": "pi_k"}],
