@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
+
+from sand_dagster.home import locked
 
 PROCESS = "sand/process"
 """Run tag: the process that executes the run, as `pid:start time`."""
@@ -41,9 +42,9 @@ def dagster_home(home: Path) -> Path:
 
 @contextmanager
 def opened(home: Path) -> Iterator[dg.DagsterInstance]:
-    """The instance. Where several processes are its first at once, one makes its tables, the others wait."""
-    with (dagster_home(home) / "opening.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    """The instance. Where several processes are its first at once, one sets it up, the others wait."""
+    with locked(home / "dagster"):
+        dagster_home(home)
         instance = dg.DagsterInstance.get()
     with instance:
         yield instance

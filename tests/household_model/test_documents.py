@@ -13,14 +13,24 @@ from sand_dagster.sand.turns import parse_reply
 SAMPLE = 60
 
 
+@cache
 def drawn(kind: str) -> list[Document]:
     return [document("test", index, kind=kind) for index in range(SAMPLE)]  # type: ignore[arg-type]
 
 
-@cache
 def _thoughts() -> list[str]:
     said = (m["content"] for each in drawn("advice") for m in each.messages if m["role"] == "assistant")
     return [parse_deliberation(text).text for text in said]
+
+
+def _notes(prompt: str) -> str:
+    """The candidates of a deliberation's prompt, with their critiques if it has them."""
+    return prompt.partition("(these notes stay private):\n")[2].partition("\n\n### Very Important")[0]
+
+
+def _chosen(prompt: str) -> str:
+    """The expert's action, in which a deliberation's prompt wants it to end."""
+    return prompt.partition("Your final **Action** line must be **")[2].partition("**. Everything")[0]
 
 
 def test_a_document_is_determined_by_seed_and_index() -> None:
@@ -74,15 +84,10 @@ def test_advice_is_given_outside_the_agents_conversation_and_never_acts() -> Non
                 assert question.removeprefix("Compare these: ").removesuffix(".").split("; ") == listed
 
 
-def _notes(prompt: str) -> str:
-    """The candidates of a deliberation's prompt, with their critiques if it has them."""
-    return prompt.partition("(these notes stay private):\n")[2].partition("\n\n### Very Important")[0]
-
-
 def test_a_deliberations_list_calls_the_experts_action_best_and_it_alone() -> None:
     for each in drawn("deliberation"):
         prompt, reply = (m["content"] for m in each.messages)
-        chosen = prompt.partition("Your final **Action** line must be **")[2].partition("**. Everything")[0]
+        chosen = _chosen(prompt)
         assert called_best(reply) == [chosen]
 
 
@@ -170,7 +175,7 @@ def test_deliberations_parse_list_every_candidate_and_lead_to_the_experts() -> N
         prompt, reply = (m["content"] for m in each.messages)
         parsed = parse_deliberation(reply)
         notes = _notes(prompt)
-        chosen = prompt.partition("Your final **Action** line must be **")[2].partition("**. Everything")[0]
+        chosen = _chosen(prompt)
         candidates = [line.partition(": ")[0] for line in notes.splitlines()]
         listed = [line.partition(": ")[0] for line in parsed.text.splitlines() if line.startswith("- ")]
         assert parsed.outcome == "ok"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from sand_dagster.jobs.instance import dagster_home, opened
+from sand_dagster.home import locked
+from sand_dagster.jobs.instance import opened
 
 
 def _ask(home: Path) -> int:
@@ -20,12 +20,10 @@ def test_who_comes_to_a_new_home_waits_while_another_makes_the_tables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))  # put back afterwards
-    folder = dagster_home(tmp_path)
     with ThreadPoolExecutor(1) as pool:
-        with (folder / "opening.lock").open("w") as another:
-            fcntl.flock(another, fcntl.LOCK_EX)
+        with locked(tmp_path / "dagster"):
             asked = pool.submit(_ask, tmp_path)
             with pytest.raises(TimeoutError):
                 asked.result(timeout=0.5)
-            assert not list(folder.rglob("*.db"))
+            assert not list(tmp_path.rglob("*.db"))
         assert asked.result(timeout=60) == 0

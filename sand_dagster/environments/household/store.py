@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from sand_dagster.environments import Progress
 from sand_dagster.environments.household.game import TASK_KINDS, Game
 from sand_dagster.environments.household.generation import VERSION, make_game, possible_kinds
 from sand_dagster.environments.household.rooms import Split
+from sand_dagster.home import locked
 from sand_dagster.sand.identity import digest
 
 SPLITS: tuple[Split, ...] = ("train", "seen", "unseen")
@@ -36,7 +35,7 @@ def generated(
     size, what is there is kept where it is right, and the rest is made. Several processes may ask at once.
     """
     total = sum(counts.values())
-    with _locked(folder):
+    with locked(folder):
         found = _complete(folder)
         if found is None:
             for stale in folder.rglob(f"*{_UNFINISHED}"):
@@ -65,15 +64,6 @@ def make_games(counts: Mapping[Split, int], seed: int, step_limit: int) -> Itera
         yield make_game(f"{seed} {index}", "seen", kinds[index % len(kinds)], pool, step_limit)
     for index in range(counts["unseen"]):
         yield make_game(f"{seed} {index}", "unseen", TASK_KINDS[index % len(TASK_KINDS)], None, step_limit)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from making the same games; the lock goes with the process that holds it."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _complete(folder: Path) -> dict[Split, dict[str, int]] | None:
