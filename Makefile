@@ -11,21 +11,23 @@ export SAND_HOME ?= $(CURDIR)/.sand
 export DAGSTER_HOME = $(SAND_HOME)/dagster
 
 # Where the CPU wheel of torch lies in a local folder, that folder stands in for PyTorch's index.
-WHEELS = $(if $(PIP_FIND_LINKS),--no-sources --find-links "$(PIP_FIND_LINKS)")
+WHEELS = $(if $(PIP_FIND_LINKS),--no-sources-package torch --find-links "$(PIP_FIND_LINKS)")
+# What the project is made of beside sand_dagster: distributions of their own.
+PACKAGES = alfworld-compiled toy-alfworld
 LOCK = requirements/$(EXTRA).txt
 # The lock constrains instead of listing what to install: torch then comes from the index that pyproject.toml names for it.
 INSTALL = .venv/bin/uv pip install --python .venv/bin/python --constraint $(LOCK) $(if $(filter cpu,$(EXTRA)),$(WHEELS))
-COMPILE = .venv/bin/uv pip compile pyproject.toml --quiet --no-annotate --custom-compile-command "make lock" \
-	--python-version 3.11 --python-platform x86_64-manylinux_2_28 $(UPGRADE) --extra dev
+COMPILE = .venv/bin/uv pip compile pyproject.toml $(PACKAGES:%=packages/%/pyproject.toml) --quiet --no-annotate --custom-compile-command "make lock" \
+	--python-version 3.11 --python-platform x86_64-manylinux_2_28 $(UPGRADE) --extra dev $(PACKAGES:%=--no-emit-package %) --no-emit-package sand-dagster
 PYTEST = .venv/bin/python -m pytest
 
 .PHONY: setup run test test-all coverage browser dev check lock lock-check smollm2 clean
 
 setup: .venv/ready-$(EXTRA)
 
-.venv/ready-$(EXTRA): pyproject.toml $(LOCK) | .venv/bin/uv
+.venv/ready-$(EXTRA): pyproject.toml $(PACKAGES:%=packages/%/pyproject.toml) $(LOCK) | .venv/bin/uv
 	@echo "Setting up .venv ($(EXTRA)): Python packages only, a few minutes the first time"
-	@$(INSTALL) --editable '.[$(EXTRA),dev]'
+	@$(INSTALL) $(PACKAGES:%=--editable packages/%) --editable '.[$(EXTRA),dev]'
 	@touch $@
 
 .venv/bin/uv:

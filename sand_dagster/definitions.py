@@ -6,7 +6,7 @@ import dagster as dg
 
 from sand_dagster.assets import stages_of
 from sand_dagster.assets.asset import asset_of
-from sand_dagster.experiment import ExperimentError, load_experiments
+from sand_dagster.experiments.loading import ExperimentError, load_experiments
 from sand_dagster.home import sand_home
 from sand_dagster.jobs.checks import checks_of
 from sand_dagster.jobs.iteration import advance_sensor, iteration_job, setup_job

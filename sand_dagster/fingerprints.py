@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from sand_dagster.sand.identity import digest
+from sand_dagster.ids import digest
 
 
 def file_digest(path: Path) -> str:

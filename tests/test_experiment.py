@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from sand_dagster.experiment import ExperimentError, load_experiment, load_experiments
+from sand_dagster.experiments.loading import ExperimentError, load_experiment, load_experiments
 
 PAPER = {
     "alfworld-llama31-8b": "meta-llama/Llama-3.1-8B-Instruct",

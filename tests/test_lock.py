@@ -14,7 +14,9 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-LEFT_OUT = {
+PACKAGES = [tomllib.loads(file.read_text()) for file in sorted(ROOT.glob("packages/*/pyproject.toml"))]
+OURS = {canonicalize_name(each["project"]["name"]) for each in [PYPROJECT, *PACKAGES]}
+LEFT_OUT = OURS | {
     canonicalize_name(Requirement(line).name) for line in PYPROJECT["tool"]["uv"]["override-dependencies"]
 }
 HARDWARE = pytest.mark.parametrize("hardware", ["cpu", "gpu"])
@@ -30,9 +32,10 @@ def _locked(hardware: str) -> dict[NormalizedName, Version]:
 
 
 def _asked_for(hardware: str) -> list[Requirement]:
-    project = PYPROJECT["project"]
-    extras = project["optional-dependencies"]
-    return [Requirement(line) for line in project["dependencies"] + extras[hardware] + extras["dev"]]
+    extras = PYPROJECT["project"]["optional-dependencies"]
+    asked = [line for each in [PYPROJECT, *PACKAGES] for line in each["project"]["dependencies"]]
+    requirements = [Requirement(line) for line in [*asked, *extras[hardware], *extras["dev"]]]
+    return [each for each in requirements if canonicalize_name(each.name) not in OURS]
 
 
 def _reached(hardware: str) -> Iterator[tuple[str, Requirement]]:

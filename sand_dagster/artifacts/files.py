@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from sand_dagster.artifacts.errors import DiskFull, is_disk_full
+from sand_dagster.errors import DiskFull, is_disk_full
 
 T = TypeVar("T")
 

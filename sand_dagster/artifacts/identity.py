@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sand_dagster.sand.identity import digest
+from sand_dagster.ids import digest
 
 _SHORT = 8
 """Digits of a hash that are shown."""

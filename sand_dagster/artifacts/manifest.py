@@ -10,9 +10,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sand_dagster.artifacts.errors import TornArtifact
 from sand_dagster.artifacts.files import write_whole
 from sand_dagster.artifacts.identity import Identity
+from sand_dagster.errors import TornArtifact
 
 _PACKAGES = (
     "sand-dagster",

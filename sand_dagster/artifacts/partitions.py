@@ -7,9 +7,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from sand_dagster.artifacts.errors import TornArtifact
 from sand_dagster.artifacts.schemas import TABLES
 from sand_dagster.artifacts.store import DATA, JOURNAL, ArtifactStore
+from sand_dagster.errors import TornArtifact
 from sand_dagster.fingerprints import file_digest
 
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from sand_dagster.artifacts.errors import ArtifactError
 from sand_dagster.artifacts.schemas import TABLES
 from sand_dagster.artifacts.store import ArtifactStore
+from sand_dagster.errors import ArtifactError
 from sand_dagster.sand.trajectories import Demonstration, demonstrations_of
-from sand_dagster.sand.types import Step, Task, Trajectory
+from sand_dagster.types import Step, Task, Trajectory
 
 _STEPS = ("expert_data", "expert_trajectories", "deliberation_trajectories")
 REPLAYABLE = (*_STEPS, "rollouts", "eval_episodes")

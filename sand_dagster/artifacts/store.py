@@ -14,13 +14,13 @@ from typing import Any
 
 import polars as pl
 
-from sand_dagster.artifacts.errors import MissingArtifact, OldLayout, PartitionBusy, TornArtifact
 from sand_dagster.artifacts.files import remove, write_whole
 from sand_dagster.artifacts.identity import Identity
-from sand_dagster.artifacts.journal import Journal, JournalReader
 from sand_dagster.artifacts.manifest import Manifest, package_versions
 from sand_dagster.artifacts.parquet import Count, Written, evaluate_counts, scan_parquet, write_parquet
 from sand_dagster.artifacts.schemas import TABLES, Table
+from sand_dagster.errors import MissingArtifact, OldLayout, PartitionBusy, TornArtifact
+from sand_dagster.execution.journal import Journal, JournalReader
 from sand_dagster.fingerprints import file_digest
 
 DATA, MANIFEST, JOURNAL, LOCK = "data.parquet", "manifest.json", "journal.jsonl", "writer.lock"

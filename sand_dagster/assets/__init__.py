@@ -16,7 +16,7 @@ from sand_dagster.assets.expert_trajectories import expert_trajectories
 from sand_dagster.assets.policy import policy
 from sand_dagster.assets.rollouts import rollouts
 from sand_dagster.assets.tasks import tasks
-from sand_dagster.experiment import Experiment
+from sand_dagster.experiments.experiment import Experiment
 
 STAGES = (
     tasks,

@@ -5,19 +5,19 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from sand_dagster.artifacts.errors import ArtifactError
 from sand_dagster.artifacts.schemas import TABLES
 from sand_dagster.assets.definition import StageDefinition, Where
 from sand_dagster.assets.metadata import column_schema, describe, readable
 from sand_dagster.assets.progress import StageProgress, tell
 from sand_dagster.assets.run import StageRun
-from sand_dagster.experiment import Experiment
+from sand_dagster.errors import ArtifactError
+from sand_dagster.execution.units import Trial
+from sand_dagster.experiments.experiment import Experiment
 from sand_dagster.resources.artifacts import Artifacts
 from sand_dagster.resources.environments import EnvironmentWorkers
 from sand_dagster.resources.generation import Generation
 from sand_dagster.resources.loop import Loop
 from sand_dagster.resources.training import Training
-from sand_dagster.sand.units import Trial
 
 GPU_POOL = "gpu"
 _OWNER = "team:sand"

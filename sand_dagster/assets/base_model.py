@@ -5,12 +5,12 @@ from pathlib import Path
 
 from sand_dagster.assets.definition import stage
 from sand_dagster.assets.run import Result, StageRun
-from sand_dagster.experiment import Experiment
+from sand_dagster.execution.units import Row
+from sand_dagster.experiments.experiment import Experiment
 from sand_dagster.fingerprints import file_digest
-from sand_dagster.generation.model_folder import model_id
+from sand_dagster.ids import identify
+from sand_dagster.models.model_folder import model_id
 from sand_dagster.resources.generation import Generation
-from sand_dagster.sand.identity import identify
-from sand_dagster.sand.units import Row
 
 
 def _model(experiment: Experiment, home: Path) -> Mapping[str, str]:
@@ -19,7 +19,7 @@ def _model(experiment: Experiment, home: Path) -> Mapping[str, str]:
     return {"model": model_id(folder) if folder else ""}
 
 
-@stage(modules=("generation.model_folder",), files=_model, kinds=frozenset({"huggingface"}))
+@stage(modules=("sand_dagster.models.model_folder",), files=_model, kinds=frozenset({"huggingface"}))
 def base_model(run: StageRun) -> Result:
     """The frozen base model π_base: where its files lie, and their hashes. The policy starts here too."""
     folder = run.generation.base_folder(run.experiment)

@@ -23,7 +23,7 @@ from sand_dagster.sand.candidates import sample_candidates
         Read("expert_data", when=shows_an_example),
     ),
     settings=("sampling", "environment.kind", *ACTING, "seed"),
-    modules=lambda experiment: ("sand.candidates", domain_module(experiment), *GENERATING),
+    modules=lambda experiment: ("sand_dagster.sand.candidates", domain_module(experiment), *GENERATING),
     prompts=agent_prompts,
     packages=policy_packages,
     kinds=frozenset({"vllm"}),

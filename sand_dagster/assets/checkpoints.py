@@ -12,8 +12,8 @@ from sand_dagster.assets.deciding import TRAINING_PACKAGES, agent_prompts, domai
 from sand_dagster.assets.definition import INITIALISATION, Read, Where, stage
 from sand_dagster.assets.metadata import picture
 from sand_dagster.assets.run import Result, StageRun
-from sand_dagster.experiment import Experiment
-from sand_dagster.generation.model_folder import model_id
+from sand_dagster.experiments.experiment import Experiment
+from sand_dagster.models.model_folder import model_id
 from sand_dagster.sand.checkpoints import checkpoint_id, finetuning_seed
 from sand_dagster.sand.trajectories import demonstrations_of
 from sand_dagster.training.job import Progress, Report
@@ -34,9 +34,9 @@ def _is_control(experiment: Experiment) -> bool:
     ),
     settings=("finetuning", "environment.kind", "variant", "seed"),
     modules=lambda experiment: (
-        "training.sft",
-        "sand.checkpoints",
-        "sand.trajectories",
+        "sand_dagster.training.sft",
+        "sand_dagster.sand.checkpoints",
+        "sand_dagster.sand.trajectories",
         domain_module(experiment),
     ),
     prompts=agent_prompts,

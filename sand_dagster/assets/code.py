@@ -10,107 +10,144 @@ import ast
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
-import sand_dagster
+OURS = ("sand_dagster", "alfworld_compiled")
+"""The packages whose code counts. Of the package that an environment comes from it counts too; a change of
+any other shows as another version of it."""
 
-PACKAGE = Path(sand_dagster.__file__).parent
-_NAME = "sand_dagster"
 _DIGITS = 16
 
 NOT_DECISIVE: Mapping[str, str] = {
-    "artifacts": "how rows are stored; their columns are part of the identity on their own",
-    "environments": "the registry and the processes: rollouts are the same with any number of workers",
-    "environments.play": "a person at the keyboard",
-    "environments.pool": "which process plays what",
-    "environments.published": "the paper's counts, shown beside ours",
-    "environments.replay": "what `sand replay` says; no stage uses it",
-    "environments.wire": "how processes talk",
-    "environments.worker": "how processes talk",
-    "environments.worker_process": "how processes talk",
-    "experiment": "the fields themselves are part of the identity",
-    "fingerprints": "how files are hashed",
-    "generation.driver": "what an engine's process is asked",
-    "generation.engine_process": "how processes talk",
-    "generation.engines": "when engines start and end",
-    "generation.loop": "where coroutines run",
-    "generation.model_folder": "where a model is; its content is an input",
-    "generation.on_demand": "when an engine starts",
-    "generation.smollm2": "where a model is; its content is an input",
-    "generation.replicas": "how requests are spread over engines",
-    "generation.settings": "the fields themselves are part of the identity",
-    "generation.stats": "figures about the engine",
-    "home": "where things lie",
-    "sand.algorithm": "calls the steps in memory; no stage uses it",
-    "sand.interfaces": "names and types",
-    "sand.settings": "the fields themselves are part of the identity",
-    "sand.units": "in which order units run",
-    "training.plots": "a picture",
-    "training.progress": "what is told of a training",
-    "training.settings": "the fields themselves are part of the identity",
-    "training.trainer": "how the training's process is started",
+    "sand_dagster.artifacts": "how rows are stored; their columns are part of the identity on their own",
+    "sand_dagster.environments": "which environments there are",
+    "sand_dagster.environments.keyboard": "a person at the keyboard",
+    "sand_dagster.environments.pool": "which process plays what",
+    "sand_dagster.environments.replay": "what `sand replay` says; no stage uses it",
+    "sand_dagster.environments.worker": "how processes talk",
+    "sand_dagster.environments.worker_process": "how processes talk",
+    "sand_dagster.evaluation.table1": "the paper's counts, shown beside ours",
+    "sand_dagster.execution.units": "in which order units run",
+    "sand_dagster.execution.journal": "where finished units are kept",
+    "sand_dagster.execution.wire": "how processes talk",
+    "sand_dagster.experiments.experiment": "the fields themselves are part of the identity",
+    "sand_dagster.fingerprints": "how files are hashed",
+    "sand_dagster.home": "where things lie",
+    "sand_dagster.interfaces": "names and types",
+    "sand_dagster.models.driver": "what an engine's process is asked",
+    "sand_dagster.models.engine_process": "how processes talk",
+    "sand_dagster.models.engines": "when engines start and end",
+    "sand_dagster.models.loop": "where coroutines run",
+    "sand_dagster.models.model_folder": "where a model is; its content is an input",
+    "sand_dagster.models.on_demand": "when an engine starts",
+    "sand_dagster.models.packaged": "where a model is; its content is an input",
+    "sand_dagster.models.replicas": "how requests are spread over engines",
+    "sand_dagster.models.settings": "the fields themselves are part of the identity",
+    "sand_dagster.models.smollm2": "where a model is; its content is an input",
+    "sand_dagster.models.stats": "figures about the engine",
+    "sand_dagster.sand.algorithm": "calls the steps in memory; no stage uses it",
+    "sand_dagster.sand.settings": "the fields themselves are part of the identity",
+    "sand_dagster.training.plots": "a picture",
+    "sand_dagster.training.progress": "what is told of a training",
+    "sand_dagster.training.settings": "the fields themselves are part of the identity",
+    "sand_dagster.training.trainer": "how the training's process is started",
 }
 """Modules that a stage imports and that do not decide its rows, with the reason. Not followed further."""
 
 
+@cache
+def _folder(name: str) -> Path:
+    spec = find_spec(name)
+    assert spec is not None and spec.origin is not None, f"{name} is no ordinary package"
+    return Path(spec.origin).parent.parent if spec.submodule_search_locations else Path(spec.origin).parent
+
+
 def code_of(
-    modules: Iterable[str], files: Iterable[str] = (), *, follow: bool = True, package: Path | None = None
+    modules: Iterable[str],
+    files: Iterable[str] = (),
+    *,
+    follow: bool = True,
+    roots: Mapping[str, Path] | None = None,
 ) -> dict[str, str]:
-    """Hashes by path of what `modules` (names below `sand_dagster`) and `files` (paths there) are made of.
+    """Hashes by path of what `modules` (full names) and `files` are made of.
 
     Args:
         modules: where to begin.
-        files: prompts and templates; a name may be a pattern.
-        follow: whether what they import of this package counts too.
-        package: the package's folder.
+        files: prompts and templates, such as `sand_dagster/prompts/critique.txt`; a name may be a pattern.
+        follow: whether what they import of the packages that count is part of it.
+        roots: the folders that hold the packages, where these are not the installed ones.
     """
-    package = package or PACKAGE
-    found: dict[str, str] = {}
     waiting = list(modules)
+    names = sorted({*OURS, *(name.partition(".")[0] for name in waiting)})
+    code = _Code({name: _folder(name) for name in names} | dict(roots or {}))
+    found: dict[str, str] = {}
     while waiting:
-        module = waiting.pop()
-        path = _path(module, package)
-        relative = str(path.relative_to(package))
+        path = code.path(waiting.pop())
+        relative = code.relative(path)
         if relative in found:
             continue
-        found[relative], imported = _examined(path, package)
+        found[relative], imported = _examined(path, code)
         waiting += [name for name in imported if follow and name not in NOT_DECISIVE]
     for pattern in files:
-        for path in sorted(package.glob(pattern)):
-            found[str(path.relative_to(package))] = hashlib.sha256(path.read_bytes()).hexdigest()[:_DIGITS]
+        for path in sorted(code.root(pattern.partition("/")[0]).glob(pattern)):
+            found[code.relative(path)] = hashlib.sha256(path.read_bytes()).hexdigest()[:_DIGITS]
     return dict(sorted(found.items()))
 
 
-def _path(module: str, package: Path) -> Path:
-    path = package.joinpath(*module.split("."))
-    file = path.with_name(f"{path.name}.py")
-    return file if file.is_file() else path / "__init__.py"
+class _Code:
+    """Where the modules of the packages `roots` lie."""
+
+    def __init__(self, roots: Mapping[str, Path]) -> None:
+        self._roots = dict(roots)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._roots.items()))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Code) and self._roots == other._roots
+
+    def root(self, package: str) -> Path:
+        return self._roots[package]
+
+    def owns(self, module: str) -> bool:
+        return module.partition(".")[0] in self._roots
+
+    def path(self, module: str) -> Path:
+        path = self.root(module.partition(".")[0]).joinpath(*module.split("."))
+        file = path.with_name(f"{path.name}.py")
+        return file if file.is_file() else path / "__init__.py"
+
+    def is_module(self, name: str) -> bool:
+        return self.owns(name) and self.path(name).is_file()
+
+    def relative(self, path: Path) -> str:
+        # A package may lie below the folder of another: the nearest one counts.
+        return min(
+            (str(path.relative_to(r)) for r in self._roots.values() if path.is_relative_to(r)), key=len
+        )
 
 
 @cache
-def _examined(path: Path, package: Path) -> tuple[str, tuple[str, ...]]:
-    """The hash of a module's syntax tree, and the modules of this package that it imports."""
+def _examined(path: Path, code: _Code) -> tuple[str, tuple[str, ...]]:
+    """The hash of a module's syntax tree, and the modules of ours that it imports."""
     tree = _Essential().visit(ast.parse(path.read_text(encoding="utf-8")))
-    imported = sorted(set(_imports(tree, package)))
+    imported = sorted(set(_imports(tree, code)))
     return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()[:_DIGITS], tuple(imported)
 
 
-def _imports(tree: ast.AST, package: Path) -> Iterator[str]:
+def _imports(tree: ast.AST, code: _Code) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             # `from package import name`: the name may be a module of its own.
             below = [f"{node.module}.{alias.name}" for alias in node.names]
-            modules = [name for name in below if _is_module(name, package)]
+            modules = [name for name in below if code.is_module(name)]
             names = modules if len(modules) == len(below) else [node.module, *modules]
         else:
             continue
-        yield from (name.removeprefix(f"{_NAME}.") for name in names if name.startswith(f"{_NAME}."))
-
-
-def _is_module(name: str, package: Path) -> bool:
-    return name.startswith(f"{_NAME}.") and _path(name.removeprefix(f"{_NAME}."), package).is_file()
+        yield from (name for name in names if code.is_module(name))
 
 
 class _Essential(ast.NodeTransformer):

@@ -11,8 +11,8 @@ from sand_dagster.sand.critiques import criticise
 @stage(
     reads=("rollouts", "candidate_actions", "expert_trajectories", "base_model"),
     settings=("critiques", *WRITING, "seed"),
-    modules=("sand.critiques", *GENERATING),
-    prompts=(TEMPLATES, "sand/prompts/critique.txt"),
+    modules=("sand_dagster.sand.critiques", *GENERATING),
+    prompts=(TEMPLATES, "sand_dagster/prompts/critique.txt"),
     packages=base_packages,
     kinds=frozenset({"vllm"}),
     gpu=True,

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from sand_dagster.experiment import Experiment
+from sand_dagster.experiments.experiment import Experiment
 
-GENERATING = ("generation.chat", "generation.in_process", "generation.vllm_engine", "generation.endpoint")
+GENERATING = (
+    "sand_dagster.models.chat",
+    "sand_dagster.models.in_process",
+    "sand_dagster.models.vllm_engine",
+    "sand_dagster.models.endpoint",
+)
 """The modules between a chat and its completion."""
 
-TEMPLATES = "training/templates/*.jinja"
+TEMPLATES = "sand_dagster/models/templates/*.jinja"
 ACTING = (
     "generation.turn_tokens",
     "generation.policy",
@@ -49,7 +54,7 @@ def shows_an_example(experiment: Experiment) -> bool:
 
 def domain_module(experiment: Experiment) -> str:
     """The module of what an environment says of itself: prompt, normalisation."""
-    return type(experiment.environment.module.DOMAIN).__module__.removeprefix("sand_dagster.")
+    return type(experiment.environment.module.DOMAIN).__module__
 
 
 def agent_prompts(experiment: Experiment) -> tuple[str, ...]:
@@ -66,7 +71,7 @@ def playing_options(experiment: Experiment) -> tuple[str, ...]:
 
 def environment_module(experiment: Experiment) -> str:
     """The environment's package."""
-    return f"environments.{experiment.environment.kind}"
+    return experiment.environment.module.__name__
 
 
 def environment_files(experiment: Experiment, home: Path) -> Mapping[str, str]:

@@ -15,8 +15,8 @@ from sand_dagster.artifacts.manifest import Manifest
 from sand_dagster.artifacts.schemas import TABLES
 from sand_dagster.artifacts.store import ArtifactStore
 from sand_dagster.assets.code import code_of
-from sand_dagster.experiment import Experiment
-from sand_dagster.sand.identity import digest
+from sand_dagster.experiments.experiment import Experiment
+from sand_dagster.ids import digest
 
 if TYPE_CHECKING:
     from sand_dagster.assets.run import Result, StageRun
@@ -189,7 +189,7 @@ class StageDefinition:
         }
 
     def _code(self, experiment: Experiment) -> dict[str, str]:
-        own = f"assets.{self.name}"
+        own = f"sand_dagster.assets.{self.name}"
         columns = [(name, str(column.dtype)) for name, column in TABLES[self.name].columns.items()]
         return {
             **code_of(self.modules(experiment), self.prompts(experiment)),

@@ -18,7 +18,7 @@ from sand_dagster.sand.evaluation import evaluate
 @stage(
     reads=("checkpoints", "tasks", Read("expert_data", when=shows_an_example)),
     settings=lambda experiment: ("evaluation", *playing_options(experiment), *ACTING, "seed"),
-    modules=lambda experiment: ("sand.evaluation", environment_module(experiment), *GENERATING),
+    modules=lambda experiment: ("sand_dagster.sand.evaluation", environment_module(experiment), *GENERATING),
     prompts=agent_prompts,
     packages=lambda experiment: (*environment_packages(experiment), *policy_packages(experiment)),
     kinds=frozenset({"vllm"}),

@@ -4,13 +4,13 @@ import dagster as dg
 
 from sand_dagster.assets.definition import stage
 from sand_dagster.assets.run import Result, StageRun
-from sand_dagster.sand.scores import score
+from sand_dagster.evaluation.scores import score
 
 
 @stage(
     reads=("eval_episodes",),
     settings=("protocol", "seed"),
-    modules=("sand.scores",),
+    modules=("sand_dagster.evaluation.scores",),
     kinds=frozenset({"parquet"}),
 )
 def eval_scores(run: StageRun) -> Result:

@@ -2,13 +2,13 @@
 
 from sand_dagster.assets.definition import stage
 from sand_dagster.assets.run import Result, StageRun
-from sand_dagster.sand.importing import kept_trajectories
+from sand_dagster.recordings.importing import kept_trajectories
 from sand_dagster.sand.trajectories import expert_rows
 
 
 @stage(
     reads=("expert_import", "tasks"),
-    modules=("sand.importing", "sand.trajectories"),
+    modules=("sand_dagster.recordings.importing", "sand_dagster.sand.trajectories"),
     kinds=frozenset({"parquet"}),
 )
 def expert_data(run: StageRun) -> Result:

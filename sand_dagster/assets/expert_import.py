@@ -7,15 +7,15 @@ from sand_dagster.assets.deciding import environment_files, environment_module, 
 from sand_dagster.assets.definition import stage
 from sand_dagster.assets.run import Result, StageRun
 from sand_dagster.environments import recordings_of
-from sand_dagster.sand.importing import import_recordings, own_rows
-from sand_dagster.sand.recordings import Recordings, Verdict
-from sand_dagster.sand.units import Finished
+from sand_dagster.execution.units import Finished
+from sand_dagster.recordings.importing import import_recordings, own_rows
+from sand_dagster.recordings.recording import Recordings, Verdict
 
 
 @stage(
     reads=("tasks",),
     settings=("environment",),
-    modules=lambda experiment: ("sand.importing", environment_module(experiment)),
+    modules=lambda experiment: ("sand_dagster.recordings.importing", environment_module(experiment)),
     packages=environment_packages,
     files=environment_files,
     kinds=frozenset({"parquet"}),

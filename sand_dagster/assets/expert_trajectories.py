@@ -9,7 +9,7 @@ from sand_dagster.sand.trajectories import next_demonstrations, original_thought
 @stage(
     reads=("expert_data", Read("deliberation_trajectories", Where.PREVIOUS)),
     settings=("deliberation.carry_over",),
-    modules=("sand.trajectories",),
+    modules=("sand_dagster.sand.trajectories",),
     kinds=frozenset({"parquet"}),
 )
 def expert_trajectories(run: StageRun) -> Result:

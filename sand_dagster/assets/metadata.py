@@ -11,9 +11,9 @@ import polars as pl
 
 from sand_dagster.artifacts.manifest import Manifest
 from sand_dagster.artifacts.schemas import Table
-from sand_dagster.sand.turns import render_history, render_rollout, render_turn
-from sand_dagster.sand.types import Step
-from sand_dagster.sand.units import Row
+from sand_dagster.execution.units import Row
+from sand_dagster.prompts.turns import render_history, render_rollout, render_turn
+from sand_dagster.types import Step
 
 _PREVIEW_ROWS = 5
 _PREVIEW_WIDTH = 80

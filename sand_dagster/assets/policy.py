@@ -8,7 +8,7 @@ from sand_dagster.sand.checkpoints import policy_id
 
 @stage(
     reads=("base_model", Read("checkpoints", Where.PREVIOUS)),
-    modules=("sand.checkpoints",),
+    modules=("sand_dagster.sand.checkpoints",),
     kinds=frozenset({"huggingface"}),
 )
 def policy(run: StageRun) -> Result:

@@ -14,7 +14,7 @@ from sand_dagster.assets.deciding import (
 )
 from sand_dagster.assets.definition import Read, stage
 from sand_dagster.assets.run import Result, StageRun
-from sand_dagster.sand.play import REPLAY_MISMATCH
+from sand_dagster.sand.episode import REPLAY_MISMATCH
 from sand_dagster.sand.rollouts import roll_out
 
 
@@ -27,7 +27,7 @@ from sand_dagster.sand.rollouts import roll_out
         Read("expert_data", when=shows_an_example),
     ),
     settings=lambda experiment: ("rollouts", *playing_options(experiment), *ACTING, "seed"),
-    modules=lambda experiment: ("sand.rollouts", environment_module(experiment), *GENERATING),
+    modules=lambda experiment: ("sand_dagster.sand.rollouts", environment_module(experiment), *GENERATING),
     prompts=agent_prompts,
     packages=lambda experiment: (*environment_packages(experiment), *policy_packages(experiment)),
     kinds=frozenset({"vllm"}),

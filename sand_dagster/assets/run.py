@@ -21,15 +21,15 @@ from sand_dagster.artifacts.store import ArtifactStore, PartitionWriter
 from sand_dagster.artifacts.stored_rows import StoredRows
 from sand_dagster.assets.progress import StageProgress, tell
 from sand_dagster.environments.pool import EnvironmentPool
-from sand_dagster.experiment import Experiment
+from sand_dagster.execution.units import Finished, Journal, Row, Stage, Trial
+from sand_dagster.experiments.experiment import Experiment
+from sand_dagster.interfaces import Generator
 from sand_dagster.resources.environments import EnvironmentWorkers
 from sand_dagster.resources.generation import Generation
 from sand_dagster.resources.training import Training
-from sand_dagster.sand.interfaces import Generator
-from sand_dagster.sand.play import Agent
+from sand_dagster.sand.episode import Agent
 from sand_dagster.sand.trajectories import Demonstration, demonstrations_of
-from sand_dagster.sand.types import Task, Trajectory
-from sand_dagster.sand.units import Finished, Journal, Row, Stage, Trial
+from sand_dagster.types import Task, Trajectory
 
 _LOG_EVERY_S = 10.0
 T = TypeVar("T")

@@ -9,7 +9,7 @@ import dagster as dg
 from sand_dagster.assets.deciding import environment_files, environment_module, environment_packages
 from sand_dagster.assets.definition import stage
 from sand_dagster.assets.run import Result, StageRun
-from sand_dagster.environments import published
+from sand_dagster.evaluation import table1
 
 
 @stage(
@@ -42,12 +42,12 @@ def tasks(run: StageRun) -> Result:
 
 def beside_the_papers(kind: str, counts: Mapping[str, int]) -> dict[str, Any]:
     """Metadata: the paper's counts for its two environments, and what differs from them (Table 1)."""
-    papers = published.TASKS.get(kind)
+    papers = table1.TASKS.get(kind)
     if papers is None:
         return {}
     metadata: dict[str, Any] = {
         f"paper_{split}": dg.MetadataValue.int(count) for split, count in papers.items()
     }
-    if said := published.difference(kind, counts):
+    if said := table1.difference(kind, counts):
         metadata["paper_difference"] = dg.MetadataValue.text(said)
     return metadata

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from sand_dagster.artifacts.journal import Journal
-from sand_dagster.sand.identity import derive_seed
-from sand_dagster.sand.interfaces import Environments, Episode
-from sand_dagster.sand.play import Agent, Played, execute
+from sand_dagster.execution.journal import Journal
+from sand_dagster.execution.units import Row, Stage, Unit, run_units
+from sand_dagster.ids import derive_seed
+from sand_dagster.interfaces import Environments, Episode
+from sand_dagster.prompts.turns import Reply, parse_completion
+from sand_dagster.sand.episode import Agent, Played, execute
 from sand_dagster.sand.rollouts import play_candidate
-from sand_dagster.sand.turns import Reply, parse_completion
-from sand_dagster.sand.types import Sampling, Step, Task
-from sand_dagster.sand.units import Row, Stage, Unit, run_units
+from sand_dagster.types import Sampling, Step, Task
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,21 +12,22 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from sand_dagster.artifacts.journal import Journal
 from sand_dagster.bench.recording import Asked, Recorder
 from sand_dagster.environments import environment_kind
 from sand_dagster.environments.pool import EnvironmentPool
-from sand_dagster.generation import vllm_engine
-from sand_dagster.generation.chat import ChatEncoder
-from sand_dagster.generation.in_process import parameters, prepare
-from sand_dagster.generation.settings import GenerationSettings
-from sand_dagster.generation.vllm_engine import VllmGenerator
-from sand_dagster.household_model import weights
+from sand_dagster.execution.journal import Journal
+from sand_dagster.execution.units import Finished, Row, Stage
+from sand_dagster.interfaces import Generator
+from sand_dagster.models import vllm_engine
+from sand_dagster.models.chat import ChatEncoder
+from sand_dagster.models.in_process import parameters, prepare
+from sand_dagster.models.settings import GenerationSettings
+from sand_dagster.models.templates import prompting_template
+from sand_dagster.models.vllm_engine import VllmGenerator
 from sand_dagster.sand.candidates import sample_candidates
 from sand_dagster.sand.critiques import criticise
 from sand_dagster.sand.deliberation import Evidence, deliberate
-from sand_dagster.sand.interfaces import Generator
-from sand_dagster.sand.play import Agent
+from sand_dagster.sand.episode import Agent
 from sand_dagster.sand.rollouts import roll_out
 from sand_dagster.sand.settings import (
     CritiqueSettings,
@@ -35,8 +36,7 @@ from sand_dagster.sand.settings import (
     SamplingSettings,
 )
 from sand_dagster.sand.trajectories import demonstrations_of, expert_rows, next_demonstrations
-from sand_dagster.sand.units import Finished, Row, Stage
-from sand_dagster.training.templates import prompting_template
+from toy_alfworld.model import weights
 
 _KIND = "household"
 _CONTEXT = 4096

@@ -22,9 +22,9 @@ from rich.text import Text
 
 from sand_dagster.bench.flat_stages import ROUNDS, FlatStage, measure_flat_stages
 from sand_dagster.bench.orchestration import Orchestration, measure_orchestration
-from sand_dagster.experiment import Experiment
-from sand_dagster.generation.engines import engines
-from sand_dagster.generation.vllm_engine import on_cpu
+from sand_dagster.experiments.experiment import Experiment
+from sand_dagster.models.engines import engines
+from sand_dagster.models.vllm_engine import on_cpu
 
 _ENGINE_SHARE = 0.9
 _ORCHESTRATION_SHARE = 0.05

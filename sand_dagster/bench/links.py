@@ -20,14 +20,14 @@ from rich.table import Table
 
 from sand_dagster.artifacts.recorded import stored_tasks
 from sand_dagster.artifacts.store import ArtifactStore
-from sand_dagster.environments.household.expert import Expert
-from sand_dagster.experiment import Experiment
-from sand_dagster.household_model.evaluate import CANDIDATE, called_best, completes, refuses
-from sand_dagster.sand.interfaces import Environment
-from sand_dagster.sand.play import was_played
-from sand_dagster.sand.prompting import is_deliberation
+from sand_dagster.experiments.experiment import Experiment
+from sand_dagster.interfaces import Environment
+from sand_dagster.prompts.figures import is_deliberation
+from sand_dagster.sand.episode import was_played
 from sand_dagster.sand.trajectories import demonstrations_of
-from sand_dagster.sand.types import Step, Task
+from sand_dagster.types import Step, Task
+from toy_alfworld.games.expert import Expert
+from toy_alfworld.model.evaluate import CANDIDATE, called_best, completes, refuses
 
 _ENVIRONMENT = "household"
 _LONGEST = 40

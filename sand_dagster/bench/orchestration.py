@@ -16,7 +16,7 @@ from pathlib import Path
 import dagster as dg
 
 from sand_dagster.artifacts.store import DATA, MANIFEST
-from sand_dagster.experiment import Experiment
+from sand_dagster.experiments.experiment import Experiment
 
 _ITERATION = "01"
 

@@ -6,8 +6,8 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from sand_dagster.sand.interfaces import Generator
-from sand_dagster.sand.types import Completion, Message, Sampling
+from sand_dagster.interfaces import Generator
+from sand_dagster.types import Completion, Message, Sampling
 
 Asked = list[tuple[Sequence[Message], Sampling]]
 """Requests, in the order in which they came."""

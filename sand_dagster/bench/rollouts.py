@@ -28,14 +28,14 @@ from sand_dagster.bench.recording import Recorder, ask_again
 from sand_dagster.bench.stand_in import StandInModel
 from sand_dagster.environments import environment_kind
 from sand_dagster.environments.pool import EnvironmentPool
-from sand_dagster.generation import vllm_engine
-from sand_dagster.generation.engines import engines
-from sand_dagster.generation.settings import GenerationSettings
-from sand_dagster.household_model import CONTEXT, weights
-from sand_dagster.sand.interfaces import Generator
-from sand_dagster.sand.play import Agent
-from sand_dagster.sand.turns import Reply
-from sand_dagster.sand.types import Task, Trajectory
+from sand_dagster.interfaces import Generator
+from sand_dagster.models import vllm_engine
+from sand_dagster.models.engines import engines
+from sand_dagster.models.settings import GenerationSettings
+from sand_dagster.prompts.turns import Reply
+from sand_dagster.sand.episode import Agent
+from sand_dagster.types import Task, Trajectory
+from toy_alfworld.model import CONTEXT, weights
 
 _TURN_TOKENS = 96
 _SLOTS = 64

@@ -29,7 +29,7 @@ from sand_dagster.environments.scienceworld.gold_paths import gold_path
 from sand_dagster.environments.scienceworld.simulator import JAVA_OPTIONS, Simulator
 from sand_dagster.environments.scienceworld.specification import spec_of
 from sand_dagster.environments.scienceworld.task_types import TASK_TYPES
-from sand_dagster.sand.types import Task
+from sand_dagster.types import Task
 
 _STEP_RATIO = 5.0
 _UNLIMITED = 1_000_000_000

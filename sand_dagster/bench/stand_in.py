@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
 
-from sand_dagster.sand.types import Completion, Message, Sampling
+from sand_dagster.types import Completion, Message, Sampling
 
 
 class StandInModel:

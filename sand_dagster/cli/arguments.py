@@ -32,7 +32,7 @@ def store_of(experiment: str) -> ArtifactStore:
     """
     from sand_dagster.artifacts.schemas import TABLES
     from sand_dagster.artifacts.store import ArtifactStore
-    from sand_dagster.experiment import ExperimentError, load_experiment
+    from sand_dagster.experiments.loading import ExperimentError, load_experiment
 
     home = sand_home()
     try:
@@ -46,7 +46,7 @@ def store_of(experiment: str) -> ArtifactStore:
 
 def planned(store: ArtifactStore, until: str, *, counted: bool = False) -> list[Planned]:
     """The plan of the experiment whose tables these are; empty where its file is gone or cannot be used."""
-    from sand_dagster.experiment import ExperimentError, load_experiment
+    from sand_dagster.experiments.loading import ExperimentError, load_experiment
     from sand_dagster.jobs.instance import opened
     from sand_dagster.jobs.plan import plan
 

@@ -54,7 +54,7 @@ def environments(
     The exit code is 1 where they differ.
     """
     if environment == "alfworld":
-        from sand_dagster.bench.environments import run
+        from alfworld_compiled.bench.report import run
 
         try:
             with progress("comparing games") as told:
@@ -109,7 +109,7 @@ def generation(
 ) -> None:
     """Compare the flat stages with vLLM alone, and an iteration with itself when all of it is journalled."""
     from sand_dagster.bench.generation import run
-    from sand_dagster.experiment import load_experiment
+    from sand_dagster.experiments.loading import load_experiment
     from sand_dagster.home import sand_home
 
     try:
@@ -130,7 +130,7 @@ def links(
 ) -> None:
     """Measure each link of a household experiment's chain, from samples to the finetuned agent's turns."""
     from sand_dagster.bench.links import measure
-    from sand_dagster.experiment import load_experiment
+    from sand_dagster.experiments.loading import load_experiment
     from sand_dagster.home import sand_home
 
     try:

@@ -12,7 +12,7 @@ from sand_dagster.cli.output import SCORE_COLUMNS, print_json, print_table, scor
 from sand_dagster.home import sand_home
 
 if TYPE_CHECKING:
-    from sand_dagster.comparison.compare import Comparison
+    from sand_dagster.evaluation.compare import Comparison
 
 
 @command
@@ -38,8 +38,8 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Compare iterations with 00, and an experiment with others, task by task: intervals and p-values."""
-    from sand_dagster.comparison.arms import ComparisonError
-    from sand_dagster.comparison.compare import compare as compare_experiments
+    from sand_dagster.evaluation.arms import ComparisonError
+    from sand_dagster.evaluation.compare import compare as compare_experiments
 
     only = iteration_key(iteration) if iteration is not None else None
     try:
@@ -94,7 +94,7 @@ def _print_differences(found: Comparison) -> None:
 
 def _print_bands(found: Comparison) -> None:
     """A row an iteration and split, two columns a band."""
-    from sand_dagster.comparison.difficulty import BANDS
+    from sand_dagster.evaluation.difficulty import BANDS
 
     cells: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
     for row in found.bands:

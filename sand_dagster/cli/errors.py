@@ -40,9 +40,9 @@ def command(function: Callable[_Params, None]) -> Callable[_Params, None]:
 
 def _code(error: Exception) -> int | None:
     """The exit code of an expected error; None: it was not expected."""
-    from sand_dagster.artifacts.errors import ArtifactError
     from sand_dagster.artifacts.lineage import LineageError
-    from sand_dagster.experiment import ExperimentError
+    from sand_dagster.errors import ArtifactError
+    from sand_dagster.experiments.loading import ExperimentError
 
     if isinstance(error, ExperimentError | LineageError):
         return WRONG_USE

@@ -39,7 +39,7 @@ _SCORES = (
 def experiments(as_json: AsJson = False) -> None:
     """List the experiments: those that ship with the project, and yours in $SAND_HOME/experiments."""
     from sand_dagster.artifacts.store import ArtifactStore
-    from sand_dagster.experiment import load_experiments
+    from sand_dagster.experiments.loading import load_experiments
 
     home = sand_home()
     loaded, errors = load_experiments(home)
@@ -118,7 +118,7 @@ def plan(
 
     Units: how many the journal holds, and how many are to do; none where what they come from is made first.
     """
-    from sand_dagster.experiment import load_experiment
+    from sand_dagster.experiments.loading import load_experiment
     from sand_dagster.jobs.plan import few
     from sand_dagster.jobs.run import check_iteration
 
@@ -144,8 +144,8 @@ def plan(
 
 def _scores(store: ArtifactStore) -> list[dict[str, Any]]:
     """The rows of `eval_scores` of all complete iterations, without their ids, and the paper's rewards."""
-    from sand_dagster.comparison.published import published_reward
-    from sand_dagster.experiment import ExperimentError, load_experiment
+    from sand_dagster.evaluation.published import published_reward
+    from sand_dagster.experiments.loading import ExperimentError, load_experiment
 
     try:
         experiment = load_experiment(store.experiment, store.home)

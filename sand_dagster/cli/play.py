@@ -14,9 +14,9 @@ from sand_dagster.cli.arguments import AsJson
 from sand_dagster.cli.errors import FAILED, WRONG_USE, command, fail
 from sand_dagster.cli.output import print_json, print_table
 from sand_dagster.cli.worlds import EnvironmentName, Games, Like, World, progress, world
+from sand_dagster.execution.units import Row
 from sand_dagster.home import sand_home
-from sand_dagster.sand.recordings import INSTRUCTION, Recordings, Verdict
-from sand_dagster.sand.units import Row
+from sand_dagster.recordings.recording import INSTRUCTION, Recordings, Verdict
 
 
 @command
@@ -27,8 +27,8 @@ def play(
     games: Games = None,
 ) -> None:
     """Play a task at the keyboard, in the same environment and with the same texts as the agent."""
-    from sand_dagster.environments.play import find_task
-    from sand_dagster.environments.play import play as play_task
+    from sand_dagster.environments.keyboard import find_task
+    from sand_dagster.environments.keyboard import play as play_task
 
     if environment is not None and experiment is not None:
         fail("--environment and --experiment exclude each other", WRONG_USE)
@@ -112,7 +112,7 @@ def _ours(file: Path, experiment: str | None) -> tuple[World, Path, Recordings]:
     """The trajectories of a table of ours, with the home that its games lie in."""
     from sand_dagster.artifacts.recorded import locate_partition, recorded
     from sand_dagster.environments.replay import as_recordings
-    from sand_dagster.experiment import load_experiment
+    from sand_dagster.experiments.loading import load_experiment
 
     store, table, iteration = locate_partition(file)
     section = load_experiment(experiment or store.experiment, store.home).environment
@@ -124,8 +124,8 @@ def _published(
     file: Path, environment: str | None, experiment: str | None, games: Path | None
 ) -> tuple[World, Recordings]:
     """The rows of a file in ETO's format."""
-    from sand_dagster.environments.records import Record, read_records
     from sand_dagster.environments.replay import read_file
+    from sand_dagster.recordings.eto import Record, read_records
 
     if environment is None and experiment is None:
         names_games = any(isinstance(each, Record) and each.game for each in read_records(file))

@@ -9,7 +9,7 @@ from typing import Any
 
 from sand_dagster.artifacts.schemas import TABLES, Table
 from sand_dagster.artifacts.store import ArtifactStore
-from sand_dagster.sand.turns import render_observation, render_turn
+from sand_dagster.prompts.turns import render_observation, render_turn
 
 Row = dict[str, Any]
 

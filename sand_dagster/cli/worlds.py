@@ -49,7 +49,7 @@ def world(environment: str | None, experiment: str | None, games: Path | None) -
         ExperimentError: there is no such experiment.
     """
     from sand_dagster.environments import environment_kind, kinds
-    from sand_dagster.experiment import load_experiment
+    from sand_dagster.experiments.loading import load_experiment
 
     if experiment is not None:
         section = load_experiment(experiment, sand_home()).environment

@@ -1,18 +1,24 @@
-"""Environments behind one interface: each is a folder here that offers the names of `EnvironmentKind`."""
+"""Environments behind one interface: each is a module that offers the names of `EnvironmentKind`.
+
+A package makes its own known by an entry point of the group `sand_dagster.environments`.
+"""
 
 from __future__ import annotations
 
 import importlib
-import pkgutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Annotated, Any, Protocol, cast
 
 from pydantic import AfterValidator, BaseModel
 
-from sand_dagster.sand.interfaces import Domain, Environment
-from sand_dagster.sand.recordings import Recordings
-from sand_dagster.sand.types import Task, Trajectory
+from sand_dagster.interfaces import Domain, Environment
+from sand_dagster.recordings.recording import Recordings
+from sand_dagster.types import Task, Trajectory
+
+_GROUP = "sand_dagster.environments"
 
 UserPath = Annotated[Path, AfterValidator(Path.expanduser)]
 """A path that a user wrote: `~` is the home folder."""
@@ -22,12 +28,13 @@ Progress = Callable[[int, int], None]
 
 
 class EnvironmentKind(Protocol):
-    """What the package `sand_dagster.environments.<kind>` offers.
+    """What an environment's module offers.
 
     `Options` is the `environment` section of an experiment's YAML, `kind` left out. `home` is `$SAND_HOME`:
     what an environment makes for itself (generated games, compiled games) goes below it.
     """
 
+    __name__: str
     Options: type[BaseModel]
     DOMAIN: Domain
     PACKAGES: tuple[str, ...]
@@ -78,16 +85,30 @@ def recordings_of(
 
 
 def kinds() -> list[str]:
-    """The names of the environments there are."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.ispkg)
+    """The names of the environments that are installed."""
+    return sorted(_registered())
+
+
+@cache
+def _registered() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=_GROUP)}
 
 
 def environment_kind(name: str) -> EnvironmentKind:
-    """The environment called `name`.
+    """The environment called `name`, or the one in the module of that name: `my_package.my_environment`.
 
     Raises:
-        ValueError: there is none of that name.
+        ValueError: there is none of that name, or it cannot be imported.
     """
-    if name not in kinds():
-        raise ValueError(f"there is no environment {name!r}; there are {', '.join(kinds())}")
-    return cast(EnvironmentKind, importlib.import_module(f"sand_dagster.environments.{name}"))
+    module = _registered()[name].value if name in kinds() else name
+    if name not in kinds() and "." not in name:
+        raise ValueError(
+            f"there is no environment {name!r}; there are {', '.join(kinds())}. Name one of your own by its "
+            "module, such as `my_package.my_environment`"
+        )
+    try:
+        return cast(EnvironmentKind, importlib.import_module(module))
+    except ImportError as error:
+        raise ValueError(
+            f"the environment {name!r} is the module {module}, which cannot be imported: {error}"
+        ) from error

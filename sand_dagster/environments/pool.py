@@ -13,10 +13,10 @@ from typing import Any, Self
 
 from pydantic import BaseModel
 
-from sand_dagster.environments.wire import Message, prefix_message, task_message
 from sand_dagster.environments.worker_process import EnvironmentFailed, WorkerProcess
-from sand_dagster.sand.interfaces import EnvironmentDied
-from sand_dagster.sand.types import Step, StepResult, Task
+from sand_dagster.execution.wire import Message, prefix_message, task_message
+from sand_dagster.interfaces import EnvironmentDied
+from sand_dagster.types import Step, StepResult, Task
 
 __all__ = ["EnvironmentFailed", "EnvironmentPool", "PoolCounts"]
 

@@ -11,11 +11,11 @@ from typing import Any
 from pydantic import BaseModel
 
 from sand_dagster.environments import EnvironmentKind, recordings_of
-from sand_dagster.sand.importing import import_row, without_duplicates
-from sand_dagster.sand.interfaces import Environment
-from sand_dagster.sand.recordings import Keep, Recording, Recordings
-from sand_dagster.sand.types import Step, StepResult, Task, Trajectory
-from sand_dagster.sand.units import Row
+from sand_dagster.execution.units import Row
+from sand_dagster.interfaces import Environment
+from sand_dagster.recordings.importing import import_row, without_duplicates
+from sand_dagster.recordings.recording import Keep, Recording, Recordings
+from sand_dagster.types import Step, StepResult, Task, Trajectory
 
 
 def read_file(path: Path, kind: EnvironmentKind, options: BaseModel, home: Path) -> Recordings:

@@ -7,7 +7,6 @@ print goes to standard error. Nothing heavy is imported: only the environment th
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import resource
@@ -22,26 +21,14 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from sand_dagster.environments import EnvironmentKind, environment_kind, kinds
-from sand_dagster.environments.wire import LENGTH, Message, pack, read_task, task_message
-from sand_dagster.sand.interfaces import Environment, EnvironmentDied, ReplayMismatch
-from sand_dagster.sand.types import Task
+from sand_dagster.environments import EnvironmentKind, environment_kind
+from sand_dagster.execution.wire import LENGTH, Message, pack, read_task, task_message
+from sand_dagster.interfaces import Environment, EnvironmentDied, ReplayMismatch
+from sand_dagster.types import Task
 
 _ORPHAN_CHECK_S = 5.0
 _PARKED = 256
 _PAGE = resource.getpagesize()
-
-
-def load_kind(name: str) -> EnvironmentKind:
-    """The environment `name` of this package, or the module of that dotted name (a user's own environment).
-
-    Raises:
-        ValueError: `name` is neither.
-        ImportError: the module cannot be imported.
-    """
-    if "." in name and name not in kinds():
-        return importlib.import_module(name)  # type: ignore[return-value]
-    return environment_kind(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +250,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if (hello := requests.next()) is None:
         return
-    kind = load_kind(hello["kind"])
+    kind = environment_kind(hello["kind"])
     worker = Worker(kind, kind.Options.model_validate_json(hello["options"]), Path(hello["home"]))
     try:
         _write(replies, pack({"exclusive": worker.exclusive, "cheap_fork": worker.cheap_fork}))

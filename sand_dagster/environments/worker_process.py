@@ -13,8 +13,8 @@ from itertools import count
 from pathlib import Path
 from typing import Self
 
-from sand_dagster.environments.wire import LENGTH, Message, pack
-from sand_dagster.sand.interfaces import EnvironmentDied, ReplayMismatch
+from sand_dagster.execution.wire import LENGTH, Message, pack
+from sand_dagster.interfaces import EnvironmentDied, ReplayMismatch
 
 _STDERR_BYTES = 4096
 _STDERR_LINES = 15

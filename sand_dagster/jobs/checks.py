@@ -6,15 +6,15 @@ from collections.abc import Callable, Sequence
 import dagster as dg
 import polars as pl
 
-from sand_dagster.artifacts.errors import ArtifactError
 from sand_dagster.artifacts.lineage import Lineage
 from sand_dagster.artifacts.schemas import TABLES
 from sand_dagster.artifacts.store import ArtifactStore
 from sand_dagster.assets import stages_of
 from sand_dagster.assets.definition import StageDefinition, Where
-from sand_dagster.experiment import Experiment
+from sand_dagster.errors import ArtifactError
+from sand_dagster.experiments.experiment import Experiment
 from sand_dagster.resources.artifacts import Artifacts
-from sand_dagster.sand.play import REPLAY_MISMATCH
+from sand_dagster.sand.episode import REPLAY_MISMATCH
 
 Problems = list[str]
 Check = Callable[[Experiment, ArtifactStore, str], Problems]

@@ -7,7 +7,7 @@ import dagster as dg
 from dagster import AssetsDefinition
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from sand_dagster.experiment import Experiment
+from sand_dagster.experiments.experiment import Experiment
 
 UNTIL = "sand/until"
 """Run tag: the iteration up to which the sensor goes on."""

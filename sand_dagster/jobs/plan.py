@@ -9,7 +9,6 @@ from pathlib import Path
 
 import dagster as dg
 
-from sand_dagster.artifacts.errors import ArtifactError, TornArtifact
 from sand_dagster.artifacts.identity import short
 from sand_dagster.artifacts.manifest import Manifest
 from sand_dagster.artifacts.store import ArtifactStore
@@ -17,12 +16,13 @@ from sand_dagster.assets import stages_of
 from sand_dagster.assets.definition import Source, StageDefinition
 from sand_dagster.assets.progress import StageProgress
 from sand_dagster.assets.run import StageRun
-from sand_dagster.experiment import Experiment
-from sand_dagster.generation.model_folder import model_id
+from sand_dagster.errors import ArtifactError, TornArtifact
+from sand_dagster.execution.units import Trial
+from sand_dagster.experiments.experiment import Experiment
+from sand_dagster.models.model_folder import model_id
 from sand_dagster.resources.environments import EnvironmentWorkers
 from sand_dagster.resources.generation import Generation
 from sand_dagster.resources.training import Training
-from sand_dagster.sand.units import Trial
 
 NOT_MADE = "not made yet"
 _UPSTREAM = "upstream: "

@@ -12,7 +12,8 @@ from sand_dagster.artifacts.store import ArtifactStore
 from sand_dagster.assets import stages_of
 from sand_dagster.assets.definition import INITIALISATION, StageDefinition, Where
 from sand_dagster.assets.progress import listening
-from sand_dagster.experiment import Experiment, ExperimentError, load_experiment
+from sand_dagster.experiments.experiment import Experiment
+from sand_dagster.experiments.loading import ExperimentError, load_experiment
 from sand_dagster.home import sand_home
 from sand_dagster.jobs.console import Narrator
 from sand_dagster.jobs.instance import PROCESS, end_killed_runs, opened, this_process

@@ -9,7 +9,7 @@ import dagster as dg
 from pydantic import Field
 
 from sand_dagster.environments.pool import EnvironmentPool
-from sand_dagster.experiment import Experiment
+from sand_dagster.experiments.experiment import Experiment
 
 
 class EnvironmentWorkers(dg.ConfigurableResource[None]):

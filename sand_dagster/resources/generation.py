@@ -11,20 +11,16 @@ from typing import Any, TypeVar
 import dagster as dg
 from pydantic import Field
 
-from sand_dagster.experiment import Endpoint, Experiment
-from sand_dagster.generation.engines import engines
-from sand_dagster.generation.model_folder import present, resolve
-from sand_dagster.generation.on_demand import open_on_demand
-from sand_dagster.generation.settings import GenerationSettings, ModelSource
-from sand_dagster.generation.smollm2 import SMOLLM2, smollm2_folder
+from sand_dagster.experiments.experiment import Endpoint, Experiment
 from sand_dagster.home import sand_home
-from sand_dagster.household_model import weights
-from sand_dagster.sand.interfaces import Generator
+from sand_dagster.interfaces import Generator
+from sand_dagster.models.engines import engines
+from sand_dagster.models.model_folder import present, resolve
+from sand_dagster.models.on_demand import open_on_demand
+from sand_dagster.models.packaged import packaged_model
+from sand_dagster.models.settings import GenerationSettings, ModelSource
 
 T = TypeVar("T")
-HOUSEHOLD = "household"
-"""The name in an experiment of the model that ships with the project."""
-
 
 _ON_CPU = shutil.which("nvidia-smi") is None
 """As the Makefile tells; asking torch would spoil a later fork of vLLM's."""
@@ -59,26 +55,18 @@ class Generation(dg.ConfigurableResource[None]):
         engines.release_all()
 
     def base_folder(self, experiment: Experiment) -> Path:
-        """Where the base model lies; fetched from the hub if it is neither ours nor a folder.
+        """Where the base model lies; fetched from the hub if no package has it and it is no folder.
 
         Raises:
             ModelUnavailable: it cannot be had.
         """
-        section = experiment.model
-        if section.base == HOUSEHOLD:
-            return weights()
-        if section.base == SMOLLM2:
-            return smollm2_folder(sand_home())
-        return resolve(ModelSource(model=section.base, revision=section.revision))
+        packaged = packaged_model(experiment.model.base)
+        return packaged.folder(sand_home()) if packaged else resolve(_source(experiment))
 
     def base_folder_here(self, experiment: Experiment) -> Path | None:
         """As `base_folder`, but nothing is fetched; None where the model is not on this machine yet."""
-        section = experiment.model
-        if section.base == HOUSEHOLD:
-            return weights()
-        if section.base == SMOLLM2:
-            return present(ModelSource(model=str(sand_home() / "models" / SMOLLM2)))
-        return present(ModelSource(model=section.base, revision=section.revision))
+        packaged = packaged_model(experiment.model.base)
+        return packaged.present(sand_home()) if packaged else present(_source(experiment))
 
     @asynccontextmanager
     async def model(
@@ -102,3 +90,7 @@ class Generation(dg.ConfigurableResource[None]):
         )
         async with open_on_demand(source, settings) as generator:
             yield generator
+
+
+def _source(experiment: Experiment) -> ModelSource:
+    return ModelSource(model=experiment.model.base, revision=experiment.model.revision)

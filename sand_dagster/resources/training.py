@@ -7,10 +7,10 @@ from pathlib import Path
 
 import dagster as dg
 
-from sand_dagster.experiment import Experiment
-from sand_dagster.sand.types import Message
+from sand_dagster.experiments.experiment import Experiment
 from sand_dagster.training.job import Progress, Report
 from sand_dagster.training.trainer import SftTrainer
+from sand_dagster.types import Message
 
 
 class Training(dg.ConfigurableResource[None]):

@@ -9,12 +9,13 @@ from functools import partial
 from itertools import chain, groupby
 from pathlib import Path
 
+from sand_dagster.execution.units import Finished, MemoryJournal, Row, Stage, untold
+from sand_dagster.interfaces import Domain, Environments, Generator, Trainer
 from sand_dagster.sand.candidates import Indicator, inconsistent, sample_candidates
 from sand_dagster.sand.checkpoints import checkpoint_id, finetuning_seed, policy_id
 from sand_dagster.sand.critiques import Critic, criticise
 from sand_dagster.sand.deliberation import Accept, Evidence, deliberate, every_deliberation
-from sand_dagster.sand.interfaces import Domain, Environments, Generator, Trainer
-from sand_dagster.sand.play import Agent
+from sand_dagster.sand.episode import Agent
 from sand_dagster.sand.rollouts import roll_out
 from sand_dagster.sand.settings import AlgorithmSettings, epochs_of
 from sand_dagster.sand.trajectories import (
@@ -23,8 +24,7 @@ from sand_dagster.sand.trajectories import (
     next_demonstrations,
     original_thoughts,
 )
-from sand_dagster.sand.types import Trajectory
-from sand_dagster.sand.units import Finished, MemoryJournal, Row, Stage, untold
+from sand_dagster.types import Trajectory
 
 Serve = Callable[[Path], AbstractAsyncContextManager[Generator]]
 """Loads the checkpoint in a folder; the model is there until the context ends."""

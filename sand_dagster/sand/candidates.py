@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from sand_dagster.sand.identity import derive_seed, identify
-from sand_dagster.sand.interfaces import Domain, PromptTooLong
-from sand_dagster.sand.play import Agent
+from sand_dagster.execution.units import Finished, Row, Stage, Unit, run_units
+from sand_dagster.ids import derive_seed, identify
+from sand_dagster.interfaces import Domain, PromptTooLong
+from sand_dagster.prompts.turns import parse_completion
+from sand_dagster.sand.episode import Agent
 from sand_dagster.sand.settings import SamplingSettings
 from sand_dagster.sand.trajectories import Demonstration
-from sand_dagster.sand.turns import parse_completion
-from sand_dagster.sand.types import Completion, Sampling
-from sand_dagster.sand.units import Finished, Row, Stage, Unit, run_units
+from sand_dagster.types import Completion, Sampling
 
 Indicator = Callable[[Sequence[Row]], bool]
 """Whether to deliberate at a step, given the rows of its candidates: the expert's first, then by votes."""

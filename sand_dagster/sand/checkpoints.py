@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sand_dagster.sand.identity import derive_seed, identify
+from sand_dagster.ids import derive_seed, identify
 
 
 def policy_id(iteration: str, checkpoint_id: str, model_id: str) -> str:

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from sand_dagster.sand.identity import derive_seed, digest, identify
-from sand_dagster.sand.interfaces import Generator, PromptTooLong
-from sand_dagster.sand.play import was_played
-from sand_dagster.sand.prompting import Outcome, Parsed, critique_prompt, parse_critique
+from sand_dagster.execution.units import Finished, Row, Stage, Unit, run_units
+from sand_dagster.ids import derive_seed, digest, identify
+from sand_dagster.interfaces import Generator, PromptTooLong
+from sand_dagster.prompts.figures import Outcome, Parsed, critique_prompt, parse_critique
+from sand_dagster.prompts.turns import render_history, render_rollout
+from sand_dagster.sand.episode import was_played
 from sand_dagster.sand.settings import CritiqueSettings, DeliberationSettings
 from sand_dagster.sand.trajectories import Demonstration
-from sand_dagster.sand.turns import render_history, render_rollout
-from sand_dagster.sand.types import Completion, Sampling, Step
-from sand_dagster.sand.units import Finished, Row, Stage, Unit, run_units
+from sand_dagster.types import Completion, Sampling, Step
 
 NO_ROLLOUT = "no_rollout"
 """The outcome where a candidate could not be executed."""

@@ -7,21 +7,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from sand_dagster.sand.critiques import NO_ROLLOUT, ask
-from sand_dagster.sand.identity import derive_seed, digest, identify
-from sand_dagster.sand.interfaces import Generator
-from sand_dagster.sand.play import was_played
-from sand_dagster.sand.prompting import (
+from sand_dagster.execution.units import Finished, Row, Stage, Unit, run_units
+from sand_dagster.ids import derive_seed, digest, identify
+from sand_dagster.interfaces import Generator
+from sand_dagster.prompts.figures import (
     alternatives_prompt,
     deliberation_pattern,
     deliberation_prompt,
     parse_deliberation,
 )
+from sand_dagster.prompts.turns import render_history
+from sand_dagster.sand.critiques import NO_ROLLOUT, ask
+from sand_dagster.sand.episode import was_played
 from sand_dagster.sand.settings import DeliberationSettings
 from sand_dagster.sand.switch import better_rollout
 from sand_dagster.sand.trajectories import Demonstration
-from sand_dagster.sand.turns import render_history
-from sand_dagster.sand.units import Finished, Row, Stage, Unit, run_units
 
 Accept = Callable[[Row], bool]
 """Whether a deliberation that parsed is taken, given the row of D_delib that it would make."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from sand_dagster.sand.identity import derive_seed, identify
-from sand_dagster.sand.interfaces import Environments
-from sand_dagster.sand.play import Agent, Played, play_on
-from sand_dagster.sand.prompting import is_deliberation
-from sand_dagster.sand.types import Task
-from sand_dagster.sand.units import Finished, Row, Stage, Unit, run_units
+from sand_dagster.execution.units import Finished, Row, Stage, Unit, run_units
+from sand_dagster.ids import derive_seed, identify
+from sand_dagster.interfaces import Environments
+from sand_dagster.prompts.figures import is_deliberation
+from sand_dagster.sand.episode import Agent, Played, play_on
+from sand_dagster.types import Task
 
 
 async def evaluate(

@@ -6,14 +6,14 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
-from sand_dagster.sand.identity import derive_seed, identify
-from sand_dagster.sand.interfaces import Environments, ReplayMismatch
-from sand_dagster.sand.play import REPLAY_MISMATCH, Agent, Played, execute, play_on
+from sand_dagster.execution.units import Finished, Row, Stage, Unit, run_units
+from sand_dagster.ids import derive_seed, identify
+from sand_dagster.interfaces import Environments, ReplayMismatch
+from sand_dagster.prompts.turns import Reply
+from sand_dagster.sand.episode import REPLAY_MISMATCH, Agent, Played, execute, play_on
 from sand_dagster.sand.settings import RolloutSettings
 from sand_dagster.sand.trajectories import Demonstration
-from sand_dagster.sand.turns import Reply
-from sand_dagster.sand.types import Step, Task
-from sand_dagster.sand.units import Finished, Row, Stage, Unit, run_units
+from sand_dagster.types import Step, Task
 
 _log = logging.getLogger(__name__)
 

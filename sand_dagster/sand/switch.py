@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from sand_dagster.sand.play import was_played
+from sand_dagster.execution.units import Row
+from sand_dagster.sand.episode import was_played
 from sand_dagster.sand.trajectories import Demonstration
-from sand_dagster.sand.units import Row
 
 ExpertSwitch = Literal["never", "higher_reward", "higher_reward_or_shorter"]
 

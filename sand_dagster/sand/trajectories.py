@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from sand_dagster.sand.identity import identify
-from sand_dagster.sand.interfaces import Domain
-from sand_dagster.sand.turns import conversation
-from sand_dagster.sand.types import Message, Step, Task, Trajectory
-from sand_dagster.sand.units import Row
+from sand_dagster.execution.units import Row
+from sand_dagster.ids import identify
+from sand_dagster.interfaces import Domain
+from sand_dagster.prompts.turns import conversation
+from sand_dagster.types import Message, Step, Task, Trajectory
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sand_dagster.sand.types import Message
-from sand_dagster.training.spans import TrainingChats, Unstable
-from sand_dagster.training.templates import WAY_OUT, NoChatTemplate
+from sand_dagster.models.spans import TrainingChats, Unstable
+from sand_dagster.models.templates import WAY_OUT, NoChatTemplate
+from sand_dagster.types import Message
 
 IGNORED = -100
 """The label of a token that the loss is not over."""

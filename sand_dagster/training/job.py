@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from sand_dagster.sand.types import Message
 from sand_dagster.training.settings import FinetuningSettings
+from sand_dagster.types import Message
 
 PROGRESS_MARK = "SAND-PROGRESS "
 """Begins the lines of the process's output that hold a `Progress`; all others are its log."""

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from sand_dagster.training.templates import TemplateChoice
+from sand_dagster.models.templates import TemplateChoice
 
 
 class LoraSettings(BaseModel):

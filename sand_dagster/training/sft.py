@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sand_dagster.models.templates import training_chats
 from sand_dagster.training.examples import Examples, encode_all
 from sand_dagster.training.job import REPORT, Job, Progress, Report, read_conversations
 from sand_dagster.training.settings import FinetuningSettings
-from sand_dagster.training.templates import training_chats
 
 if TYPE_CHECKING:
     from peft import LoraConfig

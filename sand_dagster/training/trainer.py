@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from sand_dagster.fingerprints import file_digest
-from sand_dagster.generation.model_folder import model_id
-from sand_dagster.sand.types import Message
+from sand_dagster.models.model_folder import model_id
 from sand_dagster.training.job import PROGRESS_MARK, REPORT, Job, Progress, Report, write_conversations
 from sand_dagster.training.settings import FinetuningSettings
+from sand_dagster.types import Message
 
 _LAST_LINES = 40
 _PATIENCE = 10.0

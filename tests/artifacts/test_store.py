@@ -14,10 +14,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from sand_dagster.artifacts.errors import DiskFull, MissingArtifact, PartitionBusy, TornArtifact
 from sand_dagster.artifacts.identity import Identity
 from sand_dagster.artifacts.manifest import Manifest
 from sand_dagster.artifacts.store import ArtifactStore
+from sand_dagster.errors import DiskFull, MissingArtifact, PartitionBusy, TornArtifact
 from tests.artifacts.rows import row
 
 TASKS = [row("tasks", f"task {n}", split="train", step_limit=30) for n in range(3)]

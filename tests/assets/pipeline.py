@@ -19,15 +19,16 @@ from sand_dagster.artifacts.store import ArtifactStore
 from sand_dagster.assets import stages_of
 from sand_dagster.assets.asset import asset_of
 from sand_dagster.environments import environment_kind
-from sand_dagster.experiment import Endpoint, Experiment, load_experiment
-from sand_dagster.generation.model_folder import model_id
+from sand_dagster.experiments.experiment import Endpoint, Experiment
+from sand_dagster.experiments.loading import load_experiment
+from sand_dagster.models.model_folder import model_id
 from sand_dagster.resources.artifacts import Artifacts
 from sand_dagster.resources.environments import EnvironmentWorkers
 from sand_dagster.resources.generation import Generation
 from sand_dagster.resources.loop import Loop
 from sand_dagster.resources.training import Training
-from sand_dagster.sand.types import Completion, Message, Sampling, Step, StepResult, Task
 from sand_dagster.training.job import Progress, Report
+from sand_dagster.types import Completion, Message, Sampling, Step, StepResult, Task
 
 NAME = "small"
 SMALL = """\

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from sand_dagster.artifacts.schemas import TABLES
-from sand_dagster.experiment import Experiment
+from sand_dagster.experiments.experiment import Experiment
 from sand_dagster.sand.algorithm import Iteration
-from sand_dagster.sand.types import Message
+from sand_dagster.types import Message
 from tests.assets.pipeline import Finetuning, InProcess, Pipeline, Scripted
 from tests.docs.blocks import shown
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from sand_dagster.artifacts.errors import MissingArtifact
 from sand_dagster.artifacts.store import ArtifactStore
 from sand_dagster.assets import stages_of
-from sand_dagster.experiment import load_experiment
+from sand_dagster.errors import MissingArtifact
+from sand_dagster.experiments.loading import load_experiment
 from tests.artifacts.experiment import write
 from tests.artifacts.rows import row
 from tests.assets.pipeline import FINETUNED, Pipeline

@@ -18,7 +18,8 @@ from pydantic import BaseModel
 from sand_dagster.assets import STAGES, code, stages_of
 from sand_dagster.assets.definition import NOT_DECISIVE
 from sand_dagster.environments import environment_kind, kinds
-from sand_dagster.experiment import Endpoint, Experiment, load_experiments
+from sand_dagster.experiments.experiment import Endpoint, Experiment
+from sand_dagster.experiments.loading import load_experiments
 from sand_dagster.jobs.plan import count_units
 from sand_dagster.training.settings import FinetuningSettings
 from tests.assets.pipeline import Pipeline, finished
@@ -238,35 +239,35 @@ def test_a_later_iterations_epochs_do_not_touch_an_earlier_one(made: Pipeline) -
 
 # --- code, prompts, templates -----------------------------------------------------------------------------
 
-PACKAGE = code.PACKAGE
+PACKAGES = {name: code._folder(name) / name for name in (*code.OURS, "toy_alfworld")}
 TEXTS = {
-    "sand/prompts/critique.txt": {"critiques"},
-    "sand/prompts/deliberation.txt": {"deliberation_trajectories"},
-    "sand/prompts/alternatives.txt": {"deliberation_trajectories"},
-    "environments/alfworld/instruction.txt": ACTING | {"checkpoints"},
-    "environments/scienceworld/instruction.txt": set[str](),
+    "sand_dagster/prompts/critique.txt": {"critiques"},
+    "sand_dagster/prompts/deliberation.txt": {"deliberation_trajectories"},
+    "sand_dagster/prompts/alternatives.txt": {"deliberation_trajectories"},
+    "sand_dagster/environments/alfworld/instruction.txt": ACTING | {"checkpoints"},
+    "sand_dagster/environments/scienceworld/instruction.txt": set[str](),
     **{
-        f"training/templates/{path.name}": ACTING | WRITING | {"checkpoints"}
-        for path in (PACKAGE / "training" / "templates").iterdir()
+        f"sand_dagster/models/templates/{path.name}": ACTING | WRITING | {"checkpoints"}
+        for path in (PACKAGES["sand_dagster"] / "models" / "templates").iterdir()
     },
 }
 """Texts that are read at run time, and the stages of a household experiment that they decide."""
 
 ELSEWHERE = {
-    "experiments": "its fields",
-    "household_model": "the base model, which counts by its content; its recipe makes the weights",
+    "sand_dagster/experiments": "its fields",
+    "toy_alfworld/model": "the base model, which counts by its content; its recipe makes the weights",
 }
 """Folders with other files, by how these count."""
 
 
 @pytest.fixture
 def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The package's sources, to be changed."""
-    copy = tmp_path / "sand_dagster"
+    """The packages' sources, to be changed."""
     skipped = shutil.ignore_patterns("__pycache__", "*.safetensors", "tokenizer.json")
-    shutil.copytree(PACKAGE, copy, ignore=skipped)
-    monkeypatch.setattr(code, "PACKAGE", copy)
-    yield copy
+    for name, folder in PACKAGES.items():
+        shutil.copytree(folder, tmp_path / name, ignore=skipped)
+    monkeypatch.setattr(code, "_folder", lambda name: tmp_path)
+    yield tmp_path
     code._examined.cache_clear()
 
 
@@ -308,17 +309,23 @@ def test_an_edited_prompt_or_template_redoes_exactly_what_it_decides(
 
 def test_every_shipped_text_counts_somewhere() -> None:
     shipped = {
-        str(path.relative_to(PACKAGE))
-        for path in PACKAGE.rglob("*")
-        if path.is_file() and path.suffix not in (".py", ".pyc")
+        str(path.relative_to(folder.parent))
+        for folder in PACKAGES.values()
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix not in (".py", ".pyc") and path.name != "py.typed"
     }
-    assert {path for path in shipped if path.split("/")[0] not in ELSEWHERE} == TEXTS.keys()
+    assert {path for path in shipped if not path.startswith(tuple(ELSEWHERE))} == TEXTS.keys()
 
 
 @pytest.mark.parametrize(
     ("file", "old", "new", "stages"),
     [
-        ("sand/candidates.py", "len(candidates) > 1", "len(candidates) > 2", {"candidate_actions"}),
+        (
+            "sand/candidates.py",
+            "len(candidates) > 1",
+            "len(candidates) > 2",
+            {"candidate_actions"},
+        ),
         ("sand/critiques.py", "break", "pass", WRITING),
         ("sand/switch.py", "rank < best[:3]", "rank <= best[:3]", {"deliberation_trajectories"}),
         ("training/sft.py", "import time", "import time, re", {"checkpoints"}),
@@ -327,27 +334,28 @@ def test_every_shipped_text_counts_somewhere() -> None:
 def test_edited_code_redoes_what_is_made_of_it(
     made: Pipeline, copied: Path, file: str, old: str, new: str, stages: set[str]
 ) -> None:
-    path = copied / file
+    path = copied / "sand_dagster" / file
     text = path.read_text()
     assert old in text
     assert changed_by(made, path, text.replace(old, new)) == stages
 
 
 def test_a_mended_parser_redoes_all_that_reads_replies(made: Pipeline, copied: Path) -> None:
-    path = copied / "sand" / "turns.py"
+    path = copied / "sand_dagster" / "prompts" / "turns.py"
     mended = f"{path.read_text()}\n_MENDED = True\n"
     assert changed_by(made, path, mended) >= ACTING | WRITING
 
 
 def test_comments_docstrings_descriptions_and_format_change_nothing(made: Pipeline, copied: Path) -> None:
-    described = copied / "environments" / "household" / "__init__.py"
+    described = copied / "toy_alfworld" / "games" / "__init__.py"
     text = described.read_text()
     assert "training games" in text
     assert changed_by(made, described, text.replace("training games", "games to train on")) == set()
     for path in copied.rglob("*.py"):
         if path.read_text().startswith('"""'):
             path.write_text(path.read_text().replace('"""', '"""Another text: ', 1) + "\n# a comment\n")
-    ruff = [sys.executable, "-m", "ruff", "format", "--isolated", "--line-length", "60", str(copied / "sand")]
+    sand = str(copied / "sand_dagster" / "sand")
+    ruff = [sys.executable, "-m", "ruff", "format", "--isolated", "--line-length", "60", sand]
     assert "reformatted" in subprocess.run(ruff, check=True, capture_output=True, text=True).stdout
     assert changed_by(made, described, described.read_text()) == set()
 
@@ -359,9 +367,11 @@ def test_every_module_counts_or_says_why_not() -> None:
     for experiment in experiments.values():
         for definition in stages_of(experiment):
             counted |= set(definition.identity(experiment, Path("/nonexistent"), None).code)
-    for part in ("sand", "environments", "generation", "training"):
-        for path in (PACKAGE / part).rglob("*.py"):
-            relative = path.relative_to(PACKAGE)
+    parts = ("environments", "execution", "models", "prompts", "recordings", "sand", "training")
+    folders = [PACKAGES["sand_dagster"] / part for part in parts]
+    for folder in (*folders, PACKAGES["toy_alfworld"] / "games"):
+        for path in folder.rglob("*.py"):
+            relative = path.relative_to(next(p for p in PACKAGES.values() if path.is_relative_to(p)).parent)
             name = ".".join(relative.with_suffix("").parts).removesuffix(".__init__")
             empty = not path.read_text().strip() or (
                 path.name == "__init__.py" and "import" not in path.read_text()

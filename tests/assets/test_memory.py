@@ -18,7 +18,7 @@ from sand_dagster.artifacts.store import ArtifactStore
 from sand_dagster.artifacts.stored_rows import StoredRows
 from sand_dagster.assets.metadata import describe
 from sand_dagster.assets.run import Result
-from sand_dagster.sand.units import Stage, Unit, run_units
+from sand_dagster.execution.units import Stage, Unit, run_units
 from tests.artifacts.rows import row
 
 def peak():

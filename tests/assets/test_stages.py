@@ -8,7 +8,8 @@ from sand_dagster.artifacts.schemas import TABLES
 from sand_dagster.artifacts.store import ArtifactStore
 from sand_dagster.assets import stages_of
 from sand_dagster.assets.metadata import describe
-from sand_dagster.experiment import Experiment, load_experiment
+from sand_dagster.experiments.experiment import Experiment
+from sand_dagster.experiments.loading import load_experiment
 from tests.artifacts.experiment import two_iterations, write
 from tests.artifacts.rows import row
 

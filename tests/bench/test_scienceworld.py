@@ -2,7 +2,7 @@ import pytest
 
 from sand_dagster.bench import scienceworld
 from sand_dagster.environments.scienceworld.environment import ScienceWorldEnvironment
-from sand_dagster.sand.types import StepResult
+from sand_dagster.types import StepResult
 
 
 def test_the_bare_environment_is_the_package_and_a_difference_is_found(

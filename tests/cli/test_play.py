@@ -13,8 +13,8 @@ from typer.testing import CliRunner, Result
 
 from sand_dagster.artifacts.store import ArtifactStore
 from sand_dagster.cli import app
-from sand_dagster.environments.records import write_records
-from sand_dagster.experiment import load_experiment
+from sand_dagster.experiments.loading import load_experiment
+from sand_dagster.recordings.eto import write_records
 from sand_dagster.sand.trajectories import expert_rows
 from tests.artifacts.experiment import write
 from tests.artifacts.rows import row

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from sand_dagster.environments.alfworld import DOMAIN
+from sand_dagster.interfaces import Generator
 from sand_dagster.sand.algorithm import Iteration, self_taught_action_deliberation
-from sand_dagster.sand.interfaces import Generator
 from sand_dagster.sand.settings import AlgorithmSettings
-from sand_dagster.sand.types import Message, Sampling
+from sand_dagster.types import Message, Sampling
 from tests.docs.blocks import ALGORITHM, ROOT, blocks, shown
 from tests.sand.scripted import INSTRUCTION, TASK, Corridor, ScriptedModel, demonstration
 

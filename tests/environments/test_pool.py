@@ -11,13 +11,13 @@ import pytest
 from pydantic import BaseModel
 
 from sand_dagster.environments.pool import EnvironmentFailed, EnvironmentPool
-from sand_dagster.sand.interfaces import EnvironmentDied, ReplayMismatch
-from sand_dagster.sand.types import Step, Task
+from sand_dagster.interfaces import EnvironmentDied, ReplayMismatch
+from sand_dagster.types import Step, Task
 
 COUNTER = """
 import os, signal, sys, time
 from pydantic import BaseModel
-from sand_dagster.sand.types import StepResult
+from sand_dagster.types import StepResult
 
 
 class Options(BaseModel):

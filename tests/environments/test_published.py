@@ -1,6 +1,6 @@
 from sand_dagster.assets.tasks import beside_the_papers
 from sand_dagster.environments import kinds
-from sand_dagster.environments.published import TASKS
+from sand_dagster.evaluation.table1 import TASKS
 
 
 def test_the_papers_counts_stand_beside_ours_and_a_difference_is_one_sentence() -> None:

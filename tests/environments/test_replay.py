@@ -6,11 +6,11 @@ from typing import Self
 import pytest
 
 from sand_dagster.environments import alfworld, environment_kind
-from sand_dagster.environments.play import find_task, play
+from sand_dagster.environments.keyboard import find_task, play
 from sand_dagster.environments.replay import as_recordings, read_file, replay_all
 from sand_dagster.environments.scienceworld import DOMAIN, Options
-from sand_dagster.sand.types import Step, StepResult, Task, Trajectory
-from sand_dagster.sand.units import Row
+from sand_dagster.execution.units import Row
+from sand_dagster.types import Step, StepResult, Task, Trajectory
 
 SHARED = Path(os.environ.get("SAND_SHARED", Path(__file__).parents[3] / "shared"))
 SAMPLE = SHARED / "data" / "alfworld" / "eto_sft_sample.json"

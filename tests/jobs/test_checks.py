@@ -8,7 +8,8 @@ import pytest
 from sand_dagster.artifacts.identity import Identity
 from sand_dagster.artifacts.schemas import TABLES
 from sand_dagster.artifacts.store import ArtifactStore
-from sand_dagster.experiment import Experiment, load_experiment
+from sand_dagster.experiments.experiment import Experiment
+from sand_dagster.experiments.loading import load_experiment
 from sand_dagster.jobs import checks
 
 EMPTY: dict[str, Any] = {"String": "", "Int64": 0, "Float64": 0.0, "Boolean": False}

@@ -172,11 +172,11 @@ def test_what_concerns_the_machine_alone_changes_nothing(
 def test_an_edited_prompt_is_named(
     changed: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copy = tmp_path / "sand_dagster"
     skipped = shutil.ignore_patterns("__pycache__", "*.safetensors", "tokenizer.json")
-    shutil.copytree(code.PACKAGE, copy, ignore=skipped)
-    prompt = copy / "sand" / "prompts" / "critique.txt"
+    for name in (*code.OURS, "toy_alfworld"):
+        shutil.copytree(code._folder(name) / name, tmp_path / name, ignore=skipped)
+    prompt = tmp_path / "sand_dagster" / "prompts" / "critique.txt"
     prompt.write_text(prompt.read_text() + "\nBe brief.")
-    monkeypatch.setattr(code, "PACKAGE", copy)
-    assert set(roots(changed).values()) == {("code: sand/prompts/critique.txt",)}
+    monkeypatch.setattr(code, "_folder", lambda name: tmp_path)
+    assert set(roots(changed).values()) == {("code: sand_dagster/prompts/critique.txt",)}
     assert {stage.split()[0] for stage in roots(changed)} == {"critiques"}

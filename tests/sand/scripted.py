@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from sand_dagster.environments.alfworld import DOMAIN
-from sand_dagster.sand.interfaces import EnvironmentDied, PromptTooLong, ReplayMismatch
-from sand_dagster.sand.play import Agent
+from sand_dagster.execution.units import MemoryJournal, Stage, untold
+from sand_dagster.interfaces import EnvironmentDied, PromptTooLong, ReplayMismatch
+from sand_dagster.sand.episode import Agent
 from sand_dagster.sand.trajectories import Demonstration, demonstrations_of, expert_rows, next_demonstrations
-from sand_dagster.sand.types import Completion, Message, Sampling, Step, StepResult, Task, Trajectory
-from sand_dagster.sand.units import MemoryJournal, Stage, untold
+from sand_dagster.types import Completion, Message, Sampling, Step, StepResult, Task, Trajectory
 
 TASK = Task("corridor/1", "corridor", "train", "walk", 6, {})
 INSTRUCTION = "You are in a corridor.\n\nYour task is to: reach door 3."

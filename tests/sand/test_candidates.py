@@ -1,9 +1,9 @@
 from collections.abc import Callable
 
+from sand_dagster.execution.units import Finished, Row
 from sand_dagster.sand.candidates import sample_candidates
 from sand_dagster.sand.settings import SamplingSettings
-from sand_dagster.sand.types import Sampling
-from sand_dagster.sand.units import Finished, Row
+from sand_dagster.types import Sampling
 from tests.sand.scripted import CUT, ScriptedModel, agent, demonstration, stage
 
 

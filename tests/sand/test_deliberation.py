@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from sand_dagster.execution.units import Finished, Row
 from sand_dagster.sand.candidates import sample_candidates
 from sand_dagster.sand.critiques import criticise
 from sand_dagster.sand.deliberation import Evidence, deliberate
@@ -14,8 +15,7 @@ from sand_dagster.sand.settings import (
     SamplingSettings,
 )
 from sand_dagster.sand.trajectories import demonstrations_of, next_demonstrations
-from sand_dagster.sand.types import Sampling
-from sand_dagster.sand.units import Finished, Row
+from sand_dagster.types import Sampling
 from tests.sand.scripted import (
     CUT,
     GOAL,

@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
+from sand_dagster.evaluation.scores import score
 from sand_dagster.sand.evaluation import evaluate
-from sand_dagster.sand.scores import score
 from tests.sand.scripted import GOAL, TASK, Corridor, MemoryJournal, ScriptedModel, agent, stage
 
 TASKS = [replace(TASK, id=f"corridor/{n}", split="seen") for n in range(4)]

@@ -1,10 +1,10 @@
 from dataclasses import replace
 
+from sand_dagster.execution.units import Finished, Row
 from sand_dagster.sand.candidates import sample_candidates
 from sand_dagster.sand.rollouts import roll_out
 from sand_dagster.sand.settings import RolloutSettings, SamplingSettings
-from sand_dagster.sand.types import Sampling
-from sand_dagster.sand.units import Finished, Row
+from sand_dagster.types import Sampling
 from tests.sand.scripted import CUT, GOAL, TASK, Corridor, ScriptedModel, agent, demonstration, stage
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from sand_dagster.sand.types import Message
+from sand_dagster.models.spans import TrainingChats
+from sand_dagster.models.templates import published
 from sand_dagster.training.examples import IGNORED, Example, encode, encode_all
-from sand_dagster.training.spans import TrainingChats
-from sand_dagster.training.templates import published
+from sand_dagster.types import Message
 from tests.training.tiny_model import HOUSEHOLD, LLAMA, QWEN, tiny_chat, tiny_tokenizer
 
 FORMATS = [("household", HOUSEHOLD), ("llama-3.1", LLAMA), ("qwen-2.5", QWEN)]

@@ -10,12 +10,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from sand_dagster.generation.model_folder import model_id
-from sand_dagster.sand.types import Message
+from sand_dagster.models.model_folder import model_id
 from sand_dagster.training.job import Job, Report, write_conversations
 from sand_dagster.training.settings import FinetuningSettings
 from sand_dagster.training.sft import finetune
-from tests.training.families import GEMMA
+from sand_dagster.types import Message
+from tests.models.families import GEMMA
 from tests.training.tiny_model import tiny_chat, write_tiny_model
 
 CHATS = [tiny_chat(number, turns=2 + number % 3) for number in range(24)]

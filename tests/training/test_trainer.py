@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sand_dagster.fingerprints import file_digest
-from sand_dagster.generation.model_folder import model_id
+from sand_dagster.models.model_folder import model_id
 from sand_dagster.training.job import Progress
 from sand_dagster.training.plots import loss_curve
 from sand_dagster.training.settings import FinetuningSettings

@@ -9,19 +9,19 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from alfworld_compiled import CompiledEpisode, CompiledGame, UnsupportedGame
+from alfworld_compiled.episode import Episode
+from alfworld_compiled.games import SPLITS, GameError, kind_of, list_games, locate, read_game
+from alfworld_compiled.spelling import PUT_TOGGLE, Spelling, spelling_of
+from alfworld_compiled.stock import StockEpisode
 from sand_dagster.environments import Progress, UserPath
-from sand_dagster.environments.alfworld.compiled import CompiledGame, CompiledPlay, UnsupportedGame
 from sand_dagster.environments.alfworld.domain import AlfworldDomain
 from sand_dagster.environments.alfworld.environment import AlfworldEnvironment, OpenedGame
 from sand_dagster.environments.alfworld.experts import read_recordings
-from sand_dagster.environments.alfworld.games import SPLITS, GameError, kind_of, list_games, locate, read_game
-from sand_dagster.environments.alfworld.play import Play
 from sand_dagster.environments.alfworld.selection import Selection
-from sand_dagster.environments.alfworld.spelling import PUT_TOGGLE, Spelling, spelling_of
-from sand_dagster.environments.alfworld.stock import StockPlay
 from sand_dagster.fingerprints import content_digest, file_digest
-from sand_dagster.sand.recordings import Keep, Recordings
-from sand_dagster.sand.types import Task, Trajectory
+from sand_dagster.recordings.recording import Keep, Recordings
+from sand_dagster.types import Task, Trajectory
 
 DOMAIN = AlfworldDomain()
 PACKAGES = ("alfworld", "textworld", "fast-downward-textworld")
@@ -78,15 +78,15 @@ def make(options: Options, home: Path) -> AlfworldEnvironment:
     def compiled(path: Path) -> CompiledGame:
         return CompiledGame.load(path, compiled_games(home))
 
-    def play(path: Path) -> Play:
+    def play(path: Path) -> Episode:
         if options.engine == "stock":
-            return StockPlay(path)
+            return StockEpisode(path)
         try:
-            return CompiledPlay(compiled(path))
+            return CompiledEpisode(compiled(path))
         except UnsupportedGame:
             if options.unsupported == "leave_out":
                 raise
-            return StockPlay(path)
+            return StockEpisode(path)
 
     def open_game(task: Task) -> OpenedGame:
         path = locate(options.games, str(task.spec["game"]))

@@ -5,11 +5,9 @@ from __future__ import annotations
 from functools import cache
 from importlib import resources
 
-from sand_dagster.environments.alfworld.spelling import MOVE_USE, as_written
-from sand_dagster.sand.prompting import fill
-
-REFUSAL = "Nothing happens."
-"""The engine's answer to whatever it does not understand or cannot do."""
+from alfworld_compiled.episode import REFUSAL
+from alfworld_compiled.spelling import MOVE_USE, as_written
+from sand_dagster.prompts.figures import fill
 
 
 @cache

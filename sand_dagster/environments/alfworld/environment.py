@@ -7,10 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
-from sand_dagster.environments.alfworld.domain import REFUSAL
-from sand_dagster.environments.alfworld.play import Play
-from sand_dagster.environments.alfworld.spelling import Spelling, as_written
-from sand_dagster.sand.types import StepResult, Task
+from alfworld_compiled.episode import REFUSAL, Episode
+from alfworld_compiled.spelling import Spelling, as_written
+from sand_dagster.types import StepResult, Task
 
 _HEADER = re.compile(r"\A-= .* =-\n\n")
 _ARRIVAL = re.compile(r"\AYou arrive at [^.\n]+\. ")
@@ -20,7 +19,7 @@ _ARRIVAL = re.compile(r"\AYou arrive at [^.\n]+\. ")
 class OpenedGame:
     """A game at its start: `spoken` is the game's own spelling, `heard` the one that the agent reads."""
 
-    play: Play
+    play: Episode
     spoken: Spelling
     heard: Spelling
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from alfworld_compiled.games import GameError
 from sand_dagster.environments.alfworld.environment import as_published
-from sand_dagster.environments.alfworld.games import GameError
-from sand_dagster.environments.records import Malformed, Record, RecordError, read_records, recording
-from sand_dagster.sand.recordings import Recording, Verdict
-from sand_dagster.sand.types import Task
+from sand_dagster.recordings.eto import Malformed, Record, RecordError, read_records, recording
+from sand_dagster.recordings.recording import Recording, Verdict
+from sand_dagster.types import Task
 
 _GAME = re.compile(r"(?:^|/)json_2\.1\.1/(?P<game>.+)$")
 _NO_GAME = (

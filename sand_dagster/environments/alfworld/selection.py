@@ -6,10 +6,10 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from alfworld_compiled.ahead import compile_ahead
+from alfworld_compiled.games import locate, read_game
 from sand_dagster.environments import Progress
-from sand_dagster.environments.alfworld.compiled.ahead import compile_ahead
-from sand_dagster.environments.alfworld.games import locate, read_game
-from sand_dagster.sand.identity import digest
+from sand_dagster.ids import digest
 
 _LOG = logging.getLogger(__name__)
 _NAMED = 5

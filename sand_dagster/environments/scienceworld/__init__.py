@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from sand_dagster.environments import Progress
-from sand_dagster.environments.records import Malformed, Record, RecordError, read_records, recording
 from sand_dagster.environments.scienceworld.domain import ScienceWorldDomain
 from sand_dagster.environments.scienceworld.environment import ScienceWorldEnvironment
 from sand_dagster.environments.scienceworld.gold_paths import gold_trajectories
@@ -14,8 +13,9 @@ from sand_dagster.environments.scienceworld.options import INDEX_FILES, Limits, 
 from sand_dagster.environments.scienceworld.specification import require_compared
 from sand_dagster.environments.scienceworld.task_types import from_eto_id
 from sand_dagster.fingerprints import content_digest, file_digest
-from sand_dagster.sand.recordings import Recording, Recordings, Verdict
-from sand_dagster.sand.types import Task, Trajectory
+from sand_dagster.recordings.eto import Malformed, Record, RecordError, read_records, recording
+from sand_dagster.recordings.recording import Recording, Recordings, Verdict
+from sand_dagster.types import Task, Trajectory
 
 __all__ = [
     "DOMAIN",

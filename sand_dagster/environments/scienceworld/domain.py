@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from importlib import resources
 
-from sand_dagster.sand.prompting import fill
+from sand_dagster.prompts.figures import fill
 
 REFUSAL = "No known action matches that input."
 """The simulator's answer to what it cannot parse. It costs no move."""

@@ -8,8 +8,8 @@ from sand_dagster.environments.scienceworld.domain import REFUSALS, as_written
 from sand_dagster.environments.scienceworld.simulator import Simulator
 from sand_dagster.environments.scienceworld.specification import simplifications_of
 from sand_dagster.environments.scienceworld.task_types import TASK_TYPES
-from sand_dagster.sand.interfaces import ReplayMismatch
-from sand_dagster.sand.types import StepResult, Task
+from sand_dagster.interfaces import ReplayMismatch
+from sand_dagster.types import StepResult, Task
 
 _SPARES = 2
 

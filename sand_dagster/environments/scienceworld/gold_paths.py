@@ -12,8 +12,8 @@ from sand_dagster.environments.scienceworld.environment import ScienceWorldEnvir
 from sand_dagster.environments.scienceworld.simulator import Simulator
 from sand_dagster.environments.scienceworld.specification import simplifications_of
 from sand_dagster.environments.scienceworld.thoughts import thought
-from sand_dagster.sand.identity import identify
-from sand_dagster.sand.types import Step, Task, Trajectory
+from sand_dagster.ids import identify
+from sand_dagster.types import Step, Task, Trajectory
 
 _WALK = re.compile(r"go to (.+)")
 _DOOR = re.compile(r"open door to .+")

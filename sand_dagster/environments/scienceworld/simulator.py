@@ -17,7 +17,7 @@ from py4j.java_gateway import GatewayParameters, JavaGateway, launch_gateway
 from py4j.protocol import Py4JError, Py4JJavaError
 from scienceworld.constants import BASEPATH, JAR_PATH
 
-from sand_dagster.sand.interfaces import EnvironmentDied
+from sand_dagster.interfaces import EnvironmentDied
 
 JAVA_OPTIONS = [
     # As shipped, objects come in the order of their identity hashes, which differ from run to run, and

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
-from sand_dagster.sand.types import Task
+from sand_dagster.types import Task
 
 COMPARED = ("1.2.3",)
 """The package's versions with which `sand bench environments --environment scienceworld` compared ours."""

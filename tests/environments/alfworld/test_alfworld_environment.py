@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from alfworld_compiled.games import GameError
 from sand_dagster.environments import environment_kind
 from sand_dagster.environments.alfworld import DOMAIN, Options, make, tasks
 from sand_dagster.environments.alfworld.environment import AlfworldEnvironment
-from sand_dagster.environments.alfworld.games import GameError
-from sand_dagster.sand.types import Task
+from sand_dagster.types import Task
 
 WriteGame = Callable[..., Path]
 

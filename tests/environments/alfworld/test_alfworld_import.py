@@ -13,22 +13,23 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from alfworld_compiled.spelling import PUT_TOGGLE
 from sand_dagster.artifacts.store import ArtifactStore
 from sand_dagster.assets import stages_of
 from sand_dagster.assets.asset import asset_of
-from sand_dagster.environments import alfworld, household
-from sand_dagster.environments.alfworld.spelling import PUT_TOGGLE
+from sand_dagster.environments import alfworld
 from sand_dagster.environments.pool import EnvironmentPool
 from sand_dagster.environments.replay import read_file, replay_all
-from sand_dagster.experiment import load_experiment
+from sand_dagster.execution.units import Row
+from sand_dagster.experiments.loading import load_experiment
+from sand_dagster.prompts.turns import conversation
+from sand_dagster.recordings.importing import import_recordings, kept_trajectories
+from sand_dagster.recordings.recording import Verdict
 from sand_dagster.resources import resources
 from sand_dagster.resources.artifacts import Artifacts
-from sand_dagster.sand.importing import import_recordings, kept_trajectories
-from sand_dagster.sand.recordings import Verdict
 from sand_dagster.sand.trajectories import expert_rows
-from sand_dagster.sand.turns import conversation
-from sand_dagster.sand.units import Row
 from tests.sand.scripted import stage
+from toy_alfworld import games as household
 
 Record = dict[str, Any]
 KIND = alfworld

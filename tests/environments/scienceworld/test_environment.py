@@ -14,8 +14,8 @@ from sand_dagster.environments.scienceworld import DOMAIN, Options
 from sand_dagster.environments.scienceworld.environment import ScienceWorldEnvironment
 from sand_dagster.environments.scienceworld.specification import simplifications, spec_of
 from sand_dagster.environments.scienceworld.task_types import TASK_TYPES
-from sand_dagster.sand.interfaces import Environment, EnvironmentDied
-from sand_dagster.sand.types import Step, Task
+from sand_dagster.interfaces import Environment, EnvironmentDied
+from sand_dagster.types import Step, Task
 
 PLANT = Task("scienceworld/find-plant/0", "scienceworld", "train", "find-plant", 15, spec_of("find-plant", 0))
 

@@ -1,0 +1,133 @@
+"""Compiled games on disk, one file each, named by the game's content and the engine's version.
+
+A file is a mark, the SHA-256 of the rest, and the rest: deflated JSON, its arrays as base64 of 32-bit
+numbers. It is written beside its place and moved there, so several processes may compile the same game at
+once; one that is torn or altered fails its hash and is made again. Reading it cannot run anything.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import sys
+import tempfile
+import zlib
+from array import array
+from dataclasses import fields
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from alfworld_compiled.compiler import compile_game
+from alfworld_compiled.games import GameError, read_game
+from alfworld_compiled.program import Lexicon, Mechanics, Program
+
+ENGINE_VERSION = 1
+"""Raise it whenever the compiler would make another `Program` of the same game."""
+
+_MARK = b"SAND compiled ALFWorld game\n"
+_HASH_BYTES = 32
+_MAX_BYTES = 256 * 2**20
+"""Of a file once inflated. The largest published game has some 1 MB."""
+
+
+def open_program(game: Path, folder: Path) -> Program:
+    """The compiled form of `game`, from the cache `folder` where it has it, compiled and put there otherwise.
+
+    Raises:
+        GameError: the game is missing, malformed or unsupported.
+    """
+    place = _place(game, folder)
+    program = _read(place)
+    if program is None:
+        program = compile_game(read_game(game))
+        _write(place, program)
+    return program
+
+
+def is_compiled(game: Path, folder: Path) -> bool:
+    """Whether the cache `folder` has something for `game`. `open_program` checks whether it is whole."""
+    return _place(game, folder).exists()
+
+
+def _place(game: Path, folder: Path) -> Path:
+    try:
+        content = game.read_bytes()
+    except OSError:
+        content = b""
+    return folder / f"{_key(content)}.game"
+
+
+@cache
+def _versions() -> bytes:
+    libraries = [version("textworld"), version("fast-downward-textworld"), version("alfworld")]
+    return " ".join([str(ENGINE_VERSION), *libraries]).encode()
+
+
+def _key(content: bytes) -> str:
+    return hashlib.sha256(_versions() + b"\n" + content).hexdigest()[:32]
+
+
+def _read(place: Path) -> Program | None:
+    """The program at `place`; None where there is none, or none that is whole."""
+    try:
+        data = place.read_bytes()
+    except FileNotFoundError:
+        return None
+    if not data.startswith(_MARK):
+        return None
+    expected, packed = data[len(_MARK) :][:_HASH_BYTES], data[len(_MARK) + _HASH_BYTES :]
+    if hashlib.sha256(packed).digest() != expected:
+        return None
+    try:
+        inflater = zlib.decompressobj()
+        text = inflater.decompress(packed, _MAX_BYTES)
+        content: Any = json.loads(text) if inflater.eof else None
+        return Program(_restore(Lexicon, content["lexicon"]), _restore(Mechanics, content["mechanics"]))
+    except (zlib.error, ValueError, KeyError, TypeError):
+        return None
+
+
+def _write(place: Path, program: Program) -> None:
+    content = {"lexicon": _plain(program.lexicon), "mechanics": _plain(program.mechanics)}
+    packed = zlib.compress(json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(), 3)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=place.parent, suffix=".part", delete=False) as file:
+            part = Path(file.name)
+            file.write(_MARK + hashlib.sha256(packed).digest() + packed)
+        part.replace(place)
+    except OSError as error:
+        raise GameError(
+            f"the compiled game cannot be kept in {place.parent}: {error}; free some space there"
+        ) from error
+
+
+def _plain(part: Lexicon | Mechanics) -> dict[str, Any]:
+    return {field.name: _plain_value(getattr(part, field.name)) for field in fields(part)}
+
+
+def _plain_value(value: Any) -> Any:
+    if isinstance(value, array):
+        numbers = array("i", value)
+        if sys.byteorder == "big":
+            numbers.byteswap()
+        return base64.b64encode(numbers.tobytes()).decode()
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else value
+
+
+def _restore(kind: type[Any], content: dict[str, Any]) -> Any:
+    return kind(**{field.name: _restored(str(field.type), content[field.name]) for field in fields(kind)})
+
+
+def _restored(kind: str, value: Any) -> Any:
+    if kind == "bytes":
+        return base64.b64decode(value)
+    if kind.startswith("array"):
+        numbers = array("i", base64.b64decode(value))
+        if sys.byteorder == "big":
+            numbers.byteswap()
+        return numbers
+    return value

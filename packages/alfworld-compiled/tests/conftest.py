@@ -1,0 +1,3 @@
+"""The games of `alfworld_compiled.testing`."""
+
+from alfworld_compiled.testing import *  # noqa: F403

@@ -1,0 +1,95 @@
+"""The expert: explores as a person would, from the observations alone, and says what it thinks (D_exp).
+
+    expert = Expert(instruction, seed=7)
+    turn = expert.act()
+    expert.observe(turn.action, observation)
+
+To act from any point of a game, its own or another's, `observe` the steps so far and then `act`. What it does
+next depends on the seed, the skill and those steps only: replaying its own steps leads to the same next one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from random import Random
+
+from sand_dagster.types import Step
+from toy_alfworld.games.belief import Belief
+from toy_alfworld.games.intents import Intent, best
+from toy_alfworld.games.mistakes import Mistake, make_mistake, slip
+from toy_alfworld.games.thoughts import think
+
+_TASTE = 0.5
+"""Spread of the factors by which a player's eagerness to search a place departs from common sense."""
+_HABIT = 0.9
+"""How likely a player of half the skill or less has each of the habits."""
+_HABITS: Mapping[Mistake, float] = {
+    "unprepared": 1.0,
+    "overcommits": 1.0,
+    "passes by": 1.0,
+    "unlikely place": 1.0,
+    "wrong object": 0.4,
+    "wrong place": 0.3,
+    "known place": 0.3,
+}
+"""Mistakes that a player makes all game long, and how often where they can be made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What the player writes, what it is for, and the mistake it makes by it, if any."""
+
+    thought: str
+    action: str
+    intent: Intent
+    mistake: Mistake | None = None
+
+
+class Expert:
+    """A player of household games. At full skill it wins every generated game within the step limit.
+
+    Args:
+        instruction: the first observation with the task, as the environment gives it.
+        seed: varies the order of searching, the wording, and the mistakes.
+        skill: the probability that a turn is no slip, where one can be made; below 1 it has habits as well.
+    """
+
+    def __init__(self, instruction: str, seed: int | str = 0, skill: float = 1.0) -> None:
+        self.belief = Belief(instruction)
+        self.skill = skill
+        self._seed = seed
+        rng = Random(f"household expert {seed}")
+        self._taste = {r: math.exp(rng.gauss(0.0, _TASTE)) for r in self.belief.receptacles}
+        habit = _HABIT * min(2.0 * (1.0 - skill), 1.0)
+        self._habits = [name for name in _HABITS if rng.random() < habit]
+
+    def observe(self, action: str, observation: str) -> None:
+        """Take in one step, whoever acted."""
+        self.belief.update(action, observation)
+
+    def replay(self, steps: Iterable[Step]) -> None:
+        """Take in all of `steps`."""
+        for step in steps:
+            self.observe(step.action, step.observation)
+
+    def intend(self) -> Intent:
+        """The sensible next step, whatever the skill."""
+        return best(self.belief, self._taste)
+
+    def act(self) -> Turn:
+        """The next turn. Changes nothing: the step is known only once it is observed."""
+        rng = Random(f"household turn {self._seed} {len(self.belief.steps)}")
+        intent, mistake = self._decide(rng)
+        return Turn(think(self.belief, intent, rng), intent.action, intent, mistake)
+
+    def _decide(self, rng: Random) -> tuple[Intent, Mistake | None]:
+        intent = self.intend()
+        if not self.belief.refused:
+            for name in self._habits:
+                if rng.random() < _HABITS[name] and (made := make_mistake(name, self.belief, intent, rng)):
+                    return made, name
+        if rng.random() >= self.skill and (slipped := slip(self.belief, intent, rng)):
+            return slipped[1], slipped[0]
+        return intent, None

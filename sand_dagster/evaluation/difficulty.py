@@ -1,0 +1,42 @@
+"""Deliberation by difficulty (Section 6.4, Figure 4)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from statistics import fmean
+
+from sand_dagster.evaluation.arms import Outcome, Place
+
+BANDS = ("hard", "medium", "easy")
+
+
+def difficulty(initial: Mapping[Place, Outcome]) -> dict[str, str]:
+    """The band of every task: its tertile in the order of the rewards in `initial`, the lowest first.
+
+    The paper orders by the rewards of the base model. Rewards of 0 or 1 leave most tasks level: these are
+    ordered by the average reward of their type.
+    """
+    of_task, of_kind = defaultdict[str, list[float]](list), defaultdict[str, list[float]](list)
+    kinds: dict[str, str] = {}
+    for place, outcome in initial.items():
+        kinds[place.task_id] = outcome.kind
+        of_task[place.task_id].append(outcome.reward)
+        of_kind[outcome.kind].append(outcome.reward)
+    ordered = sorted(kinds, key=lambda task: (fmean(of_task[task]), fmean(of_kind[kinds[task]]), task))
+    return {task: BANDS[rank * len(BANDS) // len(ordered)] for rank, task in enumerate(ordered)}
+
+
+def by_band(
+    outcomes: Mapping[Place, Outcome], band_of: Mapping[str, str]
+) -> Iterator[dict[str, str | int | float]]:
+    """Of every band that has tasks: its episodes, their mean deliberation rate, and their average reward."""
+    for band in BANDS:
+        chosen = [outcome for place, outcome in outcomes.items() if band_of.get(place.task_id) == band]
+        if chosen:
+            yield {
+                "band": band,
+                "tasks": len(chosen),
+                "deliberation_rate": fmean(outcome.deliberation_rate for outcome in chosen),
+                "average_reward": fmean(outcome.reward for outcome in chosen),
+            }

@@ -1,0 +1,115 @@
+"""The paper's own average rewards (Tables 2 and 3), for those experiments that are the paper's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from sand_dagster.evaluation.table1 import TASKS
+from sand_dagster.experiments.experiment import Experiment
+from sand_dagster.experiments.loading import load_experiment
+
+Method = Literal["base", "sft", "sand_1", "sand_2", "sand_3", "without_sampling", "without_critique"]
+
+LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
+QWEN = "Qwen/Qwen2.5-7B-Instruct"
+
+
+class _Row(NamedTuple):
+    """A row of Table 2 or 3, in its own columns: average rewards times 100."""
+
+    scienceworld_seen: float
+    scienceworld_unseen: float
+    alfworld_seen: float
+    alfworld_unseen: float
+
+
+PUBLISHED: dict[tuple[str, Method], _Row] = {
+    # Table 2
+    (LLAMA, "base"): _Row(47.7, 42.2, 22.9, 28.4),
+    (LLAMA, "sft"): _Row(75.6, 65.1, 79.3, 71.6),
+    (LLAMA, "sand_1"): _Row(86.6, 77.5, 92.9, 91.8),
+    (LLAMA, "sand_2"): _Row(88.7, 78.2, 94.3, 94.0),
+    (LLAMA, "sand_3"): _Row(85.7, 79.1, 94.3, 96.3),
+    (QWEN, "base"): _Row(38.5, 38.8, 71.4, 75.4),
+    (QWEN, "sft"): _Row(69.2, 60.8, 72.1, 75.4),
+    (QWEN, "sand_1"): _Row(80.9, 67.2, 85.7, 85.0),
+    (QWEN, "sand_2"): _Row(83.2, 69.9, 85.0, 89.6),
+    (QWEN, "sand_3"): _Row(84.0, 69.0, 90.7, 94.8),
+    # Table 3, iteration 1
+    (LLAMA, "without_sampling"): _Row(70.3, 62.0, 85.7, 77.3),
+    (LLAMA, "without_critique"): _Row(78.6, 73.7, 85.0, 86.6),
+    (QWEN, "without_sampling"): _Row(63.5, 52.4, 72.1, 62.7),
+    (QWEN, "without_critique"): _Row(72.0, 66.3, 70.6, 75.0),
+}
+
+_PROFILES = {
+    ("alfworld", LLAMA): "alfworld-llama31-8b",
+    ("alfworld", QWEN): "alfworld-qwen25-7b",
+    ("scienceworld", LLAMA): "scienceworld-llama31-8b",
+    ("scienceworld", QWEN): "scienceworld-qwen25-7b",
+}
+_METHODS: dict[tuple[str, str], Method] = {
+    ("full", "00"): "sft",
+    ("full", "01"): "sand_1",
+    ("full", "02"): "sand_2",
+    ("full", "03"): "sand_3",
+    ("without_sampling", "00"): "sft",
+    ("without_sampling", "01"): "without_sampling",
+    ("without_critique", "00"): "sft",
+    ("without_critique", "01"): "without_critique",
+}
+"""By variant and iteration."""
+_NO_FINETUNING = (0,)
+_OWN: dict[str, Any] = {
+    "name": True,
+    "description": True,
+    "seed": True,
+    "iterations": True,
+    "variant": True,
+    "finetuning": {"epochs", "per_device_batch_size", "gradient_checkpointing"},
+    "environment": {"options": {"grammar"}},
+}
+"""What may differ from the shipped profile: the words of ALFWorld's two grammars mean the same, and how a
+finetuning fits into memory does not change it. Variant and epochs are looked at on their own."""
+
+
+def published_reward(
+    experiment: Experiment, iteration: str, split: str, tasks: int, home: Path
+) -> float | None:
+    """The paper's average reward, in [0, 1], of what `experiment` did in `iteration`; None: it has none.
+
+    There is one only where the experiment is a profile of the paper's that ships with the project, in every
+    field that could change the figure (its seed and where its files lie may differ), and `tasks` is the
+    full published split's size.
+
+    Raises:
+        ExperimentError: the shipped profile cannot be used.
+    """
+    kind, base = experiment.environment.kind, experiment.model.base
+    profile = _PROFILES.get((kind, base))
+    if profile is None or tasks != TASKS[kind].get(split):
+        return None
+    papers = load_experiment(profile, home)
+    method = _METHODS.get((experiment.variant, iteration))
+    if experiment.variant == "full" and experiment.finetuning.epochs == _NO_FINETUNING:
+        method = "base" if iteration == "00" else None
+    elif experiment.finetuning.epochs != papers.finetuning.epochs:
+        return None
+    if experiment.variant != papers.variant:
+        switched = papers.deliberation.model_copy(update={"expert_switch": "never"})
+        papers = papers.model_copy(update={"deliberation": switched})
+    if method is None or _decisive(experiment) != _decisive(papers):
+        return None
+    figure: float = getattr(PUBLISHED[base, method], f"{kind}_{split}")
+    return figure / 100
+
+
+def _decisive(experiment: Experiment) -> dict[str, Any]:
+    """What makes the experiment the paper's; of files from outside, only that there are some."""
+    fields = experiment.model_dump(exclude=_OWN)
+    options = fields["environment"]["options"]
+    fields["environment"]["options"] = {
+        name: "a path" if isinstance(value, Path) else value for name, value in options.items()
+    }
+    return fields

@@ -1,0 +1,166 @@
+"""The journal of a stage: every finished unit of work, appended as it ends, so that a kill loses little."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from sand_dagster.errors import DiskFull, is_disk_full
+
+_SYNC_EVERY = 1.0
+"""Seconds of work that a power failure may cost. A kill costs none: each line is written at once."""
+
+_HEAD = b'{"crc":"%08x",'
+_HEAD_LENGTH = len(_HEAD % 0)
+_READ = 1 << 20
+
+
+class Journal:
+    """Append-only JSON lines `{"crc", "key", "value"}`; the last line of a key counts.
+
+    Only keys and places are held in memory, not values. A torn last line (the process was killed while it
+    wrote) is cut; a line damaged elsewhere is left out and counted in `skipped`. One process may have it
+    open at a time, any number of its threads may use it.
+    """
+
+    path: Path
+    skipped: int
+    """Lines found damaged when the journal was opened; their units are done again."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.skipped = 0
+        self._places: dict[str, tuple[int, int]] = {}
+        self._lock = threading.Lock()
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        self._end = 0
+        for line in self._lines():
+            key = _key(line)
+            if key is None:
+                self.skipped += bool(line.strip())
+            else:
+                self._places[key] = (self._end, len(line))
+            self._end += len(line) + 1
+        os.ftruncate(self._file, self._end)
+        self._synced = time.monotonic()
+
+    def _lines(self) -> Iterator[bytes]:
+        """The lines that end in a newline, read in pieces of bounded size."""
+        rest, offset = b"", 0
+        while block := os.pread(self._file, _READ, offset):
+            offset += len(block)
+            *lines, rest = (rest + block).split(b"\n")
+            yield from lines
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._places
+
+    def get(self, key: str) -> dict[str, Any] | None:
+        """The value last put under `key`, or None."""
+        place = self._places.get(key)
+        if place is None:
+            return None
+        value: dict[str, Any] = json.loads(os.pread(self._file, place[1], place[0]))["value"]
+        return value
+
+    def put(self, key: str, value: dict[str, Any]) -> None:
+        """Append `value`; it survives the process from here on, and the machine within a second.
+
+        Raises:
+            DiskFull: there was no space. The journal is as it was, and the earlier units are in it.
+        """
+        body = json.dumps({"key": key, "value": value}, ensure_ascii=False, separators=(",", ":")).encode()[
+            1:
+        ]
+        line = _HEAD % zlib.crc32(body) + body
+        with self._lock:
+            try:
+                _write_all(self._file, line + b"\n")
+            except OSError as error:
+                os.ftruncate(self._file, self._end)
+                if is_disk_full(error):
+                    raise DiskFull(self.path) from error
+                raise
+            self._places[key] = (self._end, len(line))
+            self._end += len(line) + 1
+            if time.monotonic() - self._synced >= _SYNC_EVERY:
+                self._sync()
+
+    def _sync(self) -> None:
+        os.fsync(self._file)
+        self._synced = time.monotonic()
+
+    def close(self) -> None:
+        """Make everything durable and close the file. Idempotent."""
+        with self._lock:
+            if self._file >= 0:
+                self._sync()
+                os.close(self._file)
+                self._file = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class JournalReader:
+    """A journal that is only read, while another process may be writing it. It need not exist."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._places: dict[str, tuple[int, int]] = {}
+        offset = 0
+        try:
+            with path.open("rb") as file:
+                for line in file:
+                    if (key := _key(line.removesuffix(b"\n"))) is not None:
+                        self._places[key] = (offset, len(line))
+                    offset += len(line)
+        except FileNotFoundError:
+            return
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._places
+
+    def get(self, key: str) -> dict[str, Any] | None:
+        """The value last put under `key`, or None."""
+        if key not in self._places:
+            return None
+        offset, length = self._places[key]
+        with self._path.open("rb") as file:
+            file.seek(offset)
+            value: dict[str, Any] = json.loads(file.read(length))["value"]
+        return value
+
+    def put(self, key: str, value: dict[str, Any]) -> None:
+        """Not for a reader."""
+        raise AssertionError(f"{self._path} is only read")
+
+
+def _key(line: bytes) -> str | None:
+    """The key of an intact line, else None. The value is not parsed: the checksum vouches for it."""
+    body = line[_HEAD_LENGTH:]
+    if line[:_HEAD_LENGTH] != _HEAD % zlib.crc32(body) or not body.startswith(b'"key":'):
+        return None
+    key, _ = json.JSONDecoder().raw_decode(body.decode(), len('"key":'))
+    return str(key)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]

@@ -1,0 +1,187 @@
+"""A stage is a set of independent units of work, each journalled as it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Protocol
+
+from sand_dagster.ids import digest
+from sand_dagster.interfaces import EnvironmentDied
+
+Row = dict[str, Any]
+"""A row of a table, as the table's schema names its columns."""
+
+_ATTEMPTS = 3
+_log = logging.getLogger(__name__)
+
+
+class Journal(Protocol):
+    """Finished units by the hash of their inputs; survives a killed process."""
+
+    def get(self, key: str) -> dict[str, Any] | None: ...
+
+    def put(self, key: str, value: dict[str, Any]) -> None: ...
+
+    def __contains__(self, key: object) -> bool: ...
+
+
+class MemoryJournal(dict[str, dict[str, Any]]):
+    """A journal that ends with the process."""
+
+    def put(self, key: str, value: dict[str, Any]) -> None:
+        self[key] = value
+
+
+class Progress(Protocol):
+    """Told of every finished unit: how many of how many, and the outcomes counted so far."""
+
+    def __call__(self, done: int, total: int, outcomes: Counter[str]) -> None: ...
+
+
+def untold(done: int, total: int, outcomes: Counter[str]) -> None:
+    """The progress that nobody is told of."""
+
+
+@dataclass(slots=True)
+class Trial:
+    """A part of a stage: its first `limit` units. With 0 none is worked, and those journalled are counted."""
+
+    limit: int
+    total: int = 0
+    journalled: int = 0
+    rows: list[Row] = field(default_factory=list)
+
+    @property
+    def to_do(self) -> int:
+        """Units that the journal lacks."""
+        return self.total - self.journalled
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What every stage needs: where finished units are kept, how many run at once, whom to tell.
+
+    `iteration` and `seed` go into every sampling seed that the stage derives. `identity` is the hash of all
+    that decides the stage's rows besides what its units are given; with a `trial` only a part is done.
+    """
+
+    journal: Journal
+    in_flight: int
+    progress: Progress
+    iteration: str
+    seed: int
+    identity: str = ""
+    trial: Trial | None = None
+
+    def key(self, *inputs: object) -> str:
+        """The key of a unit: the stage's identity, and everything that the unit is made from."""
+        return digest(self.identity, self.iteration, *inputs)
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What the units gave: each one's rows, in the units' order, and how they came by them.
+
+    `rows` are read from the journal as they are iterated over, however often, while it is open: a stage's
+    rows need never be in memory together.
+    """
+
+    rows: Iterable[list[Row]]
+    outcomes: Counter[str] = field(default_factory=Counter)
+    reused: int = 0
+    """Units that the journal held before."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Journalled:
+    journal: Journal
+    keys: Sequence[str]
+
+    def __iter__(self) -> Iterator[list[Row]]:
+        for key in self.keys:
+            kept = self.journal.get(key)
+            assert kept is not None, f"the journal lost the unit {key}"
+            yield kept["rows"]
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One piece of work: `key` (see `Stage.key`) is the hash of all that determines its result."""
+
+    key: str
+    work: Callable[[], Awaitable[tuple[list[Row], str]]]
+    """Gives the unit's rows and its outcome, a word to count by."""
+
+
+async def run_units(stage: Stage, units: Iterable[Unit], total: int) -> Finished:
+    """Run `units`, `total` in all, at most `stage.in_flight` at once; nobody waits for a batch to end.
+
+    A unit is taken from `units` when its turn has come, so what it holds, such as a prompt, is in memory
+    only while it is worked. Units with a key that the journal holds are taken from there, and equal keys are
+    worked once. A unit whose environment's process died is repeated, and counted as `repeated`. The first
+    error of a unit ends the stage; what was finished until then is in the journal.
+    """
+    if stage.trial is None:
+        return await _run(stage, units, total)
+    stage.trial.total = total
+    if stage.trial.limit:
+        tried = await _run(stage, islice(units, stage.trial.limit), min(total, stage.trial.limit))
+        stage.trial.rows = [row for rows in tried.rows for row in rows]
+    else:
+        stage.trial.journalled = sum(unit.key in stage.journal for unit in units)
+    return Finished(())
+
+
+async def _run(stage: Stage, units: Iterable[Unit], total: int) -> Finished:
+    keys: list[str] = []
+    outcomes: Counter[str] = Counter()
+    worked: Counter[str] = Counter()
+    done = reused = 0
+    taken = iter(units)
+
+    def settle(outcome: str, times: int) -> None:
+        nonlocal done
+        outcomes[outcome] += times
+        done += times
+        stage.progress(done, total, outcomes)
+
+    async def worker() -> None:
+        nonlocal reused
+        for unit in taken:
+            keys.append(unit.key)
+            kept = stage.journal.get(unit.key)
+            if kept is not None:
+                reused += 1
+                settle(kept["outcome"], 1)
+                continue
+            worked[unit.key] += 1
+            if worked[unit.key] > 1:
+                continue
+            rows, outcome = await _attempt(unit, outcomes)
+            stage.journal.put(unit.key, {"rows": rows, "outcome": outcome})
+            settle(outcome, worked.pop(unit.key))
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(stage.in_flight, total)):
+                group.create_task(worker())
+    except* Exception as errors:
+        raise errors.exceptions[0] from None
+    return Finished(_Journalled(stage.journal, keys), outcomes, reused)
+
+
+async def _attempt(unit: Unit, outcomes: Counter[str]) -> tuple[list[Row], str]:
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            return await unit.work()
+        except EnvironmentDied as died:
+            if attempt == _ATTEMPTS:
+                raise
+            outcomes["repeated"] += 1
+            _log.warning("an environment died, the unit is repeated (%d of %d): %s", attempt, _ATTEMPTS, died)
+    raise AssertionError("unreachable")

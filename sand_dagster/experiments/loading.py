@@ -1,0 +1,140 @@
+"""Experiments as files: those that ship with the project, and the user's, by name."""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from sand_dagster.experiments.experiment import Experiment
+from sand_dagster.experiments.problems import explain
+
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+
+class ExperimentError(Exception):
+    """An experiment's file cannot be used; the message names the file, the field and what is allowed."""
+
+
+def load_experiments(home: Path) -> tuple[dict[str, Experiment], dict[str, ExperimentError]]:
+    """All experiments, those that ship with the project and the user's in `home / "experiments"`, by name.
+
+    What cannot be used takes nothing else down: it stands among the errors, by the name of its file.
+    """
+    files, errors = _files(home)
+    experiments = {}
+    for name in sorted(files):
+        try:
+            experiments[name] = _load(name, files)
+        except ExperimentError as error:
+            errors[name] = error
+    return experiments, errors
+
+
+def load_experiment(name: str, home: Path) -> Experiment:
+    """The experiment called `name`.
+
+    Raises:
+        ExperimentError: there is none, or its file is not valid.
+    """
+    files, errors = _files(home)
+    if name in errors:
+        raise errors[name]
+    if name not in files:
+        raise ExperimentError(
+            f"there is no experiment {name!r}; there are: {', '.join(sorted(files))}. "
+            f"Yours belong in {home / 'experiments'}, one YAML file each"
+        )
+    return _load(name, files)
+
+
+def _files(home: Path) -> tuple[dict[str, Path], dict[str, ExperimentError]]:
+    """The files by name, and those whose name cannot be an experiment's."""
+    shipped = Path(str(resources.files("sand_dagster"))) / "experiments"
+    files: dict[str, Path] = {}
+    errors: dict[str, ExperimentError] = {}
+    for folder in (shipped, home / "experiments"):
+        for file in sorted(folder.glob("*.yaml")):
+            if not _NAME.fullmatch(file.stem):
+                errors[file.stem] = ExperimentError(
+                    f"{file}: an experiment's name is lower-case letters, digits and single hyphens"
+                )
+            elif file.stem in files:
+                # Neither is more right than the other, but what ships is what others extend.
+                errors[f"{file.stem} (yours)"] = ExperimentError(
+                    f"{file}: {files[file.stem]} has the same name; rename yours"
+                )
+            else:
+                files[file.stem] = file
+    return files, errors
+
+
+def _load(name: str, files: dict[str, Path]) -> Experiment:
+    experiment = _validated(name, files)
+    if experiment.control_for is not None:
+        problem = _control_problem(experiment, experiment.control_for, files)
+        if problem:
+            raise ExperimentError(f"{files[name]} is not a valid experiment:\n  control_for: {problem}")
+    return experiment
+
+
+def _control_problem(control: Experiment, name: str, files: dict[str, Path]) -> str:
+    """Why `control` cannot be given the tokens of the experiment `name`; empty: it can."""
+    if name not in files:
+        return f"there is no experiment {name!r}; there are: {', '.join(sorted(files))}"
+    other = _validated(name, files)
+    if other.variant == "more_sft":
+        return f"{name} is a control itself; name the experiment that deliberates"
+    for section in ("environment", "model"):
+        if getattr(control, section) != getattr(other, section):
+            return f"{name} has another `{section}`, so that tokens do not compare; use the same"
+    if control.iterations > other.iterations:
+        return (
+            f"{name} has {other.iterations} iterations, the control {control.iterations}: it may have as many"
+        )
+    return ""
+
+
+def _validated(name: str, files: dict[str, Path]) -> Experiment:
+    values = _read(name, files, ())
+    try:
+        return Experiment.model_validate({"name": name, **values})
+    except ValidationError as error:
+        problems = "\n".join(f"  {explain(problem, Experiment)}" for problem in error.errors())
+        raise ExperimentError(f"{files[name]} is not a valid experiment:\n{problems}") from None
+
+
+def _read(name: str, files: dict[str, Path], children: tuple[str, ...]) -> dict[str, Any]:
+    file = files[name]
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ExperimentError(f"{file} cannot be read: {error}. It has to be a text file in UTF-8") from None
+    except yaml.YAMLError as error:
+        raise ExperimentError(f"{file}: not YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise ExperimentError(f"{file}: expected a mapping of fields, found {type(values).__name__}")
+    parent = values.pop("extends", None)
+    if parent is None:
+        return values
+    if not isinstance(parent, str) or parent not in files or parent in (*children, name):
+        raise ExperimentError(
+            f"{file}: extends: {parent!r} must name another experiment that does not extend this one; "
+            f"there are: {', '.join(sorted(files))}"
+        )
+    return _merge(_read(parent, files, (*children, name)), values)
+
+
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """`above` over `below`, section by section; a section of another `kind` replaces the old one."""
+    if "kind" in above and above["kind"] != below.get("kind"):
+        return above
+    merged = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged

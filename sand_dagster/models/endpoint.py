@@ -1,0 +1,216 @@
+"""A model served elsewhere, behind any API that is compatible with OpenAI's chat completions."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Literal
+
+import openai
+
+from sand_dagster.interfaces import PromptTooLong
+from sand_dagster.models.answers import A, ChatCompletion, Garbled, Models, read, shown
+from sand_dagster.models.neutral import EXTENDED, STANDARD
+from sand_dagster.models.settings import GenerationSettings, ModelSource
+from sand_dagster.models.stats import GenerationStats, Meter
+from sand_dagster.types import Completion, Message, Sampling
+
+_TOO_LONG = re.compile(
+    r"context[_ ](?:length|window|size)|max_model_len|maximum context|too long", re.IGNORECASE
+)
+_PROMPT_TOKENS = re.compile(
+    r"(?:contains?(?: at least)?|resulted in|\()\s*(\d+)\s*(?:(?:input |prompt )?tokens|in the messages)",
+    re.IGNORECASE,
+)
+_UNKNOWN_FIELD = re.compile(
+    rf"\b(?:{'|'.join(EXTENDED)})\b|unrecognized|unknown (?:field|parameter|argument)|extra (?:fields|inputs)"
+    "|additional propert",
+    re.IGNORECASE,
+)
+_STANDARD_ONLY: set[tuple[str, str]] = set()
+"""URL and model of the endpoints that refused vLLM's fields."""
+_GARBLED_WAIT = 0.5  # seconds
+_ERROR_LENGTH = 500
+_WANTED = {ChatCompletion: "a chat completion", Models: "a list of models"}
+_LOG = logging.getLogger(__name__)
+
+
+class EndpointFailed(RuntimeError):
+    """The endpoint could not be reached, or refused; the message names URL, model and reason."""
+
+
+class EndpointGenerator:
+    """A `Generator` (sand/interfaces.py) over an OpenAI-compatible URL. The server's chat template is used.
+
+    `context` is the configured one, else what `/models` says of the model (vLLM does), else None: then only
+    the server's refusal tells that a prompt is too long.
+    """
+
+    def __init__(self, client: openai.AsyncOpenAI, source: ModelSource, context: int | None) -> None:
+        self.model_id = source.model
+        self.context = context
+        self._client = client
+        self._url = str(source.endpoint)
+        self._key = client.api_key if source.api_key_variable else None
+        self._meter = Meter()
+
+    @classmethod
+    async def start(cls, source: ModelSource, settings: GenerationSettings) -> EndpointGenerator:
+        """Connect, and check that the endpoint serves the model.
+
+        Raises:
+            EndpointFailed: no answer after all retries, or another model is served.
+        """
+        assert source.endpoint is not None
+        client = openai.AsyncOpenAI(
+            base_url=source.endpoint,
+            api_key=_key(source),
+            max_retries=settings.endpoint_retries,
+            timeout=settings.endpoint_timeout,
+        )
+        generator = cls(client, source, settings.context)
+        try:
+            models = await generator._read(generator._list, Models)
+        except openai.NotFoundError:
+            return generator  # the list of models is optional; completions will tell
+        except openai.OpenAIError as error:
+            await client.close()
+            raise generator._failed(error) from error
+        except EndpointFailed:
+            await client.close()
+            raise
+        served = {model.id: model for model in models.data}
+        if served and source.model not in served:
+            await client.close()
+            raise EndpointFailed(
+                f"the endpoint {source.endpoint} does not serve the model {source.model!r}; "
+                f"it serves {', '.join(sorted(served)[:10])}"
+            )
+        if generator.context is None and source.model in served:
+            generator.context = served[source.model].max_model_len
+        return generator
+
+    async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
+        """Sample the assistant's next message.
+
+        Raises:
+            PromptTooLong: the server says so, or used more than `context`.
+            EndpointFailed: no usable answer after all retries.
+        """
+        request: dict[str, Any] = {
+            "model": self.model_id,
+            "messages": list(messages),
+            "temperature": sampling.temperature,
+            "max_tokens": sampling.max_tokens,
+            **STANDARD,
+        }
+        if sampling.stop:
+            request["stop"] = list(sampling.stop)
+        if sampling.temperature > 0:
+            request["seed"] = sampling.seed
+        pattern = {"structured_outputs": {"regex": sampling.pattern}} if sampling.pattern else {}
+        self._meter.begin()
+        try:
+            reply = await self._read(lambda: self._ask(request, pattern), ChatCompletion)
+        except openai.APIStatusError as error:
+            if isinstance(error, openai.BadRequestError) and _TOO_LONG.search(str(error)):
+                raise self._too_long(error) from error
+            raise self._failed(error) from error
+        except openai.OpenAIError as error:
+            raise self._failed(error) from error
+        finally:
+            self._meter.end()
+        usage = reply.usage
+        prompt_tokens = usage.prompt_tokens if usage else 0
+        completion_tokens = usage.completion_tokens if usage else 0
+        if self.context is not None and prompt_tokens + sampling.max_tokens > self.context:
+            raise PromptTooLong(prompt_tokens, self.context)
+        details = usage.prompt_tokens_details if usage else None
+        self._meter.count(prompt_tokens, (details.cached_tokens or 0) if details else 0, completion_tokens)
+        choice = reply.choices[0]
+        finish: Literal["stop", "length"] = "length" if choice.finish_reason == "length" else "stop"
+        return Completion(choice.message.content or "", prompt_tokens, completion_tokens, finish)
+
+    async def _ask(self, request: dict[str, Any], pattern: dict[str, Any]) -> str:
+        """The body of the answer. A server that does not know vLLM's fields is asked without them."""
+        here = (self._url, self.model_id)
+        if here in _STANDARD_ONLY:
+            return await self._post(request, pattern)
+        try:
+            return await self._post(request, {**EXTENDED, **pattern})
+        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+            if not _UNKNOWN_FIELD.search(str(error)) or _TOO_LONG.search(str(error)):
+                raise
+            body = await self._post(request, pattern)
+            if here not in _STANDARD_ONLY:
+                _STANDARD_ONLY.add(here)
+                _LOG.warning(
+                    "The endpoint %s does not take %s for the model %r, and is asked without them: if its "
+                    "defaults differ, so does the distribution. It said: %s",
+                    self._url,
+                    ", ".join(EXTENDED),
+                    self.model_id,
+                    shown(str(error), self._key),
+                )
+            return body
+
+    async def _post(self, request: dict[str, Any], extra: dict[str, Any]) -> str:
+        create: Any = self._client.chat.completions.with_raw_response.create
+        return str((await create(**request, extra_body=extra or None)).text)
+
+    async def _list(self) -> str:
+        answer: Any = await self._client.models.with_raw_response.list()
+        return str(answer.text)
+
+    async def _read(self, ask: Callable[[], Awaitable[str]], kind: type[A]) -> A:
+        """What `ask` is answered; an answer that is something else is asked for once more."""
+        try:
+            return read(await ask(), kind)
+        except Garbled:
+            await asyncio.sleep(_GARBLED_WAIT)
+        body = await ask()
+        try:
+            return read(body, kind)
+        except Garbled as error:
+            raise EndpointFailed(
+                f"the endpoint {self._url} answered for the model {self.model_id!r}, twice, with what is "
+                f"not {_WANTED[kind]} ({error}). It begins:\n{shown(body, self._key) or '(empty)'}\n"
+                "Check that the URL is the one that ends in /v1, and that no proxy answers in its stead."
+            ) from error
+
+    def stats(self) -> GenerationStats:
+        """Counts since this generator was opened."""
+        return self._meter.stats()
+
+    async def close(self) -> None:
+        """Close the connections. Idempotent."""
+        await self._client.close()
+
+    def _too_long(self, error: openai.BadRequestError) -> PromptTooLong:
+        said = _PROMPT_TOKENS.search(str(error))
+        return PromptTooLong(int(said[1]) if said else 0, self.context or 0)
+
+    def _failed(self, error: openai.OpenAIError) -> EndpointFailed:
+        status = f"HTTP {error.status_code}: " if isinstance(error, openai.APIStatusError) else ""
+        cause = f" ({error.__cause__})" if error.__cause__ else ""
+        said = shown(f"{error}{cause}", self._key, _ERROR_LENGTH)
+        return EndpointFailed(
+            f"the endpoint {self._url} did not complete a chat with the model {self.model_id!r}: "
+            f"{status}{type(error).__name__}: {said}\n"
+            "Check that the server runs, and that the URL is the one that ends in /v1."
+        )
+
+
+def _key(source: ModelSource) -> str:
+    if source.api_key_variable is None:
+        return "none"  # the client insists on one; a server without keys ignores it
+    key = os.environ.get(source.api_key_variable)
+    if not key:
+        raise EndpointFailed(
+            f"the key for the endpoint {source.endpoint} is to be in the environment variable "
+            f"{source.api_key_variable}, which is not set"
+        )
+    return key

@@ -1,0 +1,134 @@
+"""The engines that are alive in this process: started when first asked for, shared, and ended in time."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, Protocol, TypeVar
+
+from sand_dagster.interfaces import Generator
+from sand_dagster.models.loop import LoopThread
+from sand_dagster.models.model_folder import model_id, resolve
+from sand_dagster.models.settings import GenerationSettings, ModelSource
+from sand_dagster.models.stats import GenerationStats
+
+T = TypeVar("T")
+_KEPT_ON_CPU = 2
+_KEPT_ON_GPU = 1
+
+
+class OpenGenerator(Generator, Protocol):
+    """A `Generator` that counts, and that the cache ends."""
+
+    def stats(self) -> GenerationStats: ...
+
+    async def close(self) -> None: ...
+
+
+class _Entry:
+    def __init__(self, local: bool) -> None:
+        self.local = local
+        self.users = 0
+        self.ready = asyncio.Lock()
+        self.generator: OpenGenerator | None = None
+
+
+_LOOP = LoopThread()
+
+
+class Engines:
+    """A cache of generators by model and settings, and the event loop that they live on.
+
+    An engine costs seconds to minutes to start and gigabytes to hold, so the stages of a run share it. At
+    most `keep` local engines are alive: starting another ends the one that was used longest ago. An engine
+    in use is never ended by another's start. Endpoints cost nothing and are not counted.
+    """
+
+    def __init__(self, keep: int | None = None) -> None:
+        self._keep = keep
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        atexit.register(self._at_exit)
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run `coroutine` on the engines' loop, from an ordinary function, and return its result."""
+        return _LOOP.run(coroutine)
+
+    @asynccontextmanager
+    async def open(self, source: ModelSource, settings: GenerationSettings) -> AsyncIterator[OpenGenerator]:
+        """A generator for the model. Nothing starts before this is entered; it may stay alive after.
+
+        To be used in coroutines given to `run`.
+
+        Raises:
+            ModelUnavailable: no such model. NoChatTemplate: it has no chat template. EngineFailed: no start.
+        """
+        folder = None if source.endpoint else await asyncio.to_thread(resolve, source)
+        # The content, not the path alone: a training that is repeated writes its folder anew.
+        content = await asyncio.to_thread(model_id, folder) if folder else ""
+        key = f"{source.model_dump_json()} {content} {settings.model_dump_json()}"
+        entry = self._entries.setdefault(key, _Entry(local=folder is not None))
+        self._entries.move_to_end(key)
+        entry.users += 1
+        try:
+            async with entry.ready:
+                if entry.generator is None:
+                    if folder is None:
+                        # Imported here: its client takes a second that every start of Dagster would pay.
+                        from sand_dagster.models.endpoint import EndpointGenerator
+
+                        entry.generator = await EndpointGenerator.start(source, settings)
+                    else:
+                        from sand_dagster.models import vllm_engine
+
+                        await self._make_room()
+                        entry.generator = await vllm_engine.start(folder, settings)
+            yield entry.generator
+        finally:
+            entry.users -= 1
+            if entry.generator is None and entry.users == 0:
+                self._entries.pop(key, None)
+
+    def release_all(self) -> None:
+        """End every engine, so that a training has the memory. From an ordinary function, between stages.
+
+        Raises:
+            RuntimeError: an engine is in use.
+        """
+        if self._entries:
+            self.run(self._release_idle())
+
+    async def _release_idle(self) -> None:
+        used = [key for key, entry in self._entries.items() if entry.users]
+        if used:
+            raise RuntimeError(f"engines are still generating and cannot be released: {'; '.join(used)}")
+        await self._end_all()
+
+    async def _end_all(self) -> None:
+        while self._entries:
+            await self._end(next(iter(self._entries)))
+
+    async def _make_room(self) -> None:
+        from sand_dagster.models import vllm_engine
+
+        keep = self._keep or (_KEPT_ON_CPU if vllm_engine.on_cpu() else _KEPT_ON_GPU)
+        local = [key for key, entry in self._entries.items() if entry.generator is not None and entry.local]
+        idle = [key for key in local if not self._entries[key].users]
+        for key in idle[: max(0, len(local) - keep + 1)]:
+            await self._end(key)
+
+    async def _end(self, key: str) -> None:
+        generator = self._entries.pop(key).generator
+        if generator is not None:
+            await generator.close()
+
+    def _at_exit(self) -> None:
+        if self._entries:
+            self.run(self._end_all())
+        _LOOP.stop()
+
+
+engines = Engines()
+"""The process's engines."""

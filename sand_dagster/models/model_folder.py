@@ -1,0 +1,94 @@
+"""Models as folders: finding one, by path or on the hub, and identifying it by its content."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from sand_dagster.fingerprints import content_digest
+from sand_dagster.models.settings import ModelSource
+
+WANTED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tokenizer.model", "*.txt")
+"""What is fetched from the hub. Weights as safetensors only: other formats can run code when loaded."""
+
+_IDENTITY = (
+    "*.safetensors",
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+)
+
+
+class ModelUnavailable(RuntimeError):
+    """There is no such model, or not what is needed of it."""
+
+
+def resolve(source: ModelSource) -> Path:
+    """The folder that holds the model; fetched from the hub if it is none here.
+
+    Raises:
+        ModelUnavailable: no such folder, and the hub lacks it or cannot be reached; or no safetensors.
+    """
+    folder = Path(source.model).expanduser()
+    if not folder.is_dir():
+        folder = _fetch(source, folder)
+    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
+        raise ModelUnavailable(
+            f"{folder} is not a model in Hugging Face's format: expected config.json and *.safetensors, "
+            f"found {', '.join(sorted(p.name for p in folder.iterdir())[:12]) or 'nothing'}"
+        )
+    return folder.resolve()
+
+
+def present(source: ModelSource) -> Path | None:
+    """The folder that holds the model, if it is on this machine; nothing is fetched."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    folder = Path(source.model).expanduser()
+    if not folder.is_dir():
+        try:
+            folder = Path(snapshot_download(source.model, revision=source.revision, local_files_only=True))
+        except (HFValidationError, LocalEntryNotFoundError):
+            return None
+    return folder.resolve() if (folder / "config.json").is_file() else None
+
+
+def _fetch(source: ModelSource, folder: Path) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return Path(snapshot_download(source.model, revision=source.revision, allow_patterns=list(WANTED)))
+    except HFValidationError as error:
+        raise ModelUnavailable(
+            f"there is no model folder {folder}, and no hub name looks like that"
+        ) from error
+    except Exception as error:
+        raise ModelUnavailable(
+            f"there is no folder {folder}, and the model {source.model!r} could not be fetched from the "
+            f"Hugging Face hub: {type(error).__name__}: {error}\nName a folder on this machine, or check "
+            "the name, the network, and for a gated model that HF_TOKEN is set."
+        ) from error
+
+
+def context_length(folder: Path) -> int:
+    """The longest sequence, in tokens, that the model in `folder` was made for."""
+    config: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    length = config.get("max_position_embeddings")
+    if not isinstance(length, int):
+        raise ModelUnavailable(f"{folder}/config.json has no max_position_embeddings; set `context`")
+    return length
+
+
+def model_id(folder: Path) -> str:
+    """SHA-256 over the names and contents of weights, configuration and tokenizer."""
+    return content_digest(folder, {path for pattern in _IDENTITY for path in folder.glob(pattern)})

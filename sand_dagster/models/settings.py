@@ -1,0 +1,56 @@
+"""Which model generates, and how its engine is set up."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sand_dagster.models.templates import TemplateChoice
+
+
+class ModelSource(BaseModel):
+    """A model: a folder, a name on the Hugging Face hub, or a model served at a URL."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = Field(
+        description="A folder in Hugging Face's format, a name on the hub, or the name at `endpoint`."
+    )
+    revision: str | None = Field(default=None, description="Branch, tag or commit on the hub.")
+    endpoint: str | None = Field(
+        default=None,
+        description="Base URL of an OpenAI-compatible API, as http://127.0.0.1:8000/v1; unset: vLLM here.",
+    )
+    api_key_variable: str | None = Field(
+        default=None, description="Environment variable with the endpoint's key, if it needs one."
+    )
+
+
+class GenerationSettings(BaseModel):
+    """How an engine is set up. Sampling is the caller's."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    context: int | None = Field(
+        default=None,
+        ge=16,
+        description="Tokens of prompt and completion together; unset: what the model or endpoint says.",
+    )
+    chat_template: TemplateChoice = Field(
+        default="auto", description="How chats become text; an endpoint uses its own template always."
+    )
+    max_num_seqs: int = Field(default=64, ge=1, description="Requests that the engine works on at once.")
+    kv_cache_gib: float = Field(
+        default=1.0, gt=0.0, description="Memory for attention's cache on a CPU, GiB."
+    )
+    gpu_memory_utilization: float = Field(
+        default=0.9, gt=0.0, lt=1.0, description="Share of a GPU's memory for weights and attention's cache."
+    )
+    tensor_parallel_size: int = Field(default=1, ge=1, description="GPUs that one model is spread over.")
+    endpoint_retries: int = Field(
+        default=6,
+        ge=0,
+        description="Times that a request to an endpoint is repeated, waiting longer each time.",
+    )
+    endpoint_timeout: float = Field(
+        default=600.0, gt=0.0, description="Seconds to wait for an endpoint's answer."
+    )

@@ -1,0 +1,142 @@
+"""Chat templates: what a chat looks like as text. The same one prompts a model and trains it.
+
+Ours, each a file of `templates/`, render what the models' own do, mark the assistant's spans for whoever
+trains the checkpoint further, and state no date that changes. Where a model's own template is another, it is
+used as it is (`spans.py` finds what the assistant wrote).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Literal
+
+import jinja2
+
+from sand_dagster.models.rendering import ChatRefused, render
+from sand_dagster.models.spans import TrainingChats, Unstable, why_unstable
+from sand_dagster.types import Message
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+TemplateChoice = Literal["auto", "household", "llama-3.1", "qwen-2.5", "model"]
+"""`auto`: ours where it renders what the model's own does, else the model's own, or TRL's variant of that
+where only this one can be trained with; `model`: the model's own."""
+
+NAMES = ("household", "llama-3.1", "qwen-2.5")
+WAY_OUT = (
+    f"Set `finetuning.chat_template` to one of {', '.join(NAMES)} if the model speaks that format. Or change "
+    "the chat template in the model's folder so that every message is written in full and the same way "
+    "whatever follows it, and set `finetuning.chat_template: model`."
+)
+"""What to do about a template that cannot be trained with."""
+
+_PROBES: tuple[list[Message], ...] = (
+    [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "b"},
+        {"role": "user", "content": "c"},
+    ],
+    [{"role": "user", "content": "a"}, {"role": "assistant", "content": " b\n"}],
+    [{"role": "system", "content": "s"}, {"role": "user", "content": "a"}],
+)
+_OPENINGS = (_PROBES[0][:1], _PROBES[2])
+
+
+class NoChatTemplate(ValueError):
+    """The model says no way to write a chat, or none that it can be trained with."""
+
+
+@cache
+def published(name: str) -> str:
+    """The text of our template `name`, one of `NAMES`."""
+    return resources.files("sand_dagster.models").joinpath(f"templates/{name}.jinja").read_text()
+
+
+def prompting_template(tokenizer: PreTrainedTokenizerBase, choice: TemplateChoice, model: str) -> str:
+    """The template to prompt `model` with.
+
+    Raises:
+        NoChatTemplate: `choice` leaves it to the model, and the model has none.
+    """
+    if choice in NAMES:
+        return published(choice)
+    own = _own(tokenizer)
+    if choice == "auto":
+        ours = _ours_like(tokenizer, own)
+        if ours is not None:
+            return published(ours)
+    if own is None:
+        raise NoChatTemplate(
+            f"the model {model} has no chat template, and its special tokens are not those of the household "
+            f"model. Set `finetuning.chat_template` to one of {', '.join(NAMES)}, or use a chat model."
+        )
+    return (_trainable_variant(tokenizer, own) if choice == "auto" else None) or own
+
+
+def training_chats(tokenizer: PreTrainedTokenizerBase, choice: TemplateChoice, model: str) -> TrainingChats:
+    """Chats to train `model` with, written by the template that prompts it.
+
+    Raises:
+        NoChatTemplate: there is none, or it cannot be trained with.
+    """
+    template = prompting_template(tokenizer, choice, model)
+    try:
+        return TrainingChats(tokenizer, template)
+    except Unstable as reason:
+        raise NoChatTemplate(
+            f"the model {model} cannot be trained on chats, since its chat template {reason}. {WAY_OUT}"
+        ) from reason
+
+
+def _trainable_variant(tokenizer: PreTrainedTokenizerBase, own: str) -> str | None:
+    """TRL's variant of the model's `own` template, if that cannot be trained with, and this one can.
+
+    Such as Qwen 3's, which drops the thoughts of earlier replies. It has to open a chat as `own` does.
+    """
+    if why_unstable(tokenizer, own) is None:
+        return None
+    # Imported here: it brings torch, and few models need it.
+    from trl.chat_template_utils import get_training_chat_template
+
+    try:
+        variant = get_training_chat_template(processing_class=tokenizer)
+    except (ValueError, TypeError, jinja2.TemplateError):
+        return None  # TRL has none for it
+    if variant is None or why_unstable(tokenizer, variant) is not None:
+        return None
+    alike = all(_render(tokenizer, variant, chat) == _render(tokenizer, own, chat) for chat in _OPENINGS)
+    return variant if alike else None
+
+
+def _own(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    template = tokenizer.chat_template
+    if isinstance(template, dict):  # several by name: `default` writes chats, the others tools and documents
+        template = template.get("default")
+    return template if isinstance(template, str) else None
+
+
+def _ours_like(tokenizer: PreTrainedTokenizerBase, own: str | None) -> str | None:
+    """The name of our template that writes chats as the model does.
+
+    With a template of its own the texts decide, not the model's name: Llama 3, 3.1 and 3.2 share their
+    special tokens but not their system block. Without one only the household model is recognised.
+    """
+    if own is None:
+        vocabulary = tokenizer.get_vocab()
+        household = tokenizer.eos_token == "<|end|>" and {"<|user|>", "<|assistant|>"} <= vocabulary.keys()
+        return "household" if household else None
+    wanted = _rendered(tokenizer, own)
+    return next((name for name in NAMES if _rendered(tokenizer, published(name)) == wanted), None)
+
+
+def _rendered(tokenizer: PreTrainedTokenizerBase, template: str) -> list[str | None]:
+    return [_render(tokenizer, template, probe) for probe in _PROBES]
+
+
+def _render(tokenizer: PreTrainedTokenizerBase, template: str, chat: list[Message]) -> str | None:
+    try:
+        return render(tokenizer, template, chat, prompting=chat[-1]["role"] == "user")
+    except ChatRefused:
+        return None  # as some do a system message

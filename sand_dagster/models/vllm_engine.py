@@ -1,0 +1,207 @@
+"""vLLM: on a CPU copies of an engine that share the work, on GPUs its asynchronous engine."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sand_dagster.interfaces import PromptTooLong
+from sand_dagster.models.chat import ChatEncoder
+from sand_dagster.models.driver import Driver, EngineFailed, Sampled
+from sand_dagster.models.in_process import parameters, prepare, sampled
+from sand_dagster.models.model_folder import ModelUnavailable, context_length, model_id
+from sand_dagster.models.replicas import Replicas
+from sand_dagster.models.settings import GenerationSettings
+from sand_dagster.models.stats import GenerationStats, Meter
+from sand_dagster.models.templates import prompting_template
+from sand_dagster.types import Completion, Message, Sampling
+
+if TYPE_CHECKING:
+    from vllm import RequestOutput
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+__all__ = ["EngineFailed", "VllmGenerator", "engine_arguments", "on_cpu", "start"]
+
+_GIB = 1024**3
+_CPU_PREFILL_TOKENS = 2048
+_CPU_BLOCK = 32  # tokens; the unit of prefix caching, vLLM's default of 128 forgets most of a turn
+_SMALL = 512 * 1024**2  # bytes of weights; of such a model every core has a copy
+_MOST_REPLICAS = 4
+
+
+class VllmGenerator:
+    """A `Generator` (sand/interfaces.py) over vLLM, with prefix caching and a seed for every request.
+
+    `context` is the longest prompt and completion together, in tokens. Open one with `engines.open`.
+    """
+
+    def __init__(
+        self, driver: Driver, encoder: ChatEncoder, context: int, identity: str, folder: Path
+    ) -> None:
+        self.model_id = identity
+        self.context = context
+        self._driver = driver
+        self._encoder = encoder
+        self._folder = folder
+        self._meter = Meter()
+
+    async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
+        """Sample the assistant's next message.
+
+        Raises:
+            PromptTooLong: the prompt and `max_tokens` do not fit the context.
+            EngineFailed: the engine died.
+        """
+        prompt = self._encoder.encode(messages)
+        if len(prompt) + sampling.max_tokens > self.context:
+            raise PromptTooLong(len(prompt), self.context)
+        self._meter.begin()
+        try:
+            done = await self._driver.generate(prompt, sampling)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            raise EngineFailed(
+                f"vLLM failed on the model {self._folder}: {type(error).__name__}: {error}"
+            ) from error
+        finally:
+            self._meter.end()
+        self._meter.count(len(prompt), done.cached, done.tokens)
+        return Completion(done.text, len(prompt), done.tokens, done.finish)
+
+    def stats(self) -> GenerationStats:
+        """Counts since this engine started."""
+        return self._meter.stats()
+
+    async def forget(self) -> None:
+        """Empty the prefix cache."""
+        await self._driver.forget()
+
+    async def close(self) -> None:
+        """End the engine and free its memory. Idempotent."""
+        self._driver.close()
+
+
+def on_cpu() -> bool:
+    """Whether engines run on the CPU here."""
+    import torch
+
+    return not torch.cuda.is_available()
+
+
+async def start(folder: Path, settings: GenerationSettings) -> VllmGenerator:
+    """Start an engine for the model in `folder`. Takes seconds on a CPU, minutes for a large model on a GPU.
+
+    Raises:
+        NoChatTemplate: the model has no chat template, and none is set.
+        ModelUnavailable: `context` is more than the model has.
+        EngineFailed: vLLM could not start.
+    """
+    longest = context_length(folder)
+    context = settings.context or longest
+    if context > longest:
+        raise ModelUnavailable(
+            f"context is set to {context} tokens, but the model {folder} was made for {longest}; "
+            "set a smaller context"
+        )
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    encoder = ChatEncoder(tokenizer, prompting_template(tokenizer, settings.chat_template, str(folder)))
+    identity = await asyncio.to_thread(model_id, folder)
+    try:
+        driver = await _driver(folder, context, settings)
+    except Exception as error:
+        raise EngineFailed(
+            f"vLLM could not start the model {folder} with a context of {context} tokens: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    return VllmGenerator(driver, encoder, context, identity, folder)
+
+
+async def _driver(folder: Path, context: int, settings: GenerationSettings) -> Driver:
+    arguments = engine_arguments(folder, context, settings)
+    if not on_cpu():
+        return _OwnProcess.start(arguments)
+    cores = len(os.sched_getaffinity(0))
+    if _weight_bytes(folder) > _SMALL:
+        # Half of the cores are the environments': threads that wait for a core spin on all the others.
+        return await Replicas.start(arguments, 1, max(1, cores // 2))
+    replicas = min(cores, _MOST_REPLICAS)
+    arguments["kv_cache_memory_bytes"] //= replicas
+    return await Replicas.start(arguments, replicas, 1)
+
+
+def _weight_bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+
+
+def engine_arguments(folder: Path, context: int, settings: GenerationSettings) -> dict[str, Any]:
+    """What vLLM is given for the model in `folder` on this machine; `vllm.LLM` takes the same."""
+    shared: dict[str, Any] = {
+        "model": str(folder),
+        "max_model_len": context,
+        "max_num_seqs": settings.max_num_seqs,
+        "enable_prefix_caching": True,
+        "trust_remote_code": False,
+        "load_format": "safetensors",
+        "disable_log_stats": True,
+        "use_tqdm_on_load": False,
+    }
+    if on_cpu():
+        return shared | {
+            "dtype": "float32",
+            "enforce_eager": True,
+            "block_size": _CPU_BLOCK,
+            "kv_cache_memory_bytes": int(settings.kv_cache_gib * _GIB),
+            # A seeded request whose prompt is prefilled in chunks kills the CPU engine.
+            "enable_chunked_prefill": False,
+            "max_num_batched_tokens": max(context, _CPU_PREFILL_TOKENS),
+        }
+    return shared | {
+        "dtype": "bfloat16",
+        "gpu_memory_utilization": settings.gpu_memory_utilization,
+        "tensor_parallel_size": settings.tensor_parallel_size,
+    }
+
+
+class _OwnProcess:
+    """vLLM's asynchronous engine in a process of its own, whose end frees a GPU's memory for sure."""
+
+    def __init__(self, engine: AsyncLLM) -> None:
+        self._engine: AsyncLLM | None = engine
+        self._numbers = itertools.count()
+
+    @classmethod
+    def start(cls, arguments: dict[str, Any]) -> _OwnProcess:
+        prepare()
+        from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        return cls(AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments)))
+
+    async def generate(self, prompt: list[int], sampling: Sampling) -> Sampled:
+        from vllm import TokensPrompt
+
+        if self._engine is None:
+            raise EngineFailed("the engine was closed while requests were in flight")
+        final: RequestOutput | None = None
+        async for output in self._engine.generate(
+            TokensPrompt(prompt_token_ids=prompt), parameters(sampling), str(next(self._numbers))
+        ):
+            final = output
+        assert final is not None
+        return sampled(final)
+
+    async def forget(self) -> None:
+        if self._engine is not None:
+            await self._engine.reset_prefix_cache()
+
+    def close(self) -> None:
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.shutdown()

@@ -1,0 +1,153 @@
+"""Expert data from elsewhere: each trajectory is replayed once, and taken or left out by what that shows.
+
+Thoughts and actions stay as recorded; observations, reward and validity are those of our environment. What
+later stages replay is therefore what this environment says.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from sand_dagster.execution.units import Finished, Row, Stage, Unit, run_units
+from sand_dagster.ids import digest, identify
+from sand_dagster.interfaces import EnvironmentDied, Environments
+from sand_dagster.recordings.recording import Keep, Recording, Recordings, Replayed, Verdict, replay
+from sand_dagster.types import Step, Task, Trajectory
+
+_ATTEMPTS = 3
+_log = logging.getLogger(__name__)
+
+
+async def import_recordings(
+    stage: Stage, recordings: Recordings, environments: Environments, refusal: str
+) -> Finished:
+    """The `expert_import` rows of a file, one for each of its rows, in order.
+
+    No row ends the stage: what cannot be read, opened or replayed has its verdict. The outcome counted is
+    the verdict before duplicates are looked for.
+    """
+    units = (
+        Unit(
+            _unless_it_failed(stage, stage.key(recording, refusal, recordings.keep)),
+            partial(_import_one, recording, recordings.keep, environments, refusal),
+        )
+        for recording in recordings.rows
+    )
+    finished = await run_units(stage, units, len(recordings.rows))
+    return Finished(_WithoutDuplicates(finished.rows), finished.outcomes, finished.reused)
+
+
+def _unless_it_failed(stage: Stage, key: str) -> str:
+    """`key`, or the first after it under which the journal holds no failure of the environment.
+
+    What the environment lacked may be there by now, so a failure is no result to be taken from the journal.
+    """
+    while (kept := stage.journal.get(key)) and kept["outcome"] == Verdict.ENVIRONMENT_ERROR:
+        key = digest("again", key)
+    return key
+
+
+async def _import_one(
+    recording: Recording, keep: Keep, environments: Environments, refusal: str
+) -> tuple[list[Row], str]:
+    row = await import_row(recording, keep, environments, refusal)
+    return [row], row["verdict"]
+
+
+async def import_row(recording: Recording, keep: Keep, environments: Environments, refusal: str) -> Row:
+    """The `expert_import` row of one recording, replayed unless it has its verdict already.
+
+    An environment that dies is tried again; one that fails gives `environment_error`.
+    """
+    trajectory = recording.trajectory
+    if trajectory is None or recording.verdict is not None:
+        assert recording.verdict is not None, f"row {recording.row} has neither a trajectory nor a verdict"
+        return _row(recording, recording.verdict, keep, recording.problem)
+    problem = ""
+    for _ in range(_ATTEMPTS):
+        try:
+            replayed = await replay(environments, trajectory, refusal)
+        except EnvironmentDied as died:
+            problem = str(died)
+        # Whatever an environment raises is told of this trajectory, and the others go on.
+        except Exception as error:
+            problem = f"{type(error).__name__}: {error}"
+            break
+        else:
+            return _row(recording, replayed.verdict, keep, "", replayed)
+    _log.warning("recorded trajectory %d could not be replayed: %s", recording.row, problem)
+    return _row(recording, Verdict.ENVIRONMENT_ERROR, keep, problem)
+
+
+def own_rows(trajectories: Iterable[Trajectory], refusal: str) -> Iterator[Row]:
+    """The `expert_import` rows of what our own environment played: there is nothing to replay."""
+    for trajectory in trajectories:
+        valid = [step.observation != refusal for step in trajectory.steps]
+        played = Replayed(trajectory.instruction, trajectory.steps, valid, trajectory.reward, None)
+        yield _row(Recording(-1, "", trajectory), Verdict.OURS, "winning", "", played)
+
+
+def kept_trajectories(rows: Iterable[Row], tasks: Mapping[str, Task]) -> Iterator[Trajectory]:
+    """The expert's trajectories in the rows of `expert_import`, in their order."""
+    for row in rows:
+        if row["kept"]:
+            steps = [Step(step["thought"], step["action"], step["observation"]) for step in row["steps"]]
+            yield Trajectory(
+                row["trajectory_id"], tasks[row["task_id"]], row["instruction"], steps, row["reward"]
+            )
+
+
+def without_duplicates(rows: Iterable[Row]) -> Iterator[Row]:
+    """`rows`, in which a trajectory whose id was kept before is a duplicate."""
+    kept: set[str] = set()
+    for row in rows:
+        if row["kept"] and row["trajectory_id"] in kept:
+            problem = f"a trajectory {row['record_id']!r} of this task was kept before"
+            row = {**row, "verdict": Verdict.DUPLICATE.value, "kept": False, "problem": problem}
+        elif row["kept"]:
+            kept.add(row["trajectory_id"])
+        yield row
+
+
+@dataclass(frozen=True, slots=True)
+class _WithoutDuplicates:
+    rows: Iterable[list[Row]]
+
+    def __iter__(self) -> Iterator[list[Row]]:
+        for row in without_duplicates(row for group in self.rows for row in group):
+            yield [row]
+
+
+def _row(
+    recording: Recording, verdict: Verdict, keep: Keep, problem: str, replayed: Replayed | None = None
+) -> Row:
+    trajectory = recording.trajectory
+    difference = None if replayed is None else replayed.difference
+    steps = [] if replayed is None else list(zip(replayed.steps, replayed.valid, strict=True))
+    trajectory_id = "" if trajectory is None else trajectory.id
+    return {
+        "import_id": identify("expert_import", recording.row, recording.id, trajectory_id),
+        "row": recording.row,
+        "record_id": recording.id,
+        "trajectory_id": trajectory_id,
+        "task_id": "" if trajectory is None else trajectory.task.id,
+        "verdict": verdict.value,
+        "kept": verdict.kept(keep),
+        "differs_at": None if difference is None else difference.index,
+        "action": "" if difference is None else difference.action,
+        "expected": "" if difference is None else difference.expected,
+        "found": "" if difference is None else difference.found,
+        "refused_at": None if replayed is None else replayed.refused,
+        "recorded_reward": recording.reward,
+        "reward": None if replayed is None else replayed.reward,
+        "recorded_steps": 0 if trajectory is None else len(trajectory.steps),
+        "instruction": "" if replayed is None else replayed.instruction,
+        "steps": [
+            {"thought": s.thought, "action": s.action, "observation": s.observation, "valid": ok}
+            for s, ok in steps
+        ],
+        "problem": problem,
+    }

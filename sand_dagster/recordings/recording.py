@@ -1,0 +1,150 @@
+"""Trajectories recorded elsewhere, and what replaying one in our environment shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from sand_dagster.interfaces import Environments
+from sand_dagster.types import Step, StepResult, Trajectory
+
+INSTRUCTION = -1
+"""The index of a difference in the instruction u, before the first step."""
+
+_WON = 1.0 - 1e-6
+
+Keep = Literal["winning", "all"]
+"""Which recorded trajectories become expert data: those that still win, by actions that were all accepted;
+or all that can be replayed."""
+
+
+class Verdict(StrEnum):
+    """What came of a recorded trajectory when it was replayed here."""
+
+    OURS = "ours"
+    """Not recorded elsewhere: our own environment played it."""
+    KEPT = "kept"
+    """It replays text for text and wins."""
+    KEPT_REWORDED = "kept_reworded"
+    """It wins, but a text differs: normal for data recorded on another version of the environment."""
+    REFUSED_ACTION = "refused_action"
+    """It wins, but the environment refused one of its actions. Every deliberation has to end in the expert's
+    action, so such a trajectory is left out unless all are kept."""
+    DOES_NOT_WIN = "does_not_win"
+    """It was replayed and does not win."""
+    DUPLICATE = "duplicate"
+    """A trajectory with this id, for the same task, was kept before it."""
+    ENVIRONMENT_ERROR = "environment_error"
+    """The environment could not open the task, or failed while it was played."""
+    UNKNOWN_TASK = "unknown_task"
+    """It belongs to no training task of the experiment."""
+    MALFORMED = "malformed"
+    """The file's row is no trajectory."""
+
+    def kept(self, keep: Keep) -> bool:
+        """Whether a trajectory with this verdict becomes expert data."""
+        wins = self in (Verdict.OURS, Verdict.KEPT, Verdict.KEPT_REWORDED)
+        return wins or (keep == "all" and self in (Verdict.REFUSED_ACTION, Verdict.DOES_NOT_WIN))
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A row of a file of recorded trajectories. `row` is its place there, from 0.
+
+    `trajectory` holds the texts as recorded, in the words that our environment uses; None where the row gave
+    none, and then `verdict` and `problem` say why. `reward` is the recorded one, None where there is none.
+    """
+
+    row: int
+    id: str = ""
+    trajectory: Trajectory | None = None
+    reward: float | None = None
+    verdict: Verdict | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Recordings:
+    """What a file of recorded trajectories holds, and which of it is wanted."""
+
+    source: str
+    rows: Sequence[Recording]
+    keep: Keep = "winning"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The first text that differs from the recording. `index` is the step's, `INSTRUCTION` for u."""
+
+    index: int
+    action: str
+    expected: str
+    found: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A recorded trajectory as our environment plays it, up to where the episode ends.
+
+    `steps` have the recorded thoughts and actions, and the observations found; `valid` says of each whether
+    the environment accepted it. `reward` is the last one, in [0, 1].
+    """
+
+    instruction: str
+    steps: Sequence[Step]
+    valid: Sequence[bool]
+    reward: float
+    difference: Difference | None
+
+    @property
+    def won(self) -> bool:
+        return self.reward >= _WON
+
+    @property
+    def refused(self) -> int | None:
+        """The index of the first action that the environment refused."""
+        return self.valid.index(False) if False in self.valid else None
+
+    @property
+    def verdict(self) -> Verdict:
+        if not self.won:
+            return Verdict.DOES_NOT_WIN
+        if self.refused is not None:
+            return Verdict.REFUSED_ACTION
+        return Verdict.KEPT if self.difference is None else Verdict.KEPT_REWORDED
+
+
+async def replay(environments: Environments, trajectory: Trajectory, refusal: str) -> Replayed:
+    """Play a trajectory's actions and compare every text with the recorded one.
+
+    It is cut where the episode is done. A step without an action does not reach the environment: it is
+    answered with `refusal`, as the loop does. A last step without an observation was recorded before the
+    environment answered, and is not compared.
+    """
+    episode = await environments.open(trajectory.task)
+    try:
+        differences: list[Difference] = []
+        if episode.instruction != trajectory.instruction:
+            differences.append(Difference(INSTRUCTION, "", trajectory.instruction, episode.instruction))
+        steps: list[Step] = []
+        valid: list[bool] = []
+        reward = 0.0
+        last = len(trajectory.steps) - 1
+        for index, step in enumerate(trajectory.steps):
+            result = StepResult(refusal, reward, False, False)
+            if step.action:
+                result = await episode.step(step.action)
+            steps.append(Step(step.thought, step.action, result.observation))
+            valid.append(result.valid)
+            reward = result.reward
+            unrecorded = index == last and not step.observation
+            if not unrecorded and result.observation != step.observation:
+                differences.append(Difference(index, step.action, step.observation, result.observation))
+            if result.done:
+                break
+        first = differences[0] if differences else None
+        return Replayed(episode.instruction, steps, valid, reward, first)
+    finally:
+        await episode.close()

@@ -1,0 +1,122 @@
+"""Playing a task: the policy acts until the environment is done or the step limit is reached (Section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sand_dagster.execution.units import Row
+from sand_dagster.interfaces import Domain, Episode, Generator, PromptTooLong
+from sand_dagster.prompts.turns import Reply, conversation, parse_completion, turn_messages
+from sand_dagster.types import Message, Sampling, Step, Trajectory
+
+Ended = Literal["done", "step_limit", "prompt_too_long", "replay_mismatch"]
+REPLAY_MISMATCH: Ended = "replay_mismatch"
+"""h_{t-1} did not replay, so that the candidate was not executed: nothing was played."""
+
+
+def was_played(rollout: Mapping[str, Any]) -> bool:
+    """Whether the candidate of a `rollouts` row was executed; if not, there is nothing to judge it by."""
+    return bool(rollout["ended"] != REPLAY_MISMATCH)
+
+
+@dataclass(slots=True)
+class Played:
+    """What was played from where the episode stood: one entry in each list a turn."""
+
+    steps: list[Step] = field(default_factory=list)
+    valid: list[bool] = field(default_factory=list)
+    rewards: list[float] = field(default_factory=list)
+    ended: Ended = "step_limit"
+    unparsed: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    @property
+    def reward(self) -> float:
+        """r: the reward after the last turn, in [0, 1]; 0 where none was played."""
+        return self.rewards[-1] if self.rewards else 0.0
+
+    @property
+    def invalid(self) -> int:
+        """Turns that the environment refused; a reply without an action is one."""
+        return self.valid.count(False)
+
+    def rows(self) -> list[Row]:
+        """The turns as the tables hold them."""
+        return [
+            {"thought": s.thought, "action": s.action, "observation": s.observation, "valid": ok}
+            for s, ok in zip(self.steps, self.valid, strict=True)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """π: a model that acts in an environment's words.
+
+    `id` is that of the policy or checkpoint, for the rows that it leaves. `max_tokens` bounds a turn.
+    `example` is the one shot of the `eto` protocol.
+    """
+
+    id: str
+    model: Generator
+    domain: Domain
+    max_tokens: int
+    example: Trajectory | None = None
+
+    def prompt(self, instruction: str, history: Sequence[Step]) -> list[Message]:
+        """h_{t-1} as the model sees it."""
+        return conversation(self.domain, instruction, history, self.example)
+
+
+async def execute(episode: Episode, domain: Domain, played: Played, reply: Reply) -> bool:
+    """Execute one turn and record it; returns whether the episode is over.
+
+    A reply without an action does not reach the environment: it costs a turn and is answered with the
+    environment's refusal.
+    """
+    if reply.action is None:
+        played.unparsed += 1
+        played.steps.append(Step(reply.thought, "", domain.refusal))
+        played.valid.append(False)
+        played.rewards.append(played.reward)
+        return False
+    result = await episode.step(reply.action)
+    played.steps.append(Step(reply.thought, reply.action, result.observation))
+    played.valid.append(result.valid)
+    played.rewards.append(result.reward)
+    if result.done:
+        played.ended = "done"
+    return result.done
+
+
+async def play_on(
+    episode: Episode,
+    agent: Agent,
+    history: Sequence[Step],
+    played: Played,
+    *,
+    temperature: float,
+    seed: Callable[[int], int],
+    step_limit: int,
+) -> Played:
+    """Let `agent` play until the episode is done, `step_limit` turns are spent, or the context is full.
+
+    `history` is h_{t-1}, which the episode has already replayed; `played` may hold turns already executed
+    (the candidate's). The limit counts both. `seed(index)` is the sampling seed of the turn `index`.
+    """
+    messages = agent.prompt(episode.instruction, [*history, *played.steps])
+    while played.ended != "done" and len(history) + len(played.steps) < step_limit:
+        index = len(history) + len(played.steps)
+        try:
+            sampling = Sampling(temperature, agent.max_tokens, seed(index))
+            completion = await agent.model.complete(messages, sampling)
+        except PromptTooLong:
+            played.ended = "prompt_too_long"
+            return played
+        played.prompt_tokens += completion.prompt_tokens
+        played.completion_tokens += completion.completion_tokens
+        await execute(episode, agent.domain, played, parse_completion(completion))
+        messages += turn_messages(played.steps[-1])
+    return played
