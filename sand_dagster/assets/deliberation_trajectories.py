@@ -13,9 +13,9 @@ from sand_dagster.sand.deliberation import Evidence, deliberate
     settings=lambda experiment: (
         "deliberation.temperature",
         "deliberation.retry_temperature",
-        "deliberation.max_tokens",
-        "deliberation.held_to_candidates",
-        "deliberation.names_action",
+        "deliberation.max_new_tokens",
+        "deliberation.constrain_to_candidates",
+        "deliberation.require_expert_action",
         "deliberation.expert_switch",
         "variant",
         *(("sampling.n",) if experiment.variant == "without_sampling" else ()),

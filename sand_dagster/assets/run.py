@@ -82,7 +82,7 @@ class StageRun:
         """What `sand/` needs of this run."""
         return Stage(
             journal=self.journal,
-            in_flight=self.generation.max_concurrency,
+            max_concurrency=self.generation.max_concurrency,
             progress=self.progress.units,
             iteration=self.iteration or "",
             seed=self.experiment.seed,
@@ -141,7 +141,7 @@ class StageRun:
             self.experiment, self.experiment.generation.policy, path, self.iteration
         ) as model:
             domain = self.experiment.environment.module.DOMAIN
-            yield Agent(agent_id, model, domain, self.experiment.generation.turn_tokens, self.example)
+            yield Agent(agent_id, model, domain, self.experiment.generation.max_new_tokens, self.example)
 
     @asynccontextmanager
     async def policy(self) -> AsyncIterator[Agent]:

@@ -15,7 +15,7 @@ from sand_dagster.execution.units import Row, Stage, Unit, run_units
 from sand_dagster.ids import derive_seed
 from sand_dagster.interfaces import Environments, Episode
 from sand_dagster.prompts.turns import Reply, parse_completion
-from sand_dagster.sand.episode import Agent, Played, execute
+from sand_dagster.sand.episode import Agent, Rollout, execute
 from sand_dagster.sand.rollouts import play_candidate
 from sand_dagster.types import Sampling, Step, Task
 
@@ -42,21 +42,21 @@ class Outcome:
 Arm = Callable[[Sequence[Job], Environments, Agent], Awaitable[list[Outcome]]]
 
 
-async def _play(job: Job, environments: Environments, agent: Agent) -> tuple[Played, Outcome]:
+async def _play(job: Job, environments: Environments, agent: Agent) -> tuple[Rollout, Outcome]:
     started = time.perf_counter()
     seed = partial(derive_seed, "bench", job.task.id)
     played = await play_candidate(environments, agent, job.task, job.history, job.reply, 0.0, seed)
     return played, _outcome(played, time.perf_counter() - started)
 
 
-def _outcome(played: Played, seconds: float) -> Outcome:
+def _outcome(played: Rollout, seconds: float) -> Outcome:
     return Outcome(played.reward, len(played.steps), played.completion_tokens, seconds)
 
 
 async def concurrently(
-    jobs: Sequence[Job], environments: Environments, agent: Agent, in_flight: int
+    jobs: Sequence[Job], environments: Environments, agent: Agent, max_concurrency: int
 ) -> list[Outcome]:
-    """As many loops as `in_flight`, each playing one rollout after another.
+    """As many loops as `max_concurrency`, each playing one rollout after another.
 
     With 1 it is the loop of ETO's and MPO's evaluation, with as many as there are cores the same loop in
     as many processes sharing the engine.
@@ -70,13 +70,13 @@ async def concurrently(
             _, outcomes[index] = await _play(job, environments, agent)
 
     async with asyncio.TaskGroup() as group:
-        for _ in range(min(in_flight, len(jobs))):
+        for _ in range(min(max_concurrency, len(jobs))):
             group.create_task(worker())
     return [outcome for outcome in outcomes if outcome is not None]
 
 
 async def as_a_stage(
-    jobs: Sequence[Job], environments: Environments, agent: Agent, in_flight: int
+    jobs: Sequence[Job], environments: Environments, agent: Agent, max_concurrency: int
 ) -> list[Outcome]:
     """SAND's way: units of work, each journalled as it ends; nobody waits for a batch to end."""
     outcomes: dict[int, Outcome] = {}
@@ -87,7 +87,7 @@ async def as_a_stage(
 
     units = (Unit(str(index), partial(work, index, job)) for index, job in enumerate(jobs))
     with tempfile.TemporaryDirectory(prefix="sand-bench-") as folder, Journal(Path(folder, "j")) as journal:
-        await run_units(Stage(journal, in_flight, lambda *_: None, "01", 0), units, len(jobs))
+        await run_units(Stage(journal, max_concurrency, lambda *_: None, "01", 0), units, len(jobs))
     return [outcomes[index] for index in range(len(jobs))]
 
 
@@ -108,7 +108,7 @@ async def in_lockstep(
 async def _lockstep_batch(jobs: Sequence[Job], environments: Environments, agent: Agent) -> list[Outcome]:
     started = time.perf_counter()
     episodes = await asyncio.gather(*(environments.open(job.task, job.history) for job in jobs))
-    played = [Played() for _ in jobs]
+    played = [Rollout() for _ in jobs]
     replies = {index: job.reply for index, job in enumerate(jobs)}
     while replies:
         await asyncio.gather(
@@ -122,22 +122,22 @@ async def _lockstep_batch(jobs: Sequence[Job], environments: Environments, agent
     return [_outcome(one, time.perf_counter() - started) for one in played]
 
 
-def _goes_on(job: Job, played: Played) -> bool:
+def _goes_on(job: Job, played: Rollout) -> bool:
     return played.ended != "done" and len(job.history) + len(played.steps) < job.task.step_limit
 
 
-async def _ask(job: Job, episode: Episode, played: Played, agent: Agent) -> Reply:
+async def _ask(job: Job, episode: Episode, played: Rollout, agent: Agent) -> Reply:
     messages = agent.prompt(episode.instruction, [*job.history, *played.steps])
     completion = await agent.model.complete(messages, Sampling(0.0, agent.max_tokens))
     played.completion_tokens += completion.completion_tokens
     return parse_completion(completion)
 
 
-def arms(cores: int, in_flight: int) -> dict[str, Arm]:
+def arms(cores: int, max_concurrency: int) -> dict[str, Arm]:
     """The arms by name, (a) to (d)."""
     return {
-        "a: one by one": partial(concurrently, in_flight=1),
-        "b: a process a core": partial(concurrently, in_flight=cores),
-        "c: in lockstep": partial(in_lockstep, batch=in_flight),
-        "d: ours": partial(as_a_stage, in_flight=in_flight),
+        "a: one by one": partial(concurrently, max_concurrency=1),
+        "b: a process a core": partial(concurrently, max_concurrency=cores),
+        "c: in lockstep": partial(in_lockstep, batch=max_concurrency),
+        "d: ours": partial(as_a_stage, max_concurrency=max_concurrency),
     }

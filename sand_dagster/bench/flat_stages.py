@@ -138,7 +138,7 @@ class _FlatStages:
                 rollouts,
                 demonstrations,
                 model,
-                CritiqueSettings(max_tokens=_CRITIQUE_TOKENS),
+                CritiqueSettings(max_new_tokens=_CRITIQUE_TOKENS),
             ),
         )
         by_step: dict[str, list[Row]] = {}
@@ -153,7 +153,7 @@ class _FlatStages:
                 demonstrations,
                 evidence,
                 model,
-                DeliberationSettings(max_tokens=_DELIBERATION_TOKENS),
+                DeliberationSettings(max_new_tokens=_DELIBERATION_TOKENS),
             ),
         )
 
@@ -208,7 +208,7 @@ async def measure_flat_stages(
     tasks: int, home: Path, progress: Callable[[int], None]
 ) -> tuple[list[FlatStage], int]:
     """The stages over `tasks` demonstrations, and how many prompts the bare engine completed otherwise."""
-    settings = GenerationSettings(context=_CONTEXT)
+    settings = GenerationSettings(max_model_len=_CONTEXT)
     model = await vllm_engine.start(weights(), settings)
     stages = _FlatStages(tasks, home, settings, model, await _Bare.start(weights(), settings))
     for number in range(ROUNDS):

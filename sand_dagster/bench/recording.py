@@ -30,8 +30,8 @@ class Recorder:
         return completion
 
 
-async def ask_again(model: Generator, asked: Asked, in_flight: int) -> float:
-    """Seconds in which `model` completes `asked`, in order, at most `in_flight` at once."""
+async def ask_again(model: Generator, asked: Asked, max_concurrency: int) -> float:
+    """Seconds in which `model` completes `asked`, in order, at most `max_concurrency` at once."""
     waiting = iter(asked)
 
     async def worker() -> None:
@@ -40,6 +40,6 @@ async def ask_again(model: Generator, asked: Asked, in_flight: int) -> float:
 
     started = time.perf_counter()
     async with asyncio.TaskGroup() as group:
-        for _ in range(min(in_flight, len(asked))):
+        for _ in range(min(max_concurrency, len(asked))):
             group.create_task(worker())
     return time.perf_counter() - started

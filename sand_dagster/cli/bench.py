@@ -81,7 +81,7 @@ def rollouts(
     count: Annotated[
         int, typer.Option("--rollouts", min=4, help="Rollouts; the slow ways play fewer of them.")
     ] = 512,
-    in_flight: Annotated[int, typer.Option(min=1, help="Rollouts under way at once, in our way.")] = 64,
+    max_concurrency: Annotated[int, typer.Option(min=1, help="Rollouts under way at once, in our way.")] = 64,
     as_json: AsJson = False,
     out: Out = None,
 ) -> None:
@@ -93,7 +93,7 @@ def rollouts(
 
     try:
         with progress("measuring") as told:
-            report = run(environment, count, in_flight, told)
+            report = run(environment, count, max_concurrency, told)
     except ValueError as error:
         fail(str(error))
     _tell(report, differs=bool(report.differences), as_json=as_json, out=out)

@@ -248,9 +248,9 @@ class EnvironmentPool:
             raise
 
     def _count_death(self, worker: WorkerProcess) -> None:
-        if not worker.mourned:
+        if not worker.death_counted:
             self._died += 1
-            worker.mourned = not worker.alive
+            worker.death_counted = not worker.alive
 
     def _left(self, seat: _Seat, worker: WorkerProcess) -> None:
         seat.episodes -= 1

@@ -1,4 +1,4 @@
-"""One worker process as its parent sees it: started, asked, mourned, ended."""
+"""One worker process as its parent sees it: started, asked, death_counted, ended."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class WorkerProcess:
         """Episodes that the pool has open here."""
         self.counts: dict[str, int] = {"rss": 0, "resets": 0, "forks": 0, "replayed": 0}
         """What the worker last said of itself."""
-        self.mourned = False
+        self.death_counted = False
         """Whether the pool has counted its death."""
 
     @classmethod

@@ -43,7 +43,7 @@ class Progress(Protocol):
     def __call__(self, done: int, total: int, outcomes: Counter[str]) -> None: ...
 
 
-def untold(done: int, total: int, outcomes: Counter[str]) -> None:
+def no_progress(done: int, total: int, outcomes: Counter[str]) -> None:
     """The progress that nobody is told of."""
 
 
@@ -71,7 +71,7 @@ class Stage:
     """
 
     journal: Journal
-    in_flight: int
+    max_concurrency: int
     progress: Progress
     iteration: str
     seed: int
@@ -119,7 +119,7 @@ class Unit:
 
 
 async def run_units(stage: Stage, units: Iterable[Unit], total: int) -> Finished:
-    """Run `units`, `total` in all, at most `stage.in_flight` at once; nobody waits for a batch to end.
+    """Run `units`, `total` in all, at most `stage.max_concurrency` at once; nobody waits for a batch to end.
 
     A unit is taken from `units` when its turn has come, so what it holds, such as a prompt, is in memory
     only while it is worked. Units with a key that the journal holds are taken from there, and equal keys are
@@ -168,7 +168,7 @@ async def _run(stage: Stage, units: Iterable[Unit], total: int) -> Finished:
 
     try:
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(stage.in_flight, total)):
+            for _ in range(min(stage.max_concurrency, total)):
                 group.create_task(worker())
     except* Exception as errors:
         raise errors.exceptions[0] from None

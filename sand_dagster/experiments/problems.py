@@ -16,15 +16,28 @@ MOVED = {
         "gpu_memory_share": "gpu_memory_utilization",
         "tensor_parallel": "tensor_parallel_size",
     }.items()
+} | {
+    old: f"write {new}"
+    for old, new in {
+        "generation.turn_tokens": "generation.max_new_tokens",
+        "critiques.max_tokens": "critiques.max_new_tokens",
+        "deliberation.max_tokens": "deliberation.max_new_tokens",
+        "deliberation.held_to_candidates": "deliberation.constrain_to_candidates",
+        "deliberation.names_action": "deliberation.require_expert_action",
+        "model.context": "model.max_model_len",
+    }.items()
 }
-"""Fields of earlier versions that say something of the machine, and where they went."""
+"""Fields of earlier versions, and what to do instead."""
+
+RENAMED_MODELS = {"household": "toy-alfworld"}
+"""What `model.base` was called in earlier versions."""
 
 
 def explain(problem: Any, model: type[BaseModel]) -> str:
     """The problem that pydantic found in `model`: where, what, and what is allowed there."""
     where = ".".join(str(part) for part in problem["loc"]) or "the file"
     if where in MOVED:
-        return f"{where}: it is no longer a field of experiments; {MOVED[where]}"
+        return f"{where}: it is no longer a field; {MOVED[where]}"
     if problem["type"] == "extra_forbidden":
         return f"{where}: unknown key; allowed here: {', '.join(_allowed(model, problem['loc'][:-1]))}"
     if problem["type"] == "missing":

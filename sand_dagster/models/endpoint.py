@@ -71,7 +71,7 @@ class EndpointGenerator:
             max_retries=settings.endpoint_retries,
             timeout=settings.endpoint_timeout,
         )
-        generator = cls(client, source, settings.context)
+        generator = cls(client, source, settings.max_model_len)
         try:
             models = await generator._read(generator._list, Models)
         except openai.NotFoundError:

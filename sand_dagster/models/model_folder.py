@@ -85,7 +85,7 @@ def context_length(folder: Path) -> int:
     config: dict[str, Any] = json.loads((folder / "config.json").read_text())
     length = config.get("max_position_embeddings")
     if not isinstance(length, int):
-        raise ModelUnavailable(f"{folder}/config.json has no max_position_embeddings; set `context`")
+        raise ModelUnavailable(f"{folder}/config.json has no max_position_embeddings; set `max_model_len`")
     return length
 
 

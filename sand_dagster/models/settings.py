@@ -30,7 +30,7 @@ class GenerationSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    context: int | None = Field(
+    max_model_len: int | None = Field(
         default=None,
         ge=16,
         description="Tokens of prompt and completion together; unset: what the model or endpoint says.",

@@ -98,15 +98,15 @@ async def start(folder: Path, settings: GenerationSettings) -> VllmGenerator:
 
     Raises:
         NoChatTemplate: the model has no chat template, and none is set.
-        ModelUnavailable: `context` is more than the model has.
+        ModelUnavailable: `max_model_len` is more than the model has.
         EngineFailed: vLLM could not start.
     """
     longest = context_length(folder)
-    context = settings.context or longest
+    context = settings.max_model_len or longest
     if context > longest:
         raise ModelUnavailable(
-            f"context is set to {context} tokens, but the model {folder} was made for {longest}; "
-            "set a smaller context"
+            f"max_model_len is set to {context} tokens, but the model {folder} was made for {longest}; "
+            "set a smaller one"
         )
     from transformers import AutoTokenizer
 

@@ -81,7 +81,7 @@ class Generation(dg.ConfigurableResource[None]):
                 api_key_variable=endpoint.key_variable,
             )
         settings = GenerationSettings(
-            context=experiment.model.context,
+            max_model_len=experiment.model.max_model_len,
             chat_template=experiment.finetuning.chat_template,
             max_num_seqs=self.max_num_seqs,
             kv_cache_gib=self.kv_cache_gib,

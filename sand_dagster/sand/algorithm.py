@@ -9,7 +9,7 @@ from functools import partial
 from itertools import chain, groupby
 from pathlib import Path
 
-from sand_dagster.execution.units import Finished, MemoryJournal, Row, Stage, untold
+from sand_dagster.execution.units import Finished, MemoryJournal, Row, Stage, no_progress
 from sand_dagster.interfaces import Domain, Environments, Generator, Trainer
 from sand_dagster.sand.candidates import Indicator, inconsistent, sample_candidates
 from sand_dagster.sand.checkpoints import checkpoint_id, finetuning_seed, policy_id
@@ -100,7 +100,7 @@ async def self_taught_action_deliberation(
         d_exp = next_demonstrations(stage.iteration, d_delib, original)  # D_exp ← D_delib
         e = demonstrations_of(d_exp)
         async with serve(policy.folder) as model:
-            pi = Agent(policy.id, model, domain, settings.turn_tokens)  # π_k ← π_θ
+            pi = Agent(policy.id, model, domain, settings.max_new_tokens)  # π_k ← π_θ
             # {â¹..âᴺ} ~ π_k(· | h_{t-1}), Eq. 3; 1_delib(t), Eq. 4
             candidates = _rows(await sample_candidates(stage, e, pi, settings.sampling, indicator))
             # ê_t, r_t ~ π_k(· | h_{t-1}, ẑ_t, â_t), Section 4.3
@@ -137,7 +137,7 @@ def _finetune(
 
 
 def _stage(k: int, settings: AlgorithmSettings) -> Stage:
-    return Stage(MemoryJournal(), settings.max_concurrency, untold, f"{k:02}", settings.seed)
+    return Stage(MemoryJournal(), settings.max_concurrency, no_progress, f"{k:02}", settings.seed)
 
 
 def _rows(finished: Finished) -> list[Row]:

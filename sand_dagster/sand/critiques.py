@@ -73,9 +73,9 @@ async def ask(
     text = ""
     outcomes: list[Outcome] = []
     for attempt, temperature in enumerate((settings.temperature, settings.retry_temperature), start=1):
-        rooms = [settings.max_tokens]
+        rooms = [settings.max_new_tokens]
         if outcomes == ["cut_off"]:
-            rooms.insert(0, 2 * settings.max_tokens)
+            rooms.insert(0, 2 * settings.max_new_tokens)
         samplings = [Sampling(temperature, room, seed(attempt), pattern=pattern) for room in rooms]
         completion = await _first_that_fits(base, prompt, samplings)
         if completion is None:

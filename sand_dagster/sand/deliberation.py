@@ -259,7 +259,7 @@ def _unit(
             counted = "_fewer_candidates"
         prompt = deliberation_prompt(*told, pairs, step.row["action"])
         # A small model may sample control characters, which no pattern can name.
-        if settings.held_to_candidates and all(action.isprintable() for action, _ in pairs):
+        if settings.constrain_to_candidates and all(action.isprintable() for action, _ in pairs):
             pattern = deliberation_pattern([action for action, _ in pairs])
     key = stage.key(step.row, prompt, pattern, base.model_id)
     return Unit(key, partial(_synthesise, stage, step.row, base, prompt, pattern, settings, counted, accept))
@@ -276,7 +276,7 @@ async def _synthesise(
     accept: Accept,
 ) -> tuple[list[Row], str]:
     seed = partial(derive_seed, stage.seed, stage.iteration, "deliberation", kept["parent_step_id"])
-    parse = partial(parse_deliberation, action=kept["action"] if settings.names_action else "")
+    parse = partial(parse_deliberation, action=kept["action"] if settings.require_expert_action else "")
     answer = await ask(base, prompt, parse, settings, seed, pattern)
     row = {**kept, "model_id": base.model_id, "prompt_hash": digest(prompt), **answer.columns()}
     if answer.parsed.outcome == "ok":

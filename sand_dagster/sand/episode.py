@@ -22,7 +22,7 @@ def was_played(rollout: Mapping[str, Any]) -> bool:
 
 
 @dataclass(slots=True)
-class Played:
+class Rollout:
     """What was played from where the episode stood: one entry in each list a turn."""
 
     steps: list[Step] = field(default_factory=list)
@@ -70,7 +70,7 @@ class Agent:
         return conversation(self.domain, instruction, history, self.example)
 
 
-async def execute(episode: Episode, domain: Domain, played: Played, reply: Reply) -> bool:
+async def execute(episode: Episode, domain: Domain, played: Rollout, reply: Reply) -> bool:
     """Execute one turn and record it; returns whether the episode is over.
 
     A reply without an action does not reach the environment: it costs a turn and is answered with the
@@ -91,16 +91,16 @@ async def execute(episode: Episode, domain: Domain, played: Played, reply: Reply
     return result.done
 
 
-async def play_on(
+async def run_episode(
     episode: Episode,
     agent: Agent,
     history: Sequence[Step],
-    played: Played,
+    played: Rollout,
     *,
     temperature: float,
     seed: Callable[[int], int],
     step_limit: int,
-) -> Played:
+) -> Rollout:
     """Let `agent` play until the episode is done, `step_limit` turns are spent, or the context is full.
 
     `history` is h_{t-1}, which the episode has already replayed; `played` may hold turns already executed

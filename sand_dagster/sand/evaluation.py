@@ -9,7 +9,7 @@ from sand_dagster.execution.units import Finished, Row, Stage, Unit, run_units
 from sand_dagster.ids import derive_seed, identify
 from sand_dagster.interfaces import Environments
 from sand_dagster.prompts.figures import is_deliberation
-from sand_dagster.sand.episode import Agent, Played, play_on
+from sand_dagster.sand.episode import Agent, Rollout, run_episode
 from sand_dagster.types import Task
 
 
@@ -39,11 +39,11 @@ async def _evaluate_one(
 ) -> tuple[list[Row], str]:
     episode = await environments.open(task)
     try:
-        played = await play_on(
+        played = await run_episode(
             episode,
             agent,
             (),
-            Played(),
+            Rollout(),
             temperature=temperature,
             seed=partial(derive_seed, stage.seed, stage.iteration, "evaluation", task.id),
             step_limit=task.step_limit,

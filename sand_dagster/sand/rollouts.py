@@ -10,7 +10,7 @@ from sand_dagster.execution.units import Finished, Row, Stage, Unit, run_units
 from sand_dagster.ids import derive_seed, identify
 from sand_dagster.interfaces import Environments, ReplayMismatch
 from sand_dagster.prompts.turns import Reply
-from sand_dagster.sand.episode import REPLAY_MISMATCH, Agent, Played, execute, play_on
+from sand_dagster.sand.episode import REPLAY_MISMATCH, Agent, Rollout, execute, run_episode
 from sand_dagster.sand.settings import RolloutSettings
 from sand_dagster.sand.trajectories import Demonstration
 from sand_dagster.types import Step, Task
@@ -100,7 +100,7 @@ async def _roll_out_one(
             )
         except ReplayMismatch as mismatch:
             _log.warning("candidate %s is not played: %s", candidate["candidate_id"], mismatch)
-            played = Played(ended=REPLAY_MISMATCH)
+            played = Rollout(ended=REPLAY_MISMATCH)
     row = {
         "rollout_id": rollout_id,
         "candidate_id": candidate["candidate_id"],
@@ -126,13 +126,13 @@ async def play_candidate(
     candidate: Reply,
     temperature: float,
     seed: Callable[[int], int],
-) -> Played:
+) -> Rollout:
     """Execute `candidate` after `history` = h_{t-1} and let `policy` play on: ê_t and r_t of Section 4.3."""
     episode = await environments.open(task, history)
     try:
-        played = Played()
+        played = Rollout()
         await execute(episode, policy.domain, played, candidate)
-        return await play_on(
+        return await run_episode(
             episode,
             policy,
             history,
@@ -145,8 +145,8 @@ async def play_candidate(
         await episode.close()
 
 
-def demonstrated(demonstration: Demonstration, t: int) -> Played:
+def demonstrated(demonstration: Demonstration, t: int) -> Rollout:
     """The demonstration itself from step `t` on, as the rollout of the expert's candidate."""
     steps = demonstration.history(len(demonstration.rows))[t:]
     rewards = [0.0] * (len(steps) - 1) + [demonstration.reward]
-    return Played(steps, [True] * len(steps), rewards, "done")
+    return Rollout(steps, [True] * len(steps), rewards, "done")

@@ -35,7 +35,7 @@ class CritiqueSettings(Settings):
 
     temperature: float = Field(0.0, ge=0, description="temperature of the first attempt")
     retry_temperature: float = Field(0.7, ge=0, description="temperature of the one retry")
-    max_tokens: int = Field(256, ge=1, description="tokens a critique may have")
+    max_new_tokens: int = Field(256, ge=1, description="tokens a critique may have")
 
 
 class DeliberationSettings(Settings):
@@ -43,13 +43,13 @@ class DeliberationSettings(Settings):
 
     temperature: float = Field(0.0, ge=0, description="temperature of the first attempt")
     retry_temperature: float = Field(0.7, ge=0, description="temperature of the one retry")
-    max_tokens: int = Field(768, ge=1, description="tokens a deliberation may have")
-    held_to_candidates: bool = Field(
+    max_new_tokens: int = Field(768, ge=1, description="tokens a deliberation may have")
+    constrain_to_candidates: bool = Field(
         False,
         description="let the list name each candidate once, by constrained decoding: for a base model too "
         "small to copy them; an endpoint has to be vLLM's",
     )
-    names_action: bool = Field(
+    require_expert_action: bool = Field(
         False,
         description="take only deliberations whose rationale names the expert's action word for word: for a "
         "base model too small to follow Figure 6 to it each time",
@@ -75,7 +75,7 @@ class AlgorithmSettings(Settings):
         (3, 3, 1), min_length=1, description="epochs of iteration 00, 01, ...; the last goes for later ones"
     )
     finetuning: str = Field("", description="the trainer's settings as JSON: part of a checkpoint's id")
-    turn_tokens: int = Field(768, ge=1, description="tokens one turn of the agent may have")
+    max_new_tokens: int = Field(768, ge=1, description="tokens one turn of the agent may have")
     seed: int = Field(0, ge=0, description="every sampling seed is derived from it")
     max_concurrency: int = Field(64, ge=1, description="units of work at once; decides no row")
 

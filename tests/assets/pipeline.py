@@ -37,9 +37,9 @@ extends: household
 iterations: 2
 environment: {kind: household, train: 1, seen: 1, unseen: 1}
 model: {base: MODEL}
-generation: {turn_tokens: 300}
+generation: {max_new_tokens: 300}
 sampling: {n: 2}
-deliberation: {held_to_candidates: false, names_action: false}
+deliberation: {constrain_to_candidates: false, require_expert_action: false}
 finetuning: {epochs: [1, 1, 2]}
 """
 

@@ -24,8 +24,8 @@ def test_all_stages_have_rows_and_a_second_run_asks_no_model(pipeline: Pipeline)
     ("change", "stages"),
     [
         ("protocol: eto", {"candidate_actions", "rollouts", "eval_episodes"}),
-        ("generation: {turn_tokens: 301}", {"candidate_actions", "rollouts", "eval_episodes"}),
-        ("critiques: {max_tokens: 99}", {"critiques"}),
+        ("generation: {max_new_tokens: 301}", {"candidate_actions", "rollouts", "eval_episodes"}),
+        ("critiques: {max_new_tokens: 99}", {"critiques"}),
         ("sampling: {n: 3}", {"candidate_actions"}),
         ("finetuning: {chat_template: qwen-2.5}", {*UNITS, "checkpoints"}),
     ],
@@ -56,7 +56,7 @@ def test_fresh_does_the_units_again_and_gives_the_same_rows(pipeline: Pipeline) 
 
 
 def test_a_limit_tries_a_few_units_keeps_them_and_commits_nothing(pipeline: Pipeline) -> None:
-    pipeline.configure("critiques: {max_tokens: 99}")
+    pipeline.configure("critiques: {max_new_tokens: 99}")
     before = pipeline.store.require("critiques", "01")
     total = before.rows
     assert len(pipeline.materialise("critiques", iteration="01", limit=2)) == 2 < total

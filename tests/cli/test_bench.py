@@ -19,7 +19,7 @@ class Report:
         self.differences = differences
 
     def to_json(self) -> dict[str, Any]:
-        return {"in_flight": 64, "differences": self.differences}
+        return {"max_concurrency": 64, "differences": self.differences}
 
     def render(self) -> Text:
         return Text("a table")
@@ -37,5 +37,5 @@ def test_the_figures_are_shown_and_written(
     assert written.pop("command").startswith("sand ")
     assert written == {
         "date": date.today().isoformat(),
-        "report": {"in_flight": 64, "differences": differences},
+        "report": {"max_concurrency": 64, "differences": differences},
     }

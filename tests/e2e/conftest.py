@@ -17,8 +17,8 @@ description: the household experiment, as small as it can be
 extends: household
 iterations: 2
 environment: {kind: household, train: 3, seen: 2, unseen: 2, step_limit: 20}
-generation: {turn_tokens: 128}
-deliberation: {max_tokens: 128}
+generation: {max_new_tokens: 128}
+deliberation: {max_new_tokens: 128}
 sampling: {n: 3}
 finetuning: {epochs: [1, 1, 1]}
 """

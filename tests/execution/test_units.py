@@ -77,7 +77,7 @@ async def test_no_more_than_the_bound_are_in_flight() -> None:
         now -= 1
         return [], "ok"
 
-    await run_units(stage(in_flight=3), [Unit(str(n), work) for n in range(20)], 20)
+    await run_units(stage(max_concurrency=3), [Unit(str(n), work) for n in range(20)], 20)
     assert most == 3
 
 

@@ -24,25 +24,25 @@ KIND = environment_kind("household")
 
 
 async def play(
-    engines: Engines, home: Path, temperature: float, workers: int, in_flight: int
+    engines: Engines, home: Path, temperature: float, workers: int, max_concurrency: int
 ) -> tuple[list[Row], list[Row]]:
     options = KIND.Options.model_validate({"train": 2, "seen": 0, "unseen": 0})
     tasks = [task for task in KIND.tasks(options, home, lambda *_: None) if task.split == "train"]
     experts = expert_rows(KIND.experts(options, home, tasks, lambda *_: None))
     demonstrations = demonstrations_of(next_demonstrations("01", experts, None))[:2]
-    settings = GenerationSettings(context=4096, kv_cache_gib=0.5)
-    spread = f"{workers}-{in_flight}-{temperature}"
+    settings = GenerationSettings(max_model_len=4096, kv_cache_gib=0.5)
+    spread = f"{workers}-{max_concurrency}-{temperature}"
     async with (
         engines.open(ModelSource(model=str(weights())), settings) as model,
         EnvironmentPool("household", options, home, workers) as pool,
     ):
         agent = Agent("policy", model, KIND.DOMAIN, 64)
         with closing(Journal(home / f"candidates-{spread}")) as journal:
-            stage = Stage(journal, in_flight, lambda *_: None, "01", 0)
+            stage = Stage(journal, max_concurrency, lambda *_: None, "01", 0)
             sampled = await sample_candidates(stage, demonstrations, agent, SamplingSettings(n=2))
             candidates = [row for rows in sampled.rows for row in rows]
         with closing(Journal(home / f"rollouts-{spread}")) as journal:
-            stage = Stage(journal, in_flight, lambda *_: None, "01", 0)
+            stage = Stage(journal, max_concurrency, lambda *_: None, "01", 0)
             played = await roll_out(
                 stage,
                 candidates[:12],
@@ -60,7 +60,7 @@ async def play(
 def test_the_same_rollouts_with_one_worker_and_with_two(
     engines: Engines, tmp_path: Path, temperature: float
 ) -> None:
-    one = engines.run(play(engines, tmp_path, temperature, workers=1, in_flight=3))
-    two = engines.run(play(engines, tmp_path, temperature, workers=2, in_flight=64))
+    one = engines.run(play(engines, tmp_path, temperature, workers=1, max_concurrency=3))
+    two = engines.run(play(engines, tmp_path, temperature, workers=2, max_concurrency=64))
     assert one == two
     assert len(one[1]) > 4

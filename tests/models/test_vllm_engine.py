@@ -27,12 +27,14 @@ from sand_dagster.types import Completion, Sampling
 from tests.training.tiny_model import tiny_chat, write_tiny_model
 from toy_alfworld.model import weights
 
-SETTINGS = GenerationSettings(context=512, max_num_seqs=32, kv_cache_gib=0.25)
+SETTINGS = GenerationSettings(max_model_len=512, max_num_seqs=32, kv_cache_gib=0.25)
 CHATS = [tiny_chat(number, turns=1 + number % 5) for number in range(40)]
 
 
-async def sample(engines: Engines, folder: Path, temperature: float, in_flight: int) -> list[Completion]:
-    slots = asyncio.Semaphore(in_flight)
+async def sample(
+    engines: Engines, folder: Path, temperature: float, max_concurrency: int
+) -> list[Completion]:
+    slots = asyncio.Semaphore(max_concurrency)
     async with engines.open(ModelSource(model=str(folder)), SETTINGS) as generator:
 
         async def one(number: int) -> Completion:
@@ -46,8 +48,8 @@ async def sample(engines: Engines, folder: Path, temperature: float, in_flight: 
 def test_the_same_completions_however_many_are_in_flight(
     engines: Engines, tiny_model: Path, temperature: float
 ) -> None:
-    many = engines.run(sample(engines, tiny_model, temperature, in_flight=40))
-    few = engines.run(sample(engines, tiny_model, temperature, in_flight=5))
+    many = engines.run(sample(engines, tiny_model, temperature, max_concurrency=40))
+    few = engines.run(sample(engines, tiny_model, temperature, max_concurrency=5))
     assert many == few
     assert len({completion.text for completion in many}) > 30
 
@@ -61,7 +63,8 @@ def test_a_models_own_sampling_defaults_do_not_change_what_is_sampled(
     (folder / "generation_config.json").write_text(json.dumps(config | cut | {"do_sample": True}))
     for temperature in (0.0, 1.0):
         plain, opinionated = (
-            engines.run(sample(engines, model, temperature, in_flight=40)) for model in (tiny_model, folder)
+            engines.run(sample(engines, model, temperature, max_concurrency=40))
+            for model in (tiny_model, folder)
         )
         assert plain == opinionated
 
@@ -77,7 +80,7 @@ def test_every_request_says_that_nothing_is_cut_off_or_penalised() -> None:
 
 
 def test_temperature_zero_is_the_models_own_best_token(engines: Engines, tiny_model: Path) -> None:
-    sampled = engines.run(sample(engines, tiny_model, 0.0, in_flight=40))
+    sampled = engines.run(sample(engines, tiny_model, 0.0, max_concurrency=40))
     tokenizer, model = (
         AutoTokenizer.from_pretrained(tiny_model),
         AutoModelForCausalLM.from_pretrained(tiny_model),
@@ -197,7 +200,7 @@ def test_a_model_that_cannot_be_prompted_is_named(engines: Engines, tiny_model: 
     (folder / "chat_template.jinja").unlink(missing_ok=True)
 
     async def opened(context: int) -> None:
-        async with engines.open(ModelSource(model=str(folder)), GenerationSettings(context=context)):
+        async with engines.open(ModelSource(model=str(folder)), GenerationSettings(max_model_len=context)):
             pass
 
     with pytest.raises(
@@ -229,7 +232,9 @@ def test_a_pattern_holds_the_text(engines: Engines) -> None:
 
     async def script() -> Completion:
         source = ModelSource(model=str(weights()))
-        async with engines.open(source, GenerationSettings(context=2048, kv_cache_gib=0.25)) as generator:
+        async with engines.open(
+            source, GenerationSettings(max_model_len=2048, kv_cache_gib=0.25)
+        ) as generator:
             return await generator.complete(
                 [{"role": "user", "content": prompt}], Sampling(0.0, 256, pattern=pattern)
             )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from sand_dagster.environments.alfworld import DOMAIN
-from sand_dagster.execution.units import MemoryJournal, Stage, untold
+from sand_dagster.execution.units import MemoryJournal, Stage, no_progress
 from sand_dagster.interfaces import EnvironmentDied, PromptTooLong, ReplayMismatch
 from sand_dagster.sand.episode import Agent
 from sand_dagster.sand.trajectories import Demonstration, demonstrations_of, expert_rows, next_demonstrations
@@ -67,8 +67,8 @@ class CorridorEpisode:
     async def close(self) -> None: ...
 
 
-def stage(in_flight: int = 4, iteration: str = "01", journal: MemoryJournal | None = None) -> Stage:
-    return Stage(MemoryJournal() if journal is None else journal, in_flight, untold, iteration, 0)
+def stage(max_concurrency: int = 4, iteration: str = "01", journal: MemoryJournal | None = None) -> Stage:
+    return Stage(MemoryJournal() if journal is None else journal, max_concurrency, no_progress, iteration, 0)
 
 
 def demonstration() -> Demonstration:

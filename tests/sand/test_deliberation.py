@@ -261,7 +261,7 @@ async def test_a_critique_that_was_cut_off_is_asked_for_again_with_twice_the_roo
 
     base = ScriptedModel(reply, "base")
     judged = await criticise(
-        stage(), candidates, evidence.rollouts, [demonstration()], base, CritiqueSettings(max_tokens=40)
+        stage(), candidates, evidence.rollouts, [demonstration()], base, CritiqueSettings(max_new_tokens=40)
     )
     rows = [row for group in judged.rows for row in group]
     assert {row["critique"] for row in rows} == {"It may work."}
@@ -279,7 +279,7 @@ async def test_where_the_context_has_no_twice_the_room_the_retry_has_the_plain_o
         return THOUGHT if sampling.temperature else THOUGHT + CUT
 
     base = ScriptedModel(reply, "base")
-    finished, rows = await _deliberate(base, evidence, max_tokens=40)
+    finished, rows = await _deliberate(base, evidence, max_new_tokens=40)
     assert [row["first_outcome"] for row in rows] == ["kept", "cut_off", "cut_off"]
     assert [row["attempts"] for row in rows] == [0, 2, 2]
     assert finished.outcomes == {"kept": 1, "ok": 2}

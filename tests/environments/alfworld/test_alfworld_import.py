@@ -187,7 +187,9 @@ async def test_two_hundred_broken_variants_each_get_their_verdict(world: World, 
     recordings = alfworld.recordings(options, tmp_path, tasks)
     assert recordings is not None
     async with EnvironmentPool("alfworld", options, tmp_path, workers=2) as pool:
-        finished = await import_recordings(stage(in_flight=16), recordings, pool, alfworld.DOMAIN.refusal)
+        finished = await import_recordings(
+            stage(max_concurrency=16), recordings, pool, alfworld.DOMAIN.refusal
+        )
         rows = [row for group in finished.rows for row in group]
         assert [(row["row"], row["verdict"], row["problem"]) for row in rows] == [
             (number, verdict, rows[number]["problem"]) for number, verdict in enumerate(expected)

@@ -19,7 +19,7 @@ def expert_seed(trial: str, number: int = 0) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Played:
+class Playthrough:
     """A game played to its end: the turns, the steps they made, and the reward."""
 
     instruction: str
@@ -28,7 +28,7 @@ class Played:
     reward: float
 
 
-def play(game: Game, step_limit: int, seed: int | str = 0, skill: float = 1.0) -> Played:
+def play(game: Game, step_limit: int, seed: int | str = 0, skill: float = 1.0) -> Playthrough:
     """Play `game` on the simulation until it is won or `step_limit` turns are spent."""
     simulation = Simulation(game)
     expert = Expert(simulation.instruction, seed, skill)
@@ -42,7 +42,7 @@ def play(game: Game, step_limit: int, seed: int | str = 0, skill: float = 1.0) -
         turns.append(turn)
         steps.append(Step(turn.thought, turn.action, result.observation))
         reward = result.reward
-    return Played(simulation.instruction, turns, steps, reward)
+    return Playthrough(simulation.instruction, turns, steps, reward)
 
 
 def wins(game: Game, step_limit: int) -> bool:

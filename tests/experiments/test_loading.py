@@ -69,8 +69,11 @@ def test_a_users_experiment_takes_over_from_another(tmp_path: Path) -> None:
             "extends: household\nenvironment: {kind: webshop}",
             ["webshop", "alfworld, household, scienceworld"],
         ),
-        ("extends: household\nmodel: {context: 300}", ["model.context (300)"]),
-        ("extends: household\ngeneration: {turn_tokens: 255}", ["turn_tokens (255)", "could not write"]),
+        ("extends: household\nmodel: {max_model_len: 300}", ["model.max_model_len (300)"]),
+        (
+            "extends: household\ngeneration: {max_new_tokens: 255}",
+            ["max_new_tokens (255)", "could not write"],
+        ),
         ("extends: nothing", ["extends: 'nothing'", "household"]),
         ("extends: mine", ["extends: 'mine'"]),
         ("extends: [household]", ["extends: ['household']"]),
@@ -92,7 +95,7 @@ def test_a_users_experiment_takes_over_from_another(tmp_path: Path) -> None:
             ["control_for: there is no experiment 'nothing'", "household"],
         ),
         ("extends: household-more-sft\ncontrol_for: household-more-sft", ["is a control itself"]),
-        ("extends: household-more-sft\nmodel: {context: 4097}", ["control_for: household", "`model`"]),
+        ("extends: household-more-sft\nmodel: {max_model_len: 4097}", ["control_for: household", "`model`"]),
         ("extends: household-more-sft\niterations: 9", ["household has 3 iterations, the control 9"]),
     ],
 )
