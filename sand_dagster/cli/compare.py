@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -35,6 +36,13 @@ def compare(
             help="Whose rewards in iteration 00 tell how difficult a task is; left out: each one's own.",
         ),
     ] = None,
+    figure: Annotated[
+        Path | None,
+        typer.Option(
+            dir_okay=False,
+            help="Draw Figure 4 here (.svg, .png or .pdf): how often each third of the tasks deliberates.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare iterations with 00, and an experiment with others, task by task: intervals and p-values."""
@@ -46,6 +54,13 @@ def compare(
         found = compare_experiments(experiments, only, sand_home(), difficulty_by)
     except ComparisonError as error:
         fail(str(error))
+    if figure is not None:
+        from sand_dagster.evaluation.figure4 import draw
+
+        try:
+            draw(found.bands, figure)
+        except ValueError as error:
+            fail(str(error))
     if as_json:
         return print_json(found._asdict())
     _print_scores(found)
@@ -93,23 +108,17 @@ def _print_differences(found: Comparison) -> None:
 
 
 def _print_bands(found: Comparison) -> None:
-    """A row an iteration and split, two columns a band."""
-    from sand_dagster.evaluation.difficulty import BANDS
-
-    cells: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
-    for row in found.bands:
-        cells.setdefault((row["experiment"], row["iteration"], row["split"]), {})[row["band"]] = row
-    figures = (f"{band}: {what}" for band in BANDS for what in ("deliberates", "reward"))
-    columns = ("experiment", "iteration", "split", *figures)
+    place = ("experiment", "iteration", "split", "band")
+    columns = (*place, "tasks", "deliberates", "median", "quartiles", "reward")
     rows = [
         [
-            *place,
-            *(
-                f"{bands[band][figure]:.1%}" if band in bands else ""
-                for band in BANDS
-                for figure in ("deliberation_rate", "average_reward")
-            ),
+            *(row[name] for name in place),
+            str(row["tasks"]),
+            f"{row['deliberation_rate']:.1%}",
+            f"{row['deliberation_median']:.1%}",
+            " – ".join(f"{quartile:.0%}" for quartile in row["deliberation_quartiles"]),
+            f"{row['average_reward']:.1%}",
         ]
-        for place, bands in cells.items()
+        for row in found.bands
     ]
-    print_table("By difficulty: thirds of the tasks, by their reward in iteration 00", columns, rows, right=3)
+    print_table("By difficulty: thirds of the tasks, by their reward in iteration 00", columns, rows, right=4)

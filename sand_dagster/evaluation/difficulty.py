@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from statistics import fmean
+from typing import Any
+
+import numpy as np
 
 from sand_dagster.evaluation.arms import Outcome, Place
 
@@ -27,16 +30,22 @@ def difficulty(initial: Mapping[Place, Outcome]) -> dict[str, str]:
     return {task: BANDS[rank * len(BANDS) // len(ordered)] for rank, task in enumerate(ordered)}
 
 
-def by_band(
-    outcomes: Mapping[Place, Outcome], band_of: Mapping[str, str]
-) -> Iterator[dict[str, str | int | float]]:
-    """Of every band that has tasks: its episodes, their mean deliberation rate, and their average reward."""
+def by_band(outcomes: Mapping[Place, Outcome], band_of: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """Of every band that has tasks: how the deliberation rates of its episodes lie, and the average reward.
+
+    Rates and rewards are in [0, 1]; `deliberation_rates` has one for each episode, in rising order.
+    """
     for band in BANDS:
         chosen = [outcome for place, outcome in outcomes.items() if band_of.get(place.task_id) == band]
         if chosen:
+            rates = sorted(outcome.deliberation_rate for outcome in chosen)
+            low, median, high = np.quantile(rates, (0.25, 0.5, 0.75)).tolist()
             yield {
                 "band": band,
                 "tasks": len(chosen),
-                "deliberation_rate": fmean(outcome.deliberation_rate for outcome in chosen),
+                "deliberation_rate": fmean(rates),
+                "deliberation_median": median,
+                "deliberation_quartiles": [low, high],
+                "deliberation_rates": rates,
                 "average_reward": fmean(outcome.reward for outcome in chosen),
             }

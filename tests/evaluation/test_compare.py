@@ -76,7 +76,11 @@ def test_another_experiment_can_tell_how_difficult_the_tasks_are(home: Path, san
     bands = compared(sand, "household", "--iteration", "01", "--difficulty-by", "household-base")["bands"]
     assert [(b["band"], b["tasks"]) for b in bands] == [("hard", 3), ("medium", 3), ("easy", 3)]
     assert bands[2]["average_reward"] == sum(BETTER[number] for number in (0, 3, 6)) / 3
-    assert bands[2]["deliberation_rate"] == sum(DELIBERATIONS[n] for n in (0, 3, 6)) / 12
+    rates = sorted(DELIBERATIONS[n] / 4 for n in (0, 3, 6))
+    assert bands[2]["deliberation_rates"] == rates
+    assert bands[2]["deliberation_rate"] == pytest.approx(sum(rates) / 3)
+    assert bands[2]["deliberation_median"] == rates[1]
+    assert bands[2]["deliberation_quartiles"] == [(rates[0] + rates[1]) / 2, (rates[1] + rates[2]) / 2]
 
 
 def test_scores_are_those_of_eval_scores(sand: Sand) -> None:
@@ -184,4 +188,14 @@ def test_people_read_points_and_intervals(sand: Sand) -> None:
     printed = sand("household", "household-more-sft").stdout
     assert "household 01" in printed and "household-more-sft 01" in printed
     assert "+33.3" in printed and "0.250" in printed
-    assert "77.8%" in printed and "hard: deliberates" in printed
+    assert "77.8%" in printed and "quartiles" in printed
+
+
+def test_figure_4_has_a_panel_an_iteration_and_names_the_medians(sand: Sand, tmp_path: Path) -> None:
+    done = sand("household", "--figure", str(tmp_path / "out" / "figure4.svg"))
+    assert done.exit_code == 0, done.output
+    drawn = (tmp_path / "out" / "figure4.svg").read_text()
+    assert drawn.startswith("<?xml")
+    refused = sand("household", "--figure", str(tmp_path / "figure4.txt"))
+    assert refused.exit_code != 0
+    assert ".svg, .png, .pdf" in refused.output
