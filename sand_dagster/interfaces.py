@@ -85,6 +85,8 @@ class Domain(Protocol):
     name: str
     refusal: str
     """The observation for a reply that holds no action."""
+    opening: str
+    """How every instruction u begins."""
 
     def normalise(self, action: str) -> str:
         """The form in which two actions that do the same are equal (PAPER: the indicator's set)."""

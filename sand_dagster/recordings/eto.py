@@ -22,7 +22,6 @@ from sand_dagster.prompts.turns import Reply, conversation, parse_reply
 from sand_dagster.recordings.recording import Recording
 from sand_dagster.types import Step, Task, Trajectory
 
-_TASK_OPENINGS = ("You are in the middle of a room", "Task Description:")
 _OBSERVATION = "Observation: "
 _ACTION = "Action:"
 _SHOWN, _NAMED = 80, 3
@@ -93,16 +92,17 @@ class _Row(BaseModel):
     conversations: list[_Turn]
 
 
-def read_records(path: Path) -> list[Record | Malformed]:
+def read_records(path: Path, opening: str = "") -> list[Record | Malformed]:
     """The rows of a file, in its order: conversations, and what cannot be read as one.
 
     A file that was cut off, or damaged inside a row, is read up to there, and on from the next row that
-    begins. JSON lines are read as well.
+    begins. JSON lines are read as well. `opening` is how an instruction u begins (see `Domain`): what stands
+    before it in its turn, the prompt and perhaps an example, is taken off.
 
     Raises:
         RecordError: there is no such file, it is no JSON, or not one of its rows is a conversation.
     """
-    rows = [_record(index, content) for index, content in enumerate(_contents(path))]
+    rows = [_record(index, content, opening) for index, content in enumerate(_contents(path))]
     if not rows:
         raise RecordError(f"{path} holds no trajectories: name another file, or leave it out; {_FORMAT}")
     if all(isinstance(row, Malformed) for row in rows):
@@ -115,12 +115,12 @@ def read_records(path: Path) -> list[Record | Malformed]:
     return rows
 
 
-def _record(index: int, content: object) -> Record | Malformed:
+def _record(index: int, content: object, opening: str) -> Record | Malformed:
     if isinstance(content, _Broken):
         return Malformed(index, str(content))
     try:
         row = _Row.model_validate(content)
-        instruction, steps = _read_turns(row.conversations)
+        instruction, steps = _read_turns(row.conversations, opening)
     except ValidationError as error:
         found = error.errors(include_url=False)
         more = f"; and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
@@ -207,7 +207,7 @@ def _rows_of_torn(text: str) -> Iterator[object]:
             yield value
 
 
-def _read_turns(turns: list[_Turn]) -> tuple[str, tuple[Step, ...]]:
+def _read_turns(turns: list[_Turn], opening: str) -> tuple[str, tuple[Step, ...]]:
     for index, turn in enumerate(turns):
         if turn.role is None and turn.sender is None:
             raise _Broken(f"turn {index}: it has neither `role` nor `from`")
@@ -231,7 +231,8 @@ def _read_turns(turns: list[_Turn]) -> tuple[str, tuple[Step, ...]]:
                 raise _Broken(f"turn {index + 1}: expected an observation, found the agent's turn")
             observation = turns[index + 1].text.removeprefix(_OBSERVATION)
         steps.append(Step(reply.thought, reply.action or "", observation))
-    return _task_text(turns[first - 1].text), tuple(steps)
+    shown = turns[first - 1].text
+    return shown[max(0, shown.rfind(opening)) if opening else 0 :], tuple(steps)
 
 
 def _reply(text: str) -> Reply:
@@ -242,8 +243,3 @@ def _reply(text: str) -> Reply:
     if reply.action is not None or not marker or not after.strip():
         return reply
     return Reply(parse_reply(before).thought, after.strip().splitlines()[0].strip())
-
-
-def _task_text(text: str) -> str:
-    """The task's text u of a turn that may hold the prompt, and an example, before it."""
-    return text[max(0, *(text.rfind(opening) for opening in _TASK_OPENINGS)) :]

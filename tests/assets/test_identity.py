@@ -90,6 +90,14 @@ DECIDES: dict[str, set[str]] = {
     "scienceworld.step_limit": SOURCES,
     "scienceworld.experts": set(),
     "scienceworld.keep": SOURCES,
+    "webshop.products": set(),
+    "webshop.instructions": set(),
+    "webshop.nouns": set(),
+    "webshop.seed": SOURCES | PLAYING,
+    "webshop.limits": SOURCES,
+    "webshop.step_limit": SOURCES,
+    "webshop.experts": set(),
+    "webshop.keep": SOURCES,
 }
 del DECIDES["finetuning.lora"]
 
@@ -246,6 +254,7 @@ TEXTS = {
     "sand_dagster/prompts/alternatives.txt": {"deliberation_trajectories"},
     "sand_dagster/environments/alfworld/instruction.txt": ACTING | {"checkpoints"},
     "sand_dagster/environments/scienceworld/instruction.txt": set[str](),
+    "sand_dagster/environments/webshop/instruction.txt": set[str](),
     **{
         f"sand_dagster/models/templates/{path.name}": ACTING | WRITING | {"checkpoints"}
         for path in (PACKAGES["sand_dagster"] / "models" / "templates").iterdir()

@@ -28,6 +28,7 @@ class Options(BaseModel):
 
 class DOMAIN:
     refusal = "No action."
+    opening = ""
 
 
 class Counter:

@@ -66,8 +66,8 @@ def test_a_users_experiment_takes_over_from_another(tmp_path: Path) -> None:
         ("extends: household\nenvironment: {trian: 4}", ["trian: unknown key", "train"]),
         ("extends: household\nseed: x", ["seed:", "integer", "'x'"]),
         (
-            "extends: household\nenvironment: {kind: webshop}",
-            ["webshop", "alfworld, household, scienceworld"],
+            "extends: household\nenvironment: {kind: atari}",
+            ["atari", "alfworld, household, scienceworld, webshop"],
         ),
         ("extends: household\nmodel: {max_model_len: 300}", ["model.max_model_len (300)"]),
         (

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from sand_dagster.environments.alfworld.domain import AlfworldDomain
 from sand_dagster.environments.scienceworld import DOMAIN
 from sand_dagster.recordings.eto import (
     Malformed,
@@ -53,7 +54,7 @@ def test_what_is_written_reads_back(tmp_path: Path) -> None:
     recorded = Trajectory("t", task, "Task Description:\nYour task is to boil {water}.", steps, 0.5)
     path = tmp_path / "ours.json"
     assert write_records(path, DOMAIN, [recorded]) == 1
-    (record,) = read_records(path)
+    (record,) = read_records(path, DOMAIN.opening)
     assert isinstance(record, Record)
     again = recording(record, task)
     assert again.trajectory is not None
@@ -156,7 +157,9 @@ def test_thought_and_action_on_one_line_are_read_as_eto_reads_them(
 
 @pytest.mark.skipif(not SAMPLE.is_file(), reason=f"no {SAMPLE}: set SAND_SHARED")
 def test_the_published_sample() -> None:
-    records = [record for record in read_records(SAMPLE) if isinstance(record, Record)]
+    records = [
+        record for record in read_records(SAMPLE, AlfworldDomain.opening) if isinstance(record, Record)
+    ]
     assert [record.id for record in records] == ["alfworld_0", "alfworld_1", "alfworld_2"]
     for record in records:
         assert record.instruction.startswith("You are in the middle of a room.")

@@ -20,6 +20,7 @@ class AlfworldDomain:
 
     name = "alfworld"
     refusal = REFUSAL
+    opening = "You are in the middle of a room"
 
     def normalise(self, action: str) -> str:
         """Lower case, white space folded, no full stop, `move X to Y` for `put`, `use X` for `toggle`."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from alfworld_compiled.games import GameError
+from sand_dagster.environments.alfworld.domain import AlfworldDomain
 from sand_dagster.environments.alfworld.environment import as_published
 from sand_dagster.recordings.eto import Malformed, Record, RecordError, read_records, recording
 from sand_dagster.recordings.recording import Recording, Verdict
@@ -32,7 +33,7 @@ def read_recordings(
         RecordError: nothing in the file can be read, or none of its rows names a game.
     """
     by_game = {_game_folder(str(task.spec["game"])): task for task in tasks}
-    records = read_records(path)
+    records = read_records(path, AlfworldDomain.opening)
     if not any(isinstance(record, Record) and record.game for record in records):
         raise RecordError(f"{path}: its rows have {_NO_GAME}")
     for record in records:

@@ -87,7 +87,7 @@ def recordings(options: Options, home: Path, tasks: Sequence[Task]) -> Recording
     """
     if options.experts == "gold_paths":
         return None
-    records = read_records(options.experts)
+    records = read_records(options.experts, DOMAIN.opening)
     if not any(isinstance(record, Record) and from_eto_id(record.id) for record in records):
         raise RecordError(
             f"{options.experts}: no row's `id` names a task, as `20_31` does (task number and variation); "

@@ -28,6 +28,7 @@ class ScienceWorldDomain:
 
     name = "scienceworld"
     refusal = REFUSAL
+    opening = "Task Description:"
 
     def normalise(self, action: str) -> str:
         """Lower case, white space folded, no trailing full stop."""

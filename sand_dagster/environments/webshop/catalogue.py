@@ -1,0 +1,197 @@
+"""The shop's products and the shoppers' goals, as the published engine makes them from its files."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import lzma
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_PRICE_RANGE = tuple(float(bound) for bound in range(10, 1000, 10))
+_NO_BOUND = 1_000_000.0
+_SHUFFLE_SEED = 233
+_NO_PRICE = 100.0
+_GET = "see docs/webshop.md for the files and where to put them"
+
+
+class CatalogueError(ValueError):
+    """A file of the shop that is missing or cannot be read. Names the file and what is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """One product. `text` is what searches look in; `price_text` is the tag, which may name a range."""
+
+    id: str
+    title: str
+    description: str
+    features: tuple[str, ...]
+    options: Mapping[str, tuple[str, ...]]
+    attributes: tuple[str, ...]
+    category: str
+    query: str
+    product_category: str
+    price_text: str
+    prices: tuple[float, ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What a shopper wants: the task's instruction, and what the purchase is scored by.
+
+    `most` is the highest price, in dollars. `kind` is the category of the product that it was made from.
+    """
+
+    number: int
+    product: str
+    instruction: str
+    attributes: tuple[str, ...]
+    options: Mapping[str, str]
+    most: float
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """Products in the file's order, what each costs, the goals, and the nouns of each title.
+
+    `nouns` are the nouns and proper nouns of the titles, in order and with repetitions, which the reward
+    compares.
+    """
+
+    products: Mapping[str, Product]
+    prices: Mapping[str, float]
+    goals: Sequence[Goal]
+    nouns: Mapping[str, tuple[str, ...]]
+
+
+def read_products(path: Path) -> dict[str, Product]:
+    """The products of a file of JSON lines `{"id", "contents", "product"}`, which may be compressed (.xz).
+
+    Raises:
+        CatalogueError: it is missing, or a line cannot be read.
+    """
+    products: dict[str, Product] = {}
+    for number, line in enumerate(_lines(path), start=1):
+        try:
+            product = _product(json.loads(line))
+        except (ValueError, KeyError, TypeError) as error:
+            raise CatalogueError(
+                f"{path}, line {number}: not a product: {type(error).__name__}: {error}; {_GET}"
+            ) from error
+        products[product.id] = product
+    if not products:
+        raise CatalogueError(f"{path} holds no product; {_GET}")
+    return products
+
+
+def read_instructions(path: Path) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """By product: the instruction and its attributes, of the published file `items_ins_v2*.json`.
+
+    Raises:
+        CatalogueError: it is missing or malformed.
+    """
+    try:
+        found: dict[str, dict[str, Any]] = json.loads(b"".join(_lines(path)))
+        return {
+            product: (str(entry["instruction"]).strip("."), tuple(map(str, entry["instruction_attributes"])))
+            for product, entry in found.items()
+            if entry.get("instruction") is not None
+        }
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise CatalogueError(
+            f"{path}: not the published file of instructions: {type(error).__name__}: {error}; {_GET}"
+        ) from error
+
+
+def read_nouns(path: Path) -> dict[str, tuple[str, ...]]:
+    """The nouns of each title: a JSON object of lists by product.
+
+    Raises:
+        CatalogueError: it is missing or malformed.
+    """
+    try:
+        found = json.loads(b"".join(_lines(path)))
+        found = found.get("nouns", found)
+        return {str(product): tuple(map(str, nouns)) for product, nouns in found.items()}
+    except (ValueError, AttributeError, TypeError) as error:
+        raise CatalogueError(
+            f"{path}: expected a JSON object with a list of nouns for each product: {error}; {_GET}"
+        ) from error
+
+
+def drawn_prices_and_goals(
+    products: Mapping[str, Product], instructions: Mapping[str, tuple[str, tuple[str, ...]]], seed: int
+) -> tuple[dict[str, float], list[Goal]]:
+    """What each product costs, and the goals in their order; `seed` draws both, in the published order.
+
+    A product with two prices costs something between them. A goal asks for one combination of its product's
+    options, below one of the next four multiples of ten dollars, where there are two or more.
+    """
+    draw = random.Random(seed)
+    prices = {product.id: _price(product, draw) for product in products.values()}
+    goals: list[Goal] = []
+    for product in products.values():
+        if product.id not in instructions:
+            continue
+        instruction, attributes = instructions[product.id]
+        bounds = [bound for bound in _PRICE_RANGE if bound > prices[product.id]][:4]
+        most = sorted(draw.sample(bounds, 2))[1] if len(bounds) > 1 else _NO_BOUND
+        below = f", and price lower than {most:.2f} dollars" if most < _NO_BOUND else ""
+        for options in _combinations(product.options):
+            asked = ", and ".join(f"{name}: {value}" for name, value in options.items())
+            text = f"{instruction}{' with ' if asked else ''}{asked}{below}"
+            goals.append(Goal(len(goals), product.id, text, attributes, options, most))
+    order = list(range(len(goals)))
+    random.Random(_SHUFFLE_SEED).shuffle(order)
+    return prices, [_numbered(goals[place], number) for number, place in enumerate(order)]
+
+
+def _numbered(goal: Goal, number: int) -> Goal:
+    return Goal(number, goal.product, goal.instruction, goal.attributes, goal.options, goal.most)
+
+
+def _price(product: Product, draw: random.Random) -> float:
+    match product.prices:
+        case (low, high):
+            return draw.uniform(low, high)
+        case (price, *_):
+            return price
+        case _:
+            return _NO_PRICE
+
+
+def _combinations(options: Mapping[str, tuple[str, ...]]) -> Iterator[dict[str, str]]:
+    names = sorted(options)
+    for values in itertools.product(*(options[name] for name in names)):
+        yield dict(zip(names, values, strict=True))
+
+
+def _product(line: Mapping[str, Any]) -> Product:
+    stored = line["product"]
+    return Product(
+        id=str(line["id"]),
+        title=str(stored["Title"]),
+        description=str(stored["Description"]),
+        features=tuple(map(str, stored["BulletPoints"])),
+        options={str(name): tuple(map(str, values)) for name, values in stored["options"].items()},
+        attributes=tuple(map(str, stored["Attributes"])),
+        category=str(stored["category"]),
+        query=str(stored["query"]),
+        product_category=str(stored["product_category"]),
+        price_text=str(stored["Price"]),
+        prices=tuple(map(float, stored["pricing"])),
+        text=str(line["contents"]),
+    )
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    try:
+        with lzma.open(path) if path.suffix == ".xz" else path.open("rb") as file:
+            yield from file
+    except (OSError, lzma.LZMAError, EOFError) as error:
+        raise CatalogueError(f"{path} cannot be read: {error}; {_GET}") from error

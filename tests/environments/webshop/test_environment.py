@@ -1,0 +1,157 @@
+"""The small shop of our own: episodes, the pool, the shopper, files that others made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from sand_dagster.environments import environment_kind, webshop
+from sand_dagster.environments.pool import EnvironmentPool
+from sand_dagster.environments.webshop.catalogue import CatalogueError
+from sand_dagster.recordings.eto import RecordError, write_records
+from sand_dagster.recordings.importing import import_recordings
+from sand_dagster.recordings.recording import Verdict
+from sand_dagster.types import Task, Trajectory
+from tests.sand.scripted import stage
+
+OPTIONS = webshop.Options(limits=webshop.Limits(train=30, seen=10, unseen=10))
+
+
+def quiet(done: int, total: int) -> None:
+    """Progress that nobody reads."""
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory: pytest.TempPathFactory) -> list[Task]:
+    return webshop.tasks(OPTIONS, tmp_path_factory.mktemp("home"), quiet)
+
+
+@pytest.fixture(scope="module")
+def experts(tasks: list[Task], tmp_path_factory: pytest.TempPathFactory) -> list[Trajectory]:
+    return list(webshop.experts(OPTIONS, tmp_path_factory.mktemp("home"), tasks, quiet))
+
+
+def test_it_is_registered_and_lists_its_splits(tasks: list[Task]) -> None:
+    assert environment_kind("webshop").DOMAIN.name == "webshop"
+    assert [sum(task.split == split for task in tasks) for split in ("train", "seen", "unseen")] == [
+        30,
+        10,
+        10,
+    ]
+    assert len({task.id for task in tasks}) == 50
+
+
+def test_the_shopper_wins_nearly_all_goals_in_few_turns(experts: list[Trajectory]) -> None:
+    assert len(experts) > 24
+    assert {each.task.split for each in experts} == {"train"}
+    assert all(each.reward == 1.0 and len(each.steps) <= 10 for each in experts)
+
+
+def test_a_fork_goes_its_own_way(tasks: list[Task], experts: list[Trajectory], tmp_path: Path) -> None:
+    environment = webshop.make(OPTIONS, tmp_path)
+    expert = experts[0]
+    assert environment.reset(expert.task) == expert.instruction
+    environment.step(expert.steps[0].action)
+    fork = environment.fork()
+    results = fork.step("click[next >]")
+    assert results.valid and "Page 2" in results.observation
+    for step in expert.steps[1:]:
+        last = environment.step(step.action)
+        assert last.observation == step.observation
+    assert (last.done, last.reward) == (True, 1.0)
+    assert not fork.step("click[buy now]").valid
+
+
+@pytest.mark.parametrize(
+    "action", ["", "buy it", "click[buy now]", "click[]", "search[]", "Search[mug]", "click[search]", "a\nb"]
+)
+def test_what_the_page_does_not_offer_changes_nothing(tasks: list[Task], tmp_path: Path, action: str) -> None:
+    environment = webshop.make(OPTIONS, tmp_path)
+    page = environment.reset(tasks[0])
+    result = environment.step(action)
+    assert (result.observation, result.reward, result.done, result.valid) == (page, 0.0, False, False)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("search[Red  Mug]", " search[red mug]", True),
+        ("click[Buy Now]", "click[buy now]", True),
+        ("click[< Prev]", "click[<  prev]", False),
+        ("search[mug]", "click[mug]", False),
+    ],
+)
+def test_actions_that_do_the_same_are_one(one: str, other: str, same: bool) -> None:
+    normalise = webshop.DOMAIN.normalise
+    assert (normalise(one) == normalise(other)) == same
+
+
+async def test_trajectories_replay_on_worker_processes(experts: list[Trajectory], tmp_path: Path) -> None:
+    async with EnvironmentPool("webshop", OPTIONS, tmp_path, workers=2) as pool:
+        for expert in experts[:6]:
+            episode = await pool.open(expert.task, expert.steps[:-1])
+            assert episode.instruction == expert.instruction
+            last = await episode.step(expert.steps[-1].action)
+            assert (last.reward, last.done) == (1.0, True)
+            await episode.close()
+
+
+async def test_trajectories_of_a_file_belong_to_the_goal_whose_instruction_they_show(
+    tasks: list[Task], experts: list[Trajectory], tmp_path: Path
+) -> None:
+    file = tmp_path / "webshop_sft.json"
+    write_records(file, webshop.DOMAIN, experts[:3])
+    rows: list[dict[str, Any]] = json.loads(file.read_text())
+    rows[1]["conversations"][-1]["content"] = "Thought: no.\nAction: click[back to search]"
+    for turn in rows[2]["conversations"]:
+        turn["content"] = turn["content"].replace("Find me", "Bring me")
+    file.write_text(json.dumps(rows))
+    options = OPTIONS.model_copy(update={"experts": file})
+    recordings = webshop.recordings(options, tmp_path, tasks)
+    assert recordings is not None
+    async with EnvironmentPool("webshop", options, tmp_path, workers=1) as pool:
+        finished = await import_recordings(stage(), recordings, pool, webshop.DOMAIN.refusal)
+        verdicts = [row["verdict"] for group in finished.rows for row in group]
+    assert verdicts == [Verdict.KEPT, Verdict.DOES_NOT_WIN, Verdict.UNKNOWN_TASK]
+
+
+def test_a_file_of_another_shop_is_refused(
+    tasks: list[Task], experts: list[Trajectory], tmp_path: Path
+) -> None:
+    file = tmp_path / "other.json"
+    write_records(file, webshop.DOMAIN, experts[:2])
+    file.write_text(file.read_text().replace("Find me", "Bring me"))
+    with pytest.raises(RecordError, match=r"other\.json.*none of its 2 rows shows the instruction"):
+        webshop.recordings(OPTIONS.model_copy(update={"experts": file}), tmp_path, tasks)
+
+
+def test_a_changed_catalogue_is_noticed(tasks: list[Task], tmp_path: Path) -> None:
+    other = webshop.make(OPTIONS.model_copy(update={"seed": 7}), tmp_path)
+    with pytest.raises(ValueError, match=r"task webshop/200: the catalogue has another goal 200"):
+        other.reset(tasks[0])
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "holds no product"),
+        ("not JSON\n", "line 1: not a product"),
+        ('{"id": "B1", "contents": "x", "product": {"Title": "x"}}\n', "line 1: not a product: KeyError"),
+    ],
+)
+def test_a_broken_file_of_products_is_named_with_its_line(content: str, said: str, tmp_path: Path) -> None:
+    products, instructions = tmp_path / "documents.jsonl", tmp_path / "items_ins.json"
+    products.write_text(content)
+    instructions.write_text("{}")
+    options = webshop.Options(products=products, instructions=instructions)
+    with pytest.raises(CatalogueError, match=rf"documents\.jsonl.*{said}"):
+        webshop.tasks(options, tmp_path, quiet)
+
+
+def test_products_without_instructions_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="products and instructions belong together"):
+        webshop.Options(products=tmp_path / "documents.jsonl")
