@@ -106,7 +106,8 @@ async def test_trajectories_of_a_file_belong_to_the_goal_whose_instruction_they_
     file = tmp_path / "webshop_sft.json"
     write_records(file, webshop.DOMAIN, experts[:3])
     rows: list[dict[str, Any]] = json.loads(file.read_text())
-    rows[1]["conversations"][-1]["content"] = "Thought: no.\nAction: click[back to search]"
+    bought = [turn for turn in rows[1]["conversations"] if "click[buy now]" in turn["content"]]
+    bought[-1]["content"] = "Thought: no.\nAction: click[back to search]"
     for turn in rows[2]["conversations"]:
         turn["content"] = turn["content"].replace("Find me", "Bring me")
     file.write_text(json.dumps(rows))
