@@ -113,7 +113,7 @@ def architecture() -> str:
     parts = [*_layers(), *_assets(), *_identity()]
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1100 824" role="img" '
-        'aria-label="Layers of the code, the assets of one iteration, and what the identity of a stage holds">\n'
+        'aria-label="Layers of the code, the assets of one iteration, the identity of a stage">\n'
         f"<style>\n{_STYLE}\n</style>\n"
         '<defs><marker id="tip" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" '
         'orient="auto"><path d="M0 0 L10 5 L0 10 z" fill="#222"/></marker></defs>\n'
