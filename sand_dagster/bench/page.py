@@ -6,6 +6,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
+from sand_dagster.bench.links import LINKS
 from sand_dagster.bench.record import Record, read
 
 TEMPLATE = "measurements.md.jinja"
@@ -27,7 +28,8 @@ def render_page(folder: Path) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"number": number, "share": share, "where": where, "day": lambda r: r.date}
+    environment.filters |= {"number": number, "share": share, "where": where}
+    environment.globals["link_names"] = LINKS
     try:
         return environment.get_template(TEMPLATE).render(records)
     except TemplateError as error:
