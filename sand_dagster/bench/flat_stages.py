@@ -59,6 +59,14 @@ class FlatStage:
     bare_seconds: float
 
     @property
+    def rates(self) -> dict[str, float]:
+        """Tokens a second, ours and the bare engine's."""
+        return {
+            "tokens_per_second": self.completion_tokens / self.seconds,
+            "bare_tokens_per_second": self.completion_tokens / self.bare_seconds,
+        }
+
+    @property
     def share(self) -> float:
         """Our tokens a second over the bare engine's."""
         return self.bare_seconds / self.seconds

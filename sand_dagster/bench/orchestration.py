@@ -10,15 +10,18 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
+from rich.text import Text
 
 from sand_dagster.artifacts.store import DATA, MANIFEST
 from sand_dagster.experiments.experiment import Experiment
 
 _ITERATION = "01"
+_AT_MOST = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,22 @@ class Orchestration:
         """What orchestration takes of the iteration."""
         return self.cached_seconds / self.seconds
 
+    @property
+    def targets(self) -> dict[str, bool]:
+        """Which target is met."""
+        return {f"orchestration at most {_AT_MOST:.0%}": self.share <= _AT_MOST}
+
+    def to_json(self) -> dict[str, Any]:
+        """All figures, for a program."""
+        return {**asdict(self), "share": self.share, "targets": self.targets}
+
+    def render(self) -> Text:
+        """All figures, for a person."""
+        return Text(
+            f"Iteration {self.iteration} of {self.experiment}: {self.seconds:.0f} s, with everything "
+            f"journalled {self.cached_seconds:.1f} s: orchestration takes {self.share:.1%}."
+        )
+
 
 def measure_orchestration(home: Path, experiment: Experiment) -> Orchestration:
     """Run iteration 01 of `experiment` again, in a copy of `home`.
@@ -42,7 +61,7 @@ def measure_orchestration(home: Path, experiment: Experiment) -> Orchestration:
     Raises:
         ValueError: it has not run in `home`.
     """
-    seconds = _seconds(home, experiment)
+    seconds = seconds_of(home, experiment, _ITERATION)
     if seconds is None:
         raise ValueError(
             f"orchestration is measured on an iteration that has run: first `sand run {experiment.name} "
@@ -52,7 +71,7 @@ def measure_orchestration(home: Path, experiment: Experiment) -> Orchestration:
         return Orchestration(experiment.name, _ITERATION, seconds, _cached(home, experiment, Path(folder)))
 
 
-def _seconds(home: Path, experiment: Experiment) -> float | None:
+def seconds_of(home: Path, experiment: Experiment, iteration: str) -> float | None:
     """Wall time of the last run that completed the iteration; None where there is none."""
     folder = home / "dagster"
     if not (folder / "dagster.yaml").exists():
@@ -61,7 +80,7 @@ def _seconds(home: Path, experiment: Experiment) -> float | None:
         records = instance.get_run_records(
             dg.RunsFilter(
                 job_name=experiment.group,
-                tags={"dagster/partition": _ITERATION},
+                tags={"dagster/partition": iteration},
                 statuses=[dg.DagsterRunStatus.SUCCESS],
             ),
             limit=1,
@@ -83,6 +102,6 @@ def _cached(home: Path, experiment: Experiment, copy: Path) -> float:
         check=True,
         stdout=subprocess.DEVNULL,
     )
-    seconds = _seconds(copy, experiment)
+    seconds = seconds_of(copy, experiment, _ITERATION)
     assert seconds is not None
     return seconds

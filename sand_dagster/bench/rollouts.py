@@ -117,26 +117,37 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """All figures, for a program."""
-        return {**asdict(self), "targets": self.targets}
+        measurements = [
+            {
+                **asdict(m),
+                "times_a": self.ratio(m.model, m.arm, m.engine, _A, self._base),
+                "times_c": self.ratio(m.model, m.arm, m.engine, _C, self._base),
+            }
+            for m in self.measurements
+        ]
+        return {**asdict(self), "measurements": measurements, "targets": self.targets}
+
+    @property
+    def _base(self) -> str:
+        """The environment's slower engine, which ratios are to."""
+        return _ENGINES[self.environment][0]
 
     def render(self) -> RenderableType:
         """All figures, for a person."""
-        base = _ENGINES[self.environment][0]
         table = Table(
             title=f"Rollouts in {self.environment}, {self.max_concurrency} in flight, {self.cores} cores"
         )
         for column in ("model", "arm", "environment", "rollouts", "rollouts/s", "× a", "× c", "of the bound"):
             table.add_column(column, justify="left" if column in ("model", "arm", "environment") else "right")
-        names = list(dict.fromkeys(m.arm for m in self.measurements))
         for m in self.measurements:
-            over = [self.ratio(m.model, m.arm, m.engine, names[k], base) for k in (0, 2)]
+            over = [self.ratio(m.model, m.arm, m.engine, arm, self._base) for arm in (_A, _C)]
             table.add_row(
                 *(m.model, m.arm, m.engine, str(m.rollouts), f"{m.rollouts_per_second:.2f}"),
                 *(f"{ratio:.1f}" for ratio in over),
                 f"{m.bound_share:.0%}",
             )
         lines = [
-            f"Ratios are to the arms on the {base} environment.",
+            f"Ratios are to the arms on the {self._base} environment.",
             *(self.differences or ["All arms won the same rewards, rollout by rollout."]),
             "machine: " + ", ".join(f"{key} {value}" for key, value in self.machine.items()),
             *(f"{'met   ' if met else 'MISSED'} {target}" for target, met in self.targets.items()),

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 import sys
-from datetime import date
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
@@ -20,7 +18,8 @@ from sand_dagster.cli.worlds import Games, progress, published_games
 Out = Annotated[
     Path | None,
     typer.Option(
-        dir_okay=False, help="Write the figures here as well: JSON, with the command and the day it ran."
+        dir_okay=False,
+        help="Write the figures here as well: JSON, with the command, the day, the machine and the versions.",
     ),
 ]
 
@@ -53,6 +52,7 @@ def environments(
 
     The exit code is 1 where they differ.
     """
+    machine = _machine(out)
     if environment == "alfworld":
         from alfworld_compiled.bench.report import run
 
@@ -61,7 +61,7 @@ def environments(
                 played = run(games or published_games(), limit, seed, told)
         except ValueError as error:
             fail(str(error))
-        _tell(played, differs=played.differences > 0, as_json=as_json, out=out)
+        _tell(played, differs=played.differences > 0, as_json=as_json, out=out, machine=machine)
     else:
         from sand_dagster.bench.scienceworld import run as run_scienceworld
         from sand_dagster.environments.scienceworld.task_types import TASK_TYPES
@@ -69,7 +69,7 @@ def environments(
         with progress("comparing tasks") as told:
             report = run_scienceworld(tuple(TASK_TYPES)[:limit], seed=seed, progress=told)
         differs = report.differences > 0 or report.exact_forks < report.forks
-        _tell(report, differs=differs, as_json=as_json, out=out)
+        _tell(report, differs=differs, as_json=as_json, out=out, machine=machine)
 
 
 @bench.command()
@@ -91,12 +91,13 @@ def rollouts(
     """
     from sand_dagster.bench.rollouts import run
 
+    machine = _machine(out)
     try:
         with progress("measuring") as told:
             report = run(environment, count, max_concurrency, told)
     except ValueError as error:
         fail(str(error))
-    _tell(report, differs=bool(report.differences), as_json=as_json, out=out)
+    _tell(report, differs=bool(report.differences), as_json=as_json, out=out, machine=machine)
 
 
 @bench.command()
@@ -112,12 +113,13 @@ def generation(
     from sand_dagster.experiments.loading import load_experiment
     from sand_dagster.home import sand_home
 
+    machine = _machine(out)
     try:
         with progress("measuring") as told:
             report = run(tasks, load_experiment(name, sand_home()), sand_home(), told)
     except ValueError as error:
         fail(str(error))
-    _tell(report, differs=report.differing > 0, as_json=as_json, out=out)
+    _tell(report, differs=report.differing > 0, as_json=as_json, out=out, machine=machine)
 
 
 @bench.command()
@@ -133,22 +135,88 @@ def links(
     from sand_dagster.experiments.loading import load_experiment
     from sand_dagster.home import sand_home
 
+    machine = _machine(out)
     try:
         with progress("replaying") as told:
             found = measure(sand_home(), load_experiment(name, sand_home()), iteration_key(iteration), told)
     except ValueError as error:
         fail(str(error))
-    _tell(found, differs=False, as_json=as_json, out=out)
+    _tell(found, differs=False, as_json=as_json, out=out, machine=machine)
 
 
-def _tell(report: _Report, *, differs: bool, as_json: bool, out: Path | None) -> None:
+@bench.command()
+@command
+def orchestration(
+    name: Annotated[str, typer.Option("--experiment", help="Whose iteration 01 is run again.")] = "household",
+    as_json: AsJson = False,
+    out: Out = None,
+) -> None:
+    """Compare an iteration with itself when all of it is journalled: what orchestration costs."""
+    from sand_dagster.bench.orchestration import measure_orchestration
+    from sand_dagster.experiments.loading import load_experiment
+    from sand_dagster.home import sand_home
+
+    machine = _machine(out)
+    try:
+        found = measure_orchestration(sand_home(), load_experiment(name, sand_home()))
+    except ValueError as error:
+        fail(str(error))
+    _tell(found, differs=False, as_json=as_json, out=out, machine=machine)
+
+
+@bench.command()
+@command
+def scores(name: ExperimentName, as_json: AsJson = False, out: Out = None) -> None:
+    """Record the scores of a finished experiment, what its stages made, and how long its iterations took."""
+    from sand_dagster.bench.scores import collect
+    from sand_dagster.experiments.loading import load_experiment
+    from sand_dagster.home import sand_home
+
+    machine = {key: value for key, value in _machine(out).items() if key != "load"}  # it is that of now
+    try:
+        found = collect(sand_home(), load_experiment(name, sand_home()))
+    except ValueError as error:
+        fail(str(error))
+    _tell(found, differs=False, as_json=as_json, out=out, machine=machine)
+
+
+@bench.command()
+@command
+def render(
+    folder: Annotated[
+        Path, typer.Argument(file_okay=False, help="The measurements, with the page's template.")
+    ] = Path("benchmarks"),
+    page: Annotated[Path, typer.Option(dir_okay=False, help="The page to write.")] = Path(
+        "docs/measurements.md"
+    ),
+) -> None:
+    """Write the page of measurements from the files that `--out` left."""
+    from sand_dagster.bench.page import render_page
+
+    try:
+        page.write_text(render_page(folder), encoding="utf-8")
+    except (ValueError, OSError) as error:
+        fail(str(error))
+    console().print(f"{page} is written from {folder}")
+
+
+def _machine(out: Path | None) -> dict[str, str]:
+    """The machine before a measurement loads it; nothing where no file is asked for."""
+    from sand_dagster.bench.record import describe_machine
+
+    return {} if out is None else describe_machine()
+
+
+def _tell(
+    report: _Report, *, differs: bool, as_json: bool, out: Path | None, machine: Mapping[str, str]
+) -> None:
     if as_json:
         print_json(report.to_json())
     else:
         console().print(report.render())
     if out is not None:
-        ran = {"command": shlex.join(["sand", *sys.argv[1:]]), "date": date.today().isoformat()}
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps({**ran, "report": report.to_json()}, indent=2, default=str) + "\n")
+        from sand_dagster.bench.record import measured, write
+
+        write(measured(sys.argv[1:], machine, report.to_json()), out)
     if differs:
         raise typer.Exit(FAILED)

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from sand_dagster.environments import EnvironmentKind, Progress
 
 EnvironmentName = Annotated[
-    str | None, typer.Option(metavar="KIND", help="alfworld, household or scienceworld, as it is by default.")
+    str | None,
+    typer.Option(
+        metavar="KIND",
+        help="An installed environment (alfworld, household, scienceworld), or the module of one.",
+    ),
 ]
 Like = Annotated[
     str | None, typer.Option(metavar="EXPERIMENT", help="The environment as this experiment has it.")
@@ -48,15 +52,17 @@ def world(environment: str | None, experiment: str | None, games: Path | None) -
     Raises:
         ExperimentError: there is no such experiment.
     """
-    from sand_dagster.environments import environment_kind, kinds
+    from sand_dagster.environments import environment_kind
     from sand_dagster.experiments.loading import load_experiment
 
     if experiment is not None:
         section = load_experiment(experiment, sand_home()).environment
         return World(section.module, section.options)
-    if environment not in kinds():
-        fail(f"there is no environment {environment!r}; there are {', '.join(kinds())}", WRONG_USE)
-    kind = environment_kind(environment)
+    assert environment is not None
+    try:
+        kind = environment_kind(environment)
+    except ValueError as error:
+        fail(str(error), WRONG_USE)
     values: dict[str, object] = {}
     if environment == "alfworld":
         # Leaving out what the compiler refuses would mean to compile all games before one is opened.

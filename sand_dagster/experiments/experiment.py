@@ -24,7 +24,7 @@ class EnvironmentSection(BaseModel):
 
     model_config = {"frozen": True}
 
-    kind: str = Field(description="name of the environment's folder in sand_dagster/environments")
+    kind: str = Field(description="an installed environment, or the module of one of your own")
     options: SerializeAsAny[BaseModel] = Field(
         description="the other keys of the section, as the kind types them"
     )

@@ -12,6 +12,12 @@ from sand_dagster.resources.generation import Generation
 from sand_dagster.resources.loop import Loop
 from sand_dagster.resources.training import Training
 
+BY_VARIABLES: dict[str, type[dg.ConfigurableResource[None]]] = {
+    "environments": EnvironmentWorkers,
+    "generation": Generation,
+}
+"""The resources whose fields environment variables set too; see `configured`."""
+
 R = TypeVar("R", bound=dg.ConfigurableResource[Any])
 
 
@@ -23,25 +29,29 @@ def resources() -> dict[str, dg.ConfigurableResource[None]]:
     """
     return {
         "artifacts": Artifacts(),
-        "environments": configured(EnvironmentWorkers),
-        "generation": configured(Generation),
+        **{name: configured(kind) for name, kind in BY_VARIABLES.items()},
         "loop": Loop(),
         "training": Training(),
     }
 
 
 def configured(kind: type[R]) -> R:
-    """A resource with the fields that environment variables set: SAND_WORKERS for `workers`.
+    """A resource with the fields that environment variables set, `variable_of` each.
 
     Raises:
         ValueError: a variable does not fit its field; the message names it.
     """
-    fields = {name: value for name in kind.model_fields if (value := os.environ.get(f"SAND_{name.upper()}"))}
+    fields = {name: value for name in kind.model_fields if (value := os.environ.get(variable_of(name)))}
     try:
         return kind(**fields)
     except ValidationError as error:
         first = error.errors()[0]
-        variable = f"SAND_{str(first['loc'][0]).upper()}"
+        variable = variable_of(str(first["loc"][0]))
         raise ValueError(
             f"the environment variable {variable} is {first['input']!r}: {first['msg']}"
         ) from None
+
+
+def variable_of(field: str) -> str:
+    """The environment variable for a resource's field: SAND_WORKERS for `workers`."""
+    return f"SAND_{field.upper()}"

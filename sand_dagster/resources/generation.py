@@ -22,7 +22,11 @@ from sand_dagster.models.settings import GenerationSettings, ModelSource
 
 T = TypeVar("T")
 
-_ON_CPU = shutil.which("nvidia-smi") is None
+ON_A_CPU = {"max_concurrency": 128, "max_num_seqs": 64}
+ON_A_GPU = {"max_concurrency": 256, "max_num_seqs": 256}
+"""Defaults that differ."""
+
+_HERE = ON_A_CPU if shutil.which("nvidia-smi") is None else ON_A_GPU
 """As the Makefile tells; asking torch would spoil a later fork of vLLM's."""
 
 
@@ -35,10 +39,10 @@ class Generation(dg.ConfigurableResource[None]):
     """
 
     max_concurrency: int = Field(
-        default=128 if _ON_CPU else 256, ge=1, description="units of work under way at once"
+        default=_HERE["max_concurrency"], ge=1, description="units of work under way at once"
     )
     max_num_seqs: int = Field(
-        default=64 if _ON_CPU else 256, ge=1, description="requests that an engine works on at once"
+        default=_HERE["max_num_seqs"], ge=1, description="requests that an engine works on at once"
     )
     kv_cache_gib: float = Field(default=2.0, gt=0, description="attention's cache on a CPU, GiB an engine")
     gpu_memory_utilization: float = Field(

@@ -1,0 +1,1 @@
+"""An environment in one file, as an example: find a hidden number."""

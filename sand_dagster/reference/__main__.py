@@ -1,0 +1,23 @@
+"""Write the pages that are made from the code: `python -m sand_dagster.reference docs`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from sand_dagster.reference.configuration import page
+from sand_dagster.reference.picture import architecture
+
+PAGES: Mapping[str, Callable[[], str]] = {"configuration.md": page, "architecture.svg": architecture}
+"""Of `docs/`, by the names of their files."""
+
+
+def main(folder: Path) -> None:
+    """Write every page into `folder`."""
+    for name, make in PAGES.items():
+        (folder / name).write_text(make(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "docs"))

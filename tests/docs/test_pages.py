@@ -1,0 +1,90 @@
+"""What the pages promise of the repository is so: links, commands, experiments, dependencies, figures."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import typer
+
+from sand_dagster.cli import app
+from sand_dagster.experiments.loading import load_experiments
+from tests.docs.blocks import ROOT
+
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "packages").glob("*/README.md")),
+    ROOT / "benchmarks" / "README.md",
+]
+FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
+
+
+def _spans(page: Path) -> list[str]:
+    """What stands between backticks outside of blocks."""
+    return re.findall(r"`([^`\n]+)`", FENCE.sub("", page.read_text(encoding="utf-8")))
+
+
+def _typed(page: Path) -> list[str]:
+    """All that a page tells the reader to type, and the commands that its text names."""
+    lines = [line for block in FENCE.findall(page.read_text(encoding="utf-8")) for line in block.splitlines()]
+    return [*lines, *_spans(page)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_that_a_page_names_are_there(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" not in target:
+            assert (page.parent / target.partition("#")[0]).exists(), target
+    theirs = {"mine.py"}  # what the reader writes
+    roots = (ROOT, page.parent, ROOT / "sand_dagster", ROOT / "packages" / "toy-alfworld")
+    for span in _spans(page):
+        if page.name == "CHANGELOG.md" or span in theirs:
+            continue
+        if re.fullmatch(r"(?!\.sand)[\w.-]+(/[\w.-]+)*\.(py|md|txt|toml)", span):
+            assert any((root / span).exists() for root in roots), f"{page.name} names {span}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_that_a_page_names_are_there(page: Path) -> None:
+    commands = typer.main.get_command(app)
+    bench = commands.commands["bench"]  # type: ignore[attr-defined]
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for line in _typed(page):
+        for name, below in re.findall(r"(?:^|\.venv/bin/|\s)sand ([a-z]+)(?: ([a-z]+))?", line):
+            if re.match(r"(?:\S+=\S+ )*(?:\.venv/bin/)?sand ", line):
+                assert name in commands.commands, line  # type: ignore[attr-defined]
+                assert name != "bench" or not below or below in bench.commands, line
+        for target in re.findall(r"^(?:\S+=\S+ )*make (?:[A-Z]+=\S+ )*([a-z][\w-]*)", line):
+            assert target in targets, line
+
+
+def test_every_experiment_is_on_the_page_and_the_page_names_no_other(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
+    experiments = set(load_experiments(tmp_path)[0])
+    for name in experiments:
+        stem = re.sub(r"-(base|without-sampling|without-critique)$", "", name)
+        assert f"`{name}`" in text or (f"`{stem}`" in text and f"`{name.removeprefix(stem)}`" in text), name
+    named = set(re.findall(r"`((?:household|alfworld|scienceworld)-[a-z0-9-]+)`", text))
+    assert named - {"alfworld-download"} <= experiments
+
+
+def test_every_dependency_has_its_reason() -> None:
+    text = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
+    for file in (ROOT / "pyproject.toml", *(ROOT / "packages").glob("*/pyproject.toml")):
+        project = tomllib.loads(file.read_text())["project"]
+        groups = [project["dependencies"], *project.get("optional-dependencies", {}).values()]
+        for requirement in (requirement for group in groups for requirement in group):
+            name = re.split(r"[=<>\[ ;]", requirement)[0]
+            assert f"`{name}`" in text, f"docs/dependencies.md does not say what {name} is for"
+
+
+def test_the_readmes_scores_are_those_that_were_recorded() -> None:
+    measured = (ROOT / "docs" / "measurements.md").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| 0\d \| .*$", readme, re.MULTILINE)
+    assert len(rows) == 4
+    assert all(row in measured for row in rows)
