@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -14,7 +15,6 @@ from typing import Any, Self
 from pydantic import BaseModel
 
 from sand_dagster.environments.worker_process import EnvironmentFailed, WorkerProcess
-from sand_dagster.execution.wire import Message, prefix_message, task_message
 from sand_dagster.interfaces import EnvironmentDied
 from sand_dagster.types import Step, StepResult, Task
 
@@ -67,14 +67,14 @@ class _Episode:
         """
         if not self._open:
             raise ValueError(f"task {self._task_id}: the episode was closed")
-        reply = await self._pool._ask(self._worker, self._task_id, "step", episode=self._key, action=action)
-        return StepResult(reply["observation"], reply["reward"], reply["done"], reply["valid"])
+        with self._pool._counting_deaths(self._worker):
+            return await self._worker.step(self._key, self._task_id, action)
 
     async def close(self) -> None:
         """Give the place back. Idempotent; an episode that is never closed keeps its place."""
         if self._open:
             self._open = False
-            self._worker.tell("close", episode=self._key)
+            self._worker.close(self._key)
             self._pool._left(self._seat, self._worker)
 
 
@@ -130,7 +130,13 @@ class EnvironmentPool:
 
     async def __aenter__(self) -> Self:
         try:
-            await asyncio.gather(*(self._staff(seat) for seat in self._seats))
+            # All of them are waited for, so that none is still starting when the first error ends the rest.
+            started = await asyncio.gather(
+                *(self._staff(seat) for seat in self._seats), return_exceptions=True
+            )
+            for failure in started:
+                if isinstance(failure, BaseException):
+                    raise failure
         except BaseException:
             await self.close()
             raise
@@ -167,19 +173,12 @@ class EnvironmentPool:
         worker.episodes += 1
         episode = _Episode(self, seat, worker, next(self._keys), task.id)
         try:
-            reply = await self._ask(
-                worker,
-                task.id,
-                "open",
-                episode=episode._key,
-                task=task_message(task),
-                prefix=prefix_message(prefix),
-            )
+            with self._counting_deaths(worker):
+                episode.instruction = await worker.open(episode._key, task, prefix)
         except BaseException:
             await episode.close()
             raise
         self._opened += 1
-        episode.instruction = reply["instruction"]
         return episode
 
     async def close(self) -> None:
@@ -237,12 +236,13 @@ class EnvironmentPool:
             return worker
 
     def _grown(self, worker: WorkerProcess) -> bool:
-        heavy: bool = worker.counts["rss"] > self._memory_limit
+        heavy = worker.counts["rss"] > self._memory_limit
         return heavy or worker.counts["resets"] >= self._max_resets
 
-    async def _ask(self, worker: WorkerProcess, task_id: str, op: str, **fields: object) -> Message:
+    @contextmanager
+    def _counting_deaths(self, worker: WorkerProcess) -> Iterator[None]:
         try:
-            return await worker.ask(task_id, op, **fields)
+            yield
         except EnvironmentDied:
             self._count_death(worker)
             raise
