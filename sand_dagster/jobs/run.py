@@ -15,7 +15,7 @@ from sand_dagster.assets.progress import listening
 from sand_dagster.experiments.experiment import Experiment
 from sand_dagster.experiments.loading import ExperimentError, load_experiment
 from sand_dagster.home import sand_home
-from sand_dagster.jobs.console import Narrator
+from sand_dagster.jobs.console import ProgressDisplay
 from sand_dagster.jobs.instance import PROCESS, end_killed_runs, opened, this_process
 from sand_dagster.jobs.iteration import iteration_job_name, setup_job_name
 from sand_dagster.jobs.plan import NOT_MADE, Planned, few, plan
@@ -96,7 +96,7 @@ class _Run:
                 if any(each.name == stage and each.counted for each in stages)
             }
         }
-        with Narrator(self.console) as narrator, listening(narrator.hear):
+        with ProgressDisplay(self.console) as display, listening(display.show):
             result = self.defs.resolve_job_def(job).execute_in_process(
                 run_config=_QUIET | config,
                 instance=self.instance,
@@ -143,15 +143,10 @@ def _with_downstream(stages: Sequence[StageDefinition], pending: set[str]) -> li
 
 
 def _why(result: dg.ExecuteInProcessResult, name: str, experiment: Experiment, until: str) -> str:
-    reasons: Sequence[str] = []
+    reasons: list[str] = []
     for event in result.all_events:
         if event.is_step_failure:
-            data = event.step_failure_data
-            failure = data.user_failure_data
-            error = data.error
-            cause = error.cause if error and error.cause else error
-            said = failure.description if failure else f"{cause.cls_name}: {cause.message}" if cause else ""
-            reasons = [*reasons, f"{event.step_key} failed: {(said or '').strip()}"]
+            reasons.append(f"{event.step_key} failed: {_message(event.step_failure_data)}")
     return "\n".join(
         [
             f"{name} did not finish (run {result.run_id}).",
@@ -159,3 +154,10 @@ def _why(result: dg.ExecuteInProcessResult, name: str, experiment: Experiment, u
             f"What was finished is kept: `sand run {experiment.name} --until {until}` goes on from there.",
         ]
     )
+
+
+def _message(step: dg.StepFailureData) -> str:
+    if step.user_failure_data is not None:
+        return (step.user_failure_data.description or "").strip()
+    cause = step.error.cause if step.error and step.error.cause else step.error
+    return f"{cause.cls_name}: {cause.message}".strip() if cause else ""
