@@ -143,10 +143,9 @@ def _with_downstream(stages: Sequence[StageDefinition], pending: set[str]) -> li
 
 
 def _why(result: dg.ExecuteInProcessResult, name: str, experiment: Experiment, until: str) -> str:
-    reasons: list[str] = []
-    for event in result.all_events:
-        if event.is_step_failure:
-            reasons.append(f"{event.step_key} failed: {_message(event.step_failure_data)}")
+    reasons = [
+        f"{event.step_key} failed: {_message(event)}" for event in result.all_events if event.is_step_failure
+    ]
     return "\n".join(
         [
             f"{name} did not finish (run {result.run_id}).",
@@ -156,7 +155,8 @@ def _why(result: dg.ExecuteInProcessResult, name: str, experiment: Experiment, u
     )
 
 
-def _message(step: dg.StepFailureData) -> str:
+def _message(event: dg.DagsterEvent) -> str:
+    step = event.step_failure_data
     if step.user_failure_data is not None:
         return (step.user_failure_data.description or "").strip()
     cause = step.error.cause if step.error and step.error.cause else step.error
