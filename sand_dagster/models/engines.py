@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from typing import Any, Protocol, TypeVar
 
 from sand_dagster.interfaces import Generator
-from sand_dagster.models.driver import EngineFailed
 from sand_dagster.models.loop import LoopThread
 from sand_dagster.models.model_folder import model_id, resolve
 from sand_dagster.models.settings import GenerationSettings, ModelSource
@@ -87,15 +86,10 @@ class Engines:
                         await self._make_room()
                         entry.generator = await vllm_engine.start(folder, settings)
             yield entry.generator
-        except EngineFailed:
-            # It may have died: whoever opens the model next gets another one.
-            if entry.generator is not None and self._entries.get(key) is entry:
-                await self._end(key)
-            raise
         finally:
             entry.users -= 1
-            if entry.generator is None and entry.users == 0 and self._entries.get(key) is entry:
-                del self._entries[key]
+            if entry.generator is None and entry.users == 0:
+                self._entries.pop(key, None)
 
     def release_all(self) -> None:
         """End every engine, so that a training has the memory. From an ordinary function, between stages.

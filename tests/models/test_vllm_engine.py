@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -166,28 +164,6 @@ def test_a_cancelled_request_leaves_the_others_alone(engines: Engines, tiny_mode
 
     alone, kept = engines.run(script())
     assert alone == kept
-
-
-@pytest.mark.slow
-def test_a_killed_engine_is_named_and_the_next_open_starts_another(tmp_path: Path) -> None:
-    engines = Engines()
-    folder = write_tiny_model(tmp_path / "model", 7)
-
-    async def say(kill: bool) -> Completion:
-        async with engines.open(ModelSource(model=str(folder)), SETTINGS) as generator:
-            asked = asyncio.create_task(generator.complete(CHATS[2], Sampling(0.0, 400)))
-            if kill:
-                ours = ["--parent", str(os.getpid()), "--full", "sand_dagster.models.engine_process"]
-                await asyncio.to_thread(subprocess.run, ["pkill", "-KILL", *ours], check=True)
-            return await asked
-
-    try:
-        first = engines.run(say(kill=False))
-        with pytest.raises(EngineFailed, match=r"the engine process \d+ ended with signal SIGKILL"):
-            engines.run(say(kill=True))
-        assert engines.run(say(kill=False)) == first
-    finally:
-        engines.release_all()
 
 
 @pytest.mark.slow
