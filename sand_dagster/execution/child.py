@@ -92,7 +92,7 @@ class Child:
                 await asyncio.wait([future], timeout=silence_s)
                 silent = loop.time() - max(asked_at, self._answered_at)
                 if silence_s is not None and not future.done() and silent >= silence_s:
-                    self._kill(f"it answered nothing for {silence_s:.0f} s and was killed")
+                    self.kill(f"it answered nothing for {silence_s:.0f} s and was killed")
                     silence_s = None
             return future.result()
         except asyncio.CancelledError:
@@ -114,21 +114,22 @@ class Child:
         try:
             await asyncio.wait([self._reader], timeout=grace_s)
         finally:
-            self._kill()
+            self.kill()
             await asyncio.wait([self._reader])
+
+    def kill(self, reason: str = "") -> None:
+        """End it now, with all that it started. `reason` goes into the message that those who wait get."""
+        if self._end:
+            return  # its number may be another process's by now
+        self._reason = self._reason or reason
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     def _write(self, message: Message) -> None:
         assert self._process.stdin is not None
         # A broken pipe is reported by the reader, with the exit status.
         with contextlib.suppress(ConnectionError, RuntimeError):
             self._process.stdin.write(json.dumps(message).encode() + b"\n")
-
-    def _kill(self, reason: str = "") -> None:
-        if self._end:
-            return  # its number may be another process's by now
-        self._reason = self._reason or reason
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
 
     async def _read_answers(self) -> None:
         assert self._process.stdout is not None
@@ -148,7 +149,7 @@ class Child:
         """Make sure that it has ended, say how, and fail every request that waits for an answer."""
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._kill()
+        self.kill()
         status = await self._process.wait()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stderr_reader, 1.0)

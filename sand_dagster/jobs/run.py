@@ -143,9 +143,15 @@ def _with_downstream(stages: Sequence[StageDefinition], pending: set[str]) -> li
 
 
 def _why(result: dg.ExecuteInProcessResult, name: str, experiment: Experiment, until: str) -> str:
-    reasons = [
-        f"{event.step_key} failed: {_message(event)}" for event in result.all_events if event.is_step_failure
-    ]
+    reasons: Sequence[str] = []
+    for event in result.all_events:
+        if event.is_step_failure:
+            data = event.step_failure_data
+            failure = data.user_failure_data
+            error = data.error
+            cause = error.cause if error and error.cause else error
+            said = failure.description if failure else f"{cause.cls_name}: {cause.message}" if cause else ""
+            reasons = [*reasons, f"{event.step_key} failed: {(said or '').strip()}"]
     return "\n".join(
         [
             f"{name} did not finish (run {result.run_id}).",
@@ -153,11 +159,3 @@ def _why(result: dg.ExecuteInProcessResult, name: str, experiment: Experiment, u
             f"What was finished is kept: `sand run {experiment.name} --until {until}` goes on from there.",
         ]
     )
-
-
-def _message(event: dg.DagsterEvent) -> str:
-    step = event.step_failure_data
-    if step.user_failure_data is not None:
-        return (step.user_failure_data.description or "").strip()
-    cause = step.error.cause if step.error and step.error.cause else step.error
-    return f"{cause.cls_name}: {cause.message}".strip() if cause else ""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
 import pytest
 
+from sand_dagster import fingerprints
 from sand_dagster.models.model_folder import ModelUnavailable, model_id, resolve
 from sand_dagster.models.settings import ModelSource
 
@@ -26,16 +26,18 @@ def test_the_id_is_remembered_and_a_damaged_memory_is_not_trusted(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    model = shutil.copytree(tiny_model, tmp_path / "model")
-    first = model_id(model)
-    config = model / "config.json"
-    stamps = config.stat()
-    config.write_bytes(config.read_bytes().replace(b"{", b" ", 1))
-    os.utime(config, ns=(stamps.st_atime_ns, stamps.st_mtime_ns))
-    assert model_id(model) == first, "size and time of change are as they were: nothing is read again"
-    (note,) = (tmp_path / "sand").rglob("*.json")
+    hashed: list[Path] = []
+    real = fingerprints.file_digest
+    monkeypatch.setattr(fingerprints, "file_digest", lambda path: hashed.append(path) or real(path))
+    first = model_id(tiny_model)
+    count = len(hashed)
+    assert count > 2
+    assert model_id(tiny_model) == first
+    assert len(hashed) == count
+    (note,) = tmp_path.rglob("*.json")
     note.write_text(note.read_text()[:20])
-    assert model_id(model) != first
+    assert model_id(tiny_model) == first
+    assert len(hashed) == 2 * count
 
 
 def test_a_folder_without_a_model_is_refused_with_what_is_there(tmp_path: Path) -> None:
