@@ -31,8 +31,8 @@ class WorkerProcess:
         EnvironmentFailed: the environment raised an error.
     """
 
-    def __init__(self, child: Child, exclusive: bool, silence_s: float) -> None:
-        self._child, self._silence_s = child, silence_s
+    def __init__(self, child: Child, exclusive: bool) -> None:
+        self._child = child
         self.exclusive = exclusive
         """Whether it plays one episode at a time."""
         self.episodes = 0
@@ -52,16 +52,16 @@ class WorkerProcess:
             RuntimeError: it could not start; the message holds what it wrote to standard error.
         """
         child = await Child.start("sand_dagster.environments.worker", "worker")
+        child.silence_s = max(silence_s, _START_S)
         try:
-            ready = await child.ask(
-                "start", silence_s=max(silence_s, _START_S), kind=kind, options=options, home=str(home)
-            )
+            ready = await child.ask("start", kind=kind, options=options, home=str(home))
         except ChildDied as error:
             raise RuntimeError(f"a worker for the environment {kind!r} could not start: {error}") from error
         except BaseException:
             await child.stop(grace_s=0)
             raise
-        return cls(child, ready["exclusive"], silence_s)
+        child.silence_s = silence_s
+        return cls(child, ready["exclusive"])
 
     @property
     def alive(self) -> bool:
@@ -96,7 +96,7 @@ class WorkerProcess:
 
     async def _ask(self, task_id: str, op: str, **fields: object) -> Message:
         try:
-            reply = await self._child.ask(op, silence_s=self._silence_s, **fields)
+            reply = await self._child.ask(op, **fields)
         except ChildDied as error:
             raise EnvironmentDied(f"task {task_id}: {error}") from None
         match reply.get("error"):

@@ -37,7 +37,10 @@ class Child:
         self._process, self._name = process, name
         self._ids = count()
         self._waiting: dict[int, asyncio.Future[Message]] = {}
-        self._answered_at = 0.0
+        self.silence_s: float | None = None
+        """It is killed where it has been asked and answers nothing for so long; None: never."""
+        self._heard_at = 0.0
+        self._silence_timer: asyncio.TimerHandle | None = None
         self._stderr = b""
         self._reason = ""
         self._end = ""
@@ -70,12 +73,9 @@ class Child:
     def pid(self) -> int:
         return self._process.pid
 
-    async def ask(self, op: str, *, silence_s: float | None = None, **fields: object) -> Message:
+    async def ask(self, op: str, **fields: object) -> Message:
         """Send the request `op` with `fields` and wait for the answer. Where that is cancelled, the child is
         sent the request `cancel`, in which `asked` is the `id` of the one to end.
-
-        Args:
-            silence_s: the child is killed where it answers neither this nor any other request for so long.
 
         Raises:
             ChildDied: it has ended, or ended before it answered.
@@ -83,23 +83,22 @@ class Child:
         if not self.alive:
             raise ChildDied(self._end or f"the {self._name} process {self.pid} was stopped")
         loop = asyncio.get_running_loop()
-        key, asked_at = next(self._ids), loop.time()
+        if not self._waiting:
+            self._heard_at = loop.time()
+            self._check_silence()
+        key = next(self._ids)
         future: asyncio.Future[Message] = loop.create_future()
         self._waiting[key] = future
         self._write({"id": key, "op": op, **fields})
         try:
-            while not future.done():
-                await asyncio.wait([future], timeout=silence_s)
-                silent = loop.time() - max(asked_at, self._answered_at)
-                if silence_s is not None and not future.done() and silent >= silence_s:
-                    self.kill(f"it answered nothing for {silence_s:.0f} s and was killed")
-                    silence_s = None
-            return future.result()
+            return await future
         except asyncio.CancelledError:
             self.send("cancel", asked=key)
             raise
         finally:
             del self._waiting[key]
+            if not self._waiting and self._silence_timer is not None:
+                self._silence_timer.cancel()
 
     def send(self, op: str, **fields: object) -> None:
         """Send a request that is not answered."""
@@ -131,13 +130,23 @@ class Child:
         with contextlib.suppress(ConnectionError, RuntimeError):
             self._process.stdin.write(json.dumps(message).encode() + b"\n")
 
+    def _check_silence(self) -> None:
+        """Kill it where it has been silent for too long, else look again when it could have been."""
+        if self.silence_s is not None:
+            loop = asyncio.get_running_loop()
+            left = self._heard_at + self.silence_s - loop.time()
+            if left > 0:
+                self._silence_timer = loop.call_later(left, self._check_silence)
+            else:
+                self.kill(f"it answered nothing for {self.silence_s:.0f} s and was killed")
+
     async def _read_answers(self) -> None:
         assert self._process.stdout is not None
         loop = asyncio.get_running_loop()
         try:
             while line := await self._process.stdout.readline():
                 answer = json.loads(line)
-                self._answered_at = loop.time()
+                self._heard_at = loop.time()
                 future = self._waiting.get(answer.pop("id"))
                 if future is not None and not future.done():
                     future.set_result(answer)

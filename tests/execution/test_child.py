@@ -107,10 +107,8 @@ async def test_what_it_started_ends_with_it(answering: str) -> None:
 async def test_a_silent_child_is_killed_and_all_that_wait_learn_of_it(answering: str) -> None:
     child = await Child.start(answering, "answering")
     await child.ask("start")
-    waiting = [
-        asyncio.create_task(child.ask("sleep", silence_s=1.0)),
-        asyncio.create_task(child.ask("recall")),
-    ]
+    child.silence_s = 1.0
+    waiting = [asyncio.create_task(child.ask(op)) for op in ("sleep", "recall")]
     for ask in waiting:
         with pytest.raises(ChildDied, match="SIGKILL: it answered nothing for 1 s and was killed"):
             await ask
