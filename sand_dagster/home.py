@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock
 
 
 def sand_home() -> Path:
@@ -14,10 +13,7 @@ def sand_home() -> Path:
     return Path(os.environ.get("SAND_HOME") or ".sand").expanduser().absolute()
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from setting up `folder` too; the lock goes with the process that holds it."""
+def locked(folder: Path) -> FileLock:
+    """A context manager that lets one process at a time set up `folder`; the lock ends with its process."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    return FileLock(folder.with_name(f"{folder.name}.lock"))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -14,7 +15,6 @@ from typing import Any, Self
 from pydantic import BaseModel
 
 from sand_dagster.environments.worker_process import EnvironmentFailed, WorkerProcess
-from sand_dagster.execution.wire import Message, prefix_message, task_message
 from sand_dagster.interfaces import EnvironmentDied
 from sand_dagster.types import Step, StepResult, Task
 
@@ -40,7 +40,7 @@ class PoolCounts:
 
 
 @dataclass(eq=False)
-class _Seat:
+class _Place:
     """A worker's place in the pool, which outlives the worker."""
 
     worker: WorkerProcess | None = None
@@ -52,9 +52,9 @@ class _Episode:
     """An episode on a worker. See `Episode`."""
 
     def __init__(
-        self, pool: EnvironmentPool, seat: _Seat, worker: WorkerProcess, key: int, task_id: str
+        self, pool: EnvironmentPool, place: _Place, worker: WorkerProcess, key: int, task_id: str
     ) -> None:
-        self._pool, self._seat, self._worker, self._key, self._task_id = pool, seat, worker, key, task_id
+        self._pool, self._place, self._worker, self._key, self._task_id = pool, place, worker, key, task_id
         self._open = True
         self.instruction = ""
 
@@ -67,15 +67,15 @@ class _Episode:
         """
         if not self._open:
             raise ValueError(f"task {self._task_id}: the episode was closed")
-        reply = await self._pool._ask(self._worker, self._task_id, "step", episode=self._key, action=action)
-        return StepResult(reply["observation"], reply["reward"], reply["done"], reply["valid"])
+        with self._pool._counting_deaths(self._worker):
+            return await self._worker.step(self._key, self._task_id, action)
 
     async def close(self) -> None:
         """Give the place back. Idempotent; an episode that is never closed keeps its place."""
         if self._open:
             self._open = False
-            self._worker.tell("close", episode=self._key)
-            self._pool._left(self._seat, self._worker)
+            self._worker.close(self._key)
+            self._pool._episode_closed(self._place, self._worker)
 
 
 class EnvironmentPool:
@@ -118,10 +118,10 @@ class EnvironmentPool:
             raise ValueError(f"a pool needs at least one worker, not {workers}")
         self._kind, self._options, self._home = kind, options.model_dump_json(), home
         self._memory_limit, self._max_resets, self._silence_s = memory_limit, max_resets, silence_s
-        self._seats = [_Seat() for _ in range(workers)]
+        self._places = [_Place() for _ in range(workers)]
         self._max_open, self._exclusive = max_open, False
         self._room = asyncio.Semaphore(max_open)
-        self._known: OrderedDict[str, _Seat] = OrderedDict()
+        self._known: OrderedDict[str, _Place] = OrderedDict()
         self._keys = count()
         self._opened = self._died = self._recycled = 0
         self._past = {"resets": 0, "forks": 0, "replayed": 0}
@@ -130,13 +130,19 @@ class EnvironmentPool:
 
     async def __aenter__(self) -> Self:
         try:
-            await asyncio.gather(*(self._staff(seat) for seat in self._seats))
+            # All of them are waited for, so that none is still starting when the first error ends the rest.
+            started = await asyncio.gather(
+                *(self._worker_at(place) for place in self._places), return_exceptions=True
+            )
+            for failure in started:
+                if isinstance(failure, BaseException):
+                    raise failure
         except BaseException:
             await self.close()
             raise
-        self._exclusive = any(seat.worker is not None and seat.worker.exclusive for seat in self._seats)
+        self._exclusive = any(place.worker is not None and place.worker.exclusive for place in self._places)
         if self._exclusive:
-            self._room = asyncio.Semaphore(min(len(self._seats), self._max_open))
+            self._room = asyncio.Semaphore(min(len(self._places), self._max_open))
         return self
 
     async def __aexit__(
@@ -156,44 +162,37 @@ class EnvironmentPool:
             EnvironmentFailed: the environment raised an error.
         """
         await self._room.acquire()
-        seat = self._choose(task.id)
-        seat.episodes += 1
+        place = self._choose(task.id)
+        place.episodes += 1
         try:
-            worker = await self._staff(seat)
+            worker = await self._worker_at(place)
         except BaseException:
-            seat.episodes -= 1
+            place.episodes -= 1
             self._room.release()
             raise
         worker.episodes += 1
-        episode = _Episode(self, seat, worker, next(self._keys), task.id)
+        episode = _Episode(self, place, worker, next(self._keys), task.id)
         try:
-            reply = await self._ask(
-                worker,
-                task.id,
-                "open",
-                episode=episode._key,
-                task=task_message(task),
-                prefix=prefix_message(prefix),
-            )
+            with self._counting_deaths(worker):
+                episode.instruction = await worker.open(episode._key, task, prefix)
         except BaseException:
             await episode.close()
             raise
         self._opened += 1
-        episode.instruction = reply["instruction"]
         return episode
 
     async def close(self) -> None:
         """End every worker. Episodes that are still open end with EnvironmentDied."""
-        workers = [*self._retiring, *(seat.worker for seat in self._seats if seat.worker is not None)]
+        workers = [*self._retiring, *(place.worker for place in self._places if place.worker is not None)]
         self._retiring.clear()
-        for seat in self._seats:
-            seat.worker = None
+        for place in self._places:
+            place.worker = None
         await asyncio.gather(*(self._end(worker) for worker in workers), *self._endings)
 
     @property
     def counts(self) -> PoolCounts:
         """What the pool did so far."""
-        workers = [*self._retiring, *(seat.worker for seat in self._seats if seat.worker is not None)]
+        workers = [*self._retiring, *(place.worker for place in self._places if place.worker is not None)]
         totals = {name: past + sum(w.counts[name] for w in workers) for name, past in self._past.items()}
         return PoolCounts(
             self._opened, totals["resets"], totals["forks"], totals["replayed"], self._died, self._recycled
@@ -202,24 +201,24 @@ class EnvironmentPool:
     @property
     def pids(self) -> list[int]:
         """The process ids of the workers that take new episodes."""
-        return [seat.worker.pid for seat in self._seats if seat.worker is not None]
+        return [place.worker.pid for place in self._places if place.worker is not None]
 
-    def _choose(self, task_id: str) -> _Seat:
-        """The seat that opened this task before, as long as it is not far busier than another."""
-        idlest = min(self._seats, key=lambda seat: seat.episodes)
-        seat = self._known.get(task_id, idlest)
-        if (self._exclusive and seat.episodes) or seat.episodes > idlest.episodes + _IMBALANCE:
-            seat = idlest
-        self._known[task_id] = seat
+    def _choose(self, task_id: str) -> _Place:
+        """The place that opened this task before, as long as it is not far busier than another."""
+        idlest = min(self._places, key=lambda place: place.episodes)
+        place = self._known.get(task_id, idlest)
+        if (self._exclusive and place.episodes) or place.episodes > idlest.episodes + _IMBALANCE:
+            place = idlest
+        self._known[task_id] = place
         self._known.move_to_end(task_id)
         if len(self._known) > _REMEMBERED_TASKS:
             self._known.popitem(last=False)
-        return seat
+        return place
 
-    async def _staff(self, seat: _Seat) -> WorkerProcess:
-        """The seat's worker; a fresh one where it has none, has died, or has grown."""
-        async with seat.lock:
-            worker = seat.worker
+    async def _worker_at(self, place: _Place) -> WorkerProcess:
+        """The place's worker; a fresh one where it has none, has died, or has grown."""
+        async with place.lock:
+            worker = place.worker
             if worker is not None and not worker.alive:
                 self._count_death(worker)
                 self._remember(worker)
@@ -227,22 +226,23 @@ class EnvironmentPool:
             elif worker is not None and self._grown(worker):
                 self._recycled += 1
                 self._retiring.add(worker)
-                self._end_when_left(worker)
+                self._end_when_idle(worker)
                 worker = None
             if worker is None:
-                seat.worker = None
-                worker = seat.worker = await WorkerProcess.start(
+                place.worker = None
+                worker = place.worker = await WorkerProcess.start(
                     self._kind, self._options, self._home, self._silence_s
                 )
             return worker
 
     def _grown(self, worker: WorkerProcess) -> bool:
-        heavy: bool = worker.counts["rss"] > self._memory_limit
+        heavy = worker.counts["rss"] > self._memory_limit
         return heavy or worker.counts["resets"] >= self._max_resets
 
-    async def _ask(self, worker: WorkerProcess, task_id: str, op: str, **fields: object) -> Message:
+    @contextmanager
+    def _counting_deaths(self, worker: WorkerProcess) -> Iterator[None]:
         try:
-            return await worker.ask(task_id, op, **fields)
+            yield
         except EnvironmentDied:
             self._count_death(worker)
             raise
@@ -252,13 +252,13 @@ class EnvironmentPool:
             self._died += 1
             worker.death_counted = not worker.alive
 
-    def _left(self, seat: _Seat, worker: WorkerProcess) -> None:
-        seat.episodes -= 1
+    def _episode_closed(self, place: _Place, worker: WorkerProcess) -> None:
+        place.episodes -= 1
         worker.episodes -= 1
         self._room.release()
-        self._end_when_left(worker)
+        self._end_when_idle(worker)
 
-    def _end_when_left(self, worker: WorkerProcess) -> None:
+    def _end_when_idle(self, worker: WorkerProcess) -> None:
         if worker in self._retiring and worker.episodes == 0:
             self._retiring.discard(worker)
             self._later(self._end(worker))

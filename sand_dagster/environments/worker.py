@@ -1,16 +1,13 @@
 """A worker process of the pool: many episodes of one environment, played as its parent asks.
 
-`python -m sand_dagster.environments.worker` reads requests from standard input and answers on standard
-output, one after another. It ends when its input does, so it cannot outlive its parent. What libraries
-print goes to standard error. Nothing heavy is imported: only the environment that the first message names.
+`python -m sand_dagster.environments.worker` answers one request after another. Nothing heavy is imported:
+only the environment that the first request names.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import resource
-import select
 import signal
 import sys
 import traceback
@@ -22,11 +19,10 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from sand_dagster.environments import EnvironmentKind, environment_kind
-from sand_dagster.execution.wire import LENGTH, Message, pack, read_task, task_message
+from sand_dagster.execution.parent import Message, Parent
 from sand_dagster.interfaces import Environment, EnvironmentDied, ReplayMismatch
 from sand_dagster.types import Task
 
-_ORPHAN_CHECK_S = 5.0
 _PARKED = 256
 _PAGE = resource.getpagesize()
 
@@ -103,7 +99,9 @@ class Worker:
                 case "close":
                     if (environment := self._episodes.pop(request["episode"], None)) is not None:
                         self._vacate(environment)
-                    reply = self._state()
+                    reply = {}
+                case "cancel":
+                    reply = {}  # requests are answered in their order: that one was
                 case other:
                     raise ValueError(f"the worker knows open, step and close, not {other!r}")
         except ReplayMismatch as error:
@@ -122,7 +120,7 @@ class Worker:
                 "message": f"{type(error).__name__}: {error}",
                 "traceback": traceback.format_exc(),
             }
-        return {"id": request["id"], **reply}
+        return reply
 
     def close(self) -> None:
         """Close every environment."""
@@ -131,10 +129,10 @@ class Worker:
         self._parking.close()
 
     def _open(self, request: Message) -> Message:
-        task, prefix = read_task(request["task"]), request["prefix"]
+        task, prefix = Task(**request["task"]), request["prefix"]
         environment, instruction = (self._fork if self.cheap_fork else self._start)(task, prefix)
         self._episodes[request["episode"]] = environment
-        return {"instruction": instruction, **self._state()}
+        return {"instruction": instruction, "counts": {"rss": _resident_bytes(), **self._counts}}
 
     def _start(self, task: Task, prefix: Sequence[Sequence[str]]) -> tuple[Environment, str]:
         """A reset environment in which `prefix` was replayed, and its instruction."""
@@ -153,7 +151,7 @@ class Worker:
 
         One environment is reset for all tasks: what it keeps of their games serves all forks.
         """
-        key = json.dumps(task_message(task), sort_keys=True)
+        key = json.dumps([task.id, task.environment, task.step_limit, task.spec], sort_keys=True)
         actions = tuple(action for action, _ in prefix)
         parked = self._parking.deepest(key, actions)
         if parked is None:
@@ -194,9 +192,6 @@ class Worker:
         else:
             environment.close()
 
-    def _state(self) -> Message:
-        return {"rss": _resident_bytes(), **self._counts}
-
 
 def _check(task_id: str, index: int, recorded: Sequence[str], found: str) -> None:
     action, expected = recorded
@@ -208,56 +203,21 @@ def _resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE
 
 
-class _Requests:
-    """The messages on a file descriptor, until it ends or the parent is gone."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd, self._buffer, self._parent = fd, bytearray(), os.getppid()
-
-    def next(self) -> Message | None:
-        while True:
-            if len(self._buffer) >= LENGTH.size:
-                end = LENGTH.size + LENGTH.unpack_from(self._buffer)[0]
-                if len(self._buffer) >= end:
-                    message: Message = json.loads(self._buffer[LENGTH.size : end])
-                    del self._buffer[:end]
-                    return message
-            if not self._wait() or not (chunk := os.read(self._fd, 1 << 16)):
-                return None
-            self._buffer += chunk
-
-    def _wait(self) -> bool:
-        # A process that the parent forked may hold our input open after the parent's death: no EOF comes.
-        while not select.select([self._fd], [], [], _ORPHAN_CHECK_S)[0]:
-            if os.getppid() != self._parent:
-                return False
-        return True
-
-
-def _write(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
-
-
 def main() -> None:
-    """Serve until the parent is done. The first message names the environment, its options and `home`."""
-    # Libraries and the processes that they start get neither end of the protocol.
-    requests, replies = _Requests(os.dup(0)), os.dup(1)
-    with Path(os.devnull).open() as nothing:
-        os.dup2(nothing.fileno(), 0)
-    os.dup2(2, 1)
+    """Serve until the parent is done. The first request names the environment, its options and `home`."""
+    parent = Parent()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    if (hello := requests.next()) is None:
+    requests = parent.requests()
+    if (first := next(requests, None)) is None:
         return
-    kind = environment_kind(hello["kind"])
-    worker = Worker(kind, kind.Options.model_validate_json(hello["options"]), Path(hello["home"]))
+    kind = environment_kind(first["kind"])
+    worker = Worker(kind, kind.Options.model_validate_json(first["options"]), Path(first["home"]))
     try:
-        _write(replies, pack({"exclusive": worker.exclusive, "cheap_fork": worker.cheap_fork}))
-        while (request := requests.next()) is not None:
-            _write(replies, pack(worker.answer(request)))
+        parent.answer(first, {"exclusive": worker.exclusive})
+        for request in requests:
+            parent.answer(request, worker.answer(request))
     except BrokenPipeError:
-        pass
+        pass  # the parent is gone
     finally:
         worker.close()
 

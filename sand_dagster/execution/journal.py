@@ -7,7 +7,6 @@ import os
 import threading
 import time
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,15 +18,14 @@ _SYNC_EVERY = 1.0
 
 _HEAD = b'{"crc":"%08x",'
 _HEAD_LENGTH = len(_HEAD % 0)
-_READ = 1 << 20
 
 
-class Journal:
+class JournalReader:
     """Append-only JSON lines `{"crc", "key", "value"}`; the last line of a key counts.
 
-    Only keys and places are held in memory, not values. A torn last line (the process was killed while it
-    wrote) is cut; a line damaged elsewhere is left out and counted in `skipped`. One process may have it
-    open at a time, any number of its threads may use it.
+    Another process may be writing the file, and it need not exist: what was in it when it was opened counts.
+    Only keys and places are held in memory, not values. A line that does not end yet (the process was killed
+    while it wrote) does not count; a damaged one is left out and counted in `skipped`.
     """
 
     path: Path
@@ -38,26 +36,23 @@ class Journal:
         self.path = path
         self.skipped = 0
         self._places: dict[str, tuple[int, int]] = {}
-        self._lock = threading.Lock()
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         self._end = 0
-        for line in self._lines():
-            key = _key(line)
-            if key is None:
-                self.skipped += bool(line.strip())
-            else:
-                self._places[key] = (self._end, len(line))
-            self._end += len(line) + 1
-        os.ftruncate(self._file, self._end)
-        self._synced = time.monotonic()
+        """Where the last whole line ends."""
+        if not path.exists():
+            return
+        with path.open("rb") as file:
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                self._add(_key(line[:-1]), len(line))
 
-    def _lines(self) -> Iterator[bytes]:
-        """The lines that end in a newline, read in pieces of bounded size."""
-        rest, offset = b"", 0
-        while block := os.pread(self._file, _READ, offset):
-            offset += len(block)
-            *lines, rest = (rest + block).split(b"\n")
-            yield from lines
+    def _add(self, key: str | None, length: int) -> None:
+        """Note the next line, of `length` bytes; without a key it is damaged."""
+        if key is None:
+            self.skipped += length > 1
+        else:
+            self._places[key] = (self._end, length)
+        self._end += length
 
     def __len__(self) -> int:
         return len(self._places)
@@ -70,8 +65,31 @@ class Journal:
         place = self._places.get(key)
         if place is None:
             return None
-        value: dict[str, Any] = json.loads(os.pread(self._file, place[1], place[0]))["value"]
+        value: dict[str, Any] = json.loads(self._read(*place))["value"]
         return value
+
+    def _read(self, offset: int, length: int) -> bytes:
+        with self.path.open("rb") as file:
+            file.seek(offset)
+            return file.read(length)
+
+    def put(self, key: str, value: dict[str, Any]) -> None:
+        """Not for a reader."""
+        raise AssertionError(f"{self.path} is only read")
+
+
+class Journal(JournalReader):
+    """A journal that is written: by one process at a time, and any number of its threads."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._lock = threading.Lock()
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        os.ftruncate(self._file, self._end)
+        self._synced = time.monotonic()
+
+    def _read(self, offset: int, length: int) -> bytes:
+        return os.pread(self._file, length, offset)
 
     def put(self, key: str, value: dict[str, Any]) -> None:
         """Append `value`; it survives the process from here on, and the machine within a second.
@@ -79,20 +97,18 @@ class Journal:
         Raises:
             DiskFull: there was no space. The journal is as it was, and the earlier units are in it.
         """
-        body = json.dumps({"key": key, "value": value}, ensure_ascii=False, separators=(",", ":")).encode()[
-            1:
-        ]
-        line = _HEAD % zlib.crc32(body) + body
+        body = json.dumps({"key": key, "value": value}, ensure_ascii=False, separators=(",", ":"))
+        rest = body.encode()[1:]
+        line = _HEAD % zlib.crc32(rest) + rest + b"\n"
         with self._lock:
             try:
-                _write_all(self._file, line + b"\n")
+                _write_all(self._file, line)
             except OSError as error:
                 os.ftruncate(self._file, self._end)
                 if is_disk_full(error):
                     raise DiskFull(self.path) from error
                 raise
-            self._places[key] = (self._end, len(line))
-            self._end += len(line) + 1
+            self._add(key, len(line))
             if time.monotonic() - self._synced >= _SYNC_EVERY:
                 self._sync()
 
@@ -115,40 +131,6 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-class JournalReader:
-    """A journal that is only read, while another process may be writing it. It need not exist."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._places: dict[str, tuple[int, int]] = {}
-        offset = 0
-        try:
-            with path.open("rb") as file:
-                for line in file:
-                    if (key := _key(line.removesuffix(b"\n"))) is not None:
-                        self._places[key] = (offset, len(line))
-                    offset += len(line)
-        except FileNotFoundError:
-            return
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._places
-
-    def get(self, key: str) -> dict[str, Any] | None:
-        """The value last put under `key`, or None."""
-        if key not in self._places:
-            return None
-        offset, length = self._places[key]
-        with self._path.open("rb") as file:
-            file.seek(offset)
-            value: dict[str, Any] = json.loads(file.read(length))["value"]
-        return value
-
-    def put(self, key: str, value: dict[str, Any]) -> None:
-        """Not for a reader."""
-        raise AssertionError(f"{self._path} is only read")
 
 
 def _key(line: bytes) -> str | None:

@@ -14,13 +14,13 @@ from sand_dagster.assets.progress import StageProgress
 _EVERY_S = 10.0
 
 
-class Narrator:
-    """Tells of the stages of one run."""
+class ProgressDisplay:
+    """Shows how far the stages of one run are."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._status = Status("starting", console=console) if console.is_terminal else None
-        self._said = time.monotonic()
+        self._printed = time.monotonic()
 
     def __enter__(self) -> Self:
         if self._status:
@@ -33,13 +33,13 @@ class Narrator:
         if self._status:
             self._status.stop()
 
-    def hear(self, progress: StageProgress, ended: bool) -> None:
-        """The listener that `assets.progress` calls."""
+    def show(self, progress: StageProgress, ended: bool) -> None:
+        """Print that a stage has ended, or how far one is. A listener of `assets.progress`."""
         if ended:
             self._console.print(f"  done {progress.line()}", highlight=False, markup=False)
-            self._said = time.monotonic()
+            self._printed = time.monotonic()
         elif self._status:
             self._status.update(progress.line())
-        elif time.monotonic() - self._said >= _EVERY_S:
+        elif time.monotonic() - self._printed >= _EVERY_S:
             self._console.print(f"       {progress.line()}", highlight=False, markup=False)
-            self._said = time.monotonic()
+            self._printed = time.monotonic()

@@ -15,7 +15,7 @@ from sand_dagster.assets.progress import listening
 from sand_dagster.experiments.experiment import Experiment
 from sand_dagster.experiments.loading import ExperimentError, load_experiment
 from sand_dagster.home import sand_home
-from sand_dagster.jobs.console import Narrator
+from sand_dagster.jobs.console import ProgressDisplay
 from sand_dagster.jobs.instance import PROCESS, end_killed_runs, opened, this_process
 from sand_dagster.jobs.iteration import iteration_job_name, setup_job_name
 from sand_dagster.jobs.plan import NOT_MADE, Planned, few, plan
@@ -96,7 +96,7 @@ class _Run:
                 if any(each.name == stage and each.counted for each in stages)
             }
         }
-        with Narrator(self.console) as narrator, listening(narrator.hear):
+        with ProgressDisplay(self.console) as display, listening(display.show):
             result = self.defs.resolve_job_def(job).execute_in_process(
                 run_config=_QUIET | config,
                 instance=self.instance,

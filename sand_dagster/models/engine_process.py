@@ -1,99 +1,94 @@
-"""A process that holds vLLM engines and completes what its parent asks of them.
-
-Requests come as JSON lines on standard input, answers go as JSON lines to standard output, in whatever
-order they are ready. It ends when its input does, so it cannot outlive its parent.
-"""
+"""A process that holds vLLM engines and completes what its parent asks of them, many requests at once."""
 
 from __future__ import annotations
 
 import asyncio
-import json
+import contextlib
 import os
 import sys
 import traceback
-from typing import Any
+from dataclasses import asdict
 
+from sand_dagster.execution.parent import PARENT_CHECK_S, Message, Parent
 from sand_dagster.models.driver import Driver
 from sand_dagster.models.in_process import InProcessEngine
 from sand_dagster.types import Sampling
 
-LONGEST_LINE = 1 << 26
-"""Bytes that one message may have."""
-
 
 class _Server:
-    def __init__(self, replies: int) -> None:
-        self._replies = replies
+    def __init__(self, parent: Parent) -> None:
+        self._parent = parent
         self._engines: dict[int, Driver] = {}
-        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._tasks: dict[object, asyncio.Task[None]] = {}
+        self._ended = asyncio.Event()
 
-    def take(self, request: dict[str, Any]) -> None:
-        """Begin to work on a request; `drop` ends another one."""
-        if request["op"] == "drop":
-            if (dropped := self._tasks.get(request["id"])) is not None:
-                dropped.cancel()
+    async def serve(self) -> None:
+        """Take requests until the parent has closed its end or is gone."""
+        asyncio.get_running_loop().add_reader(self._parent.fileno(), self._receive)
+        while not self._parent.gone:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PARENT_CHECK_S):
+                    await self._ended.wait()
+                    return
+
+    def _receive(self) -> None:
+        requests = self._parent.receive()
+        if requests is None:
+            asyncio.get_running_loop().remove_reader(self._parent.fileno())
+            self._ended.set()
+            return
+        for request in requests:
+            self._begin(request)
+
+    def _begin(self, request: Message) -> None:
+        """Begin to work on a request; `cancel` ends another one."""
+        if request["op"] == "cancel":
+            if (cancelled := self._tasks.get(request["asked"])) is not None:
+                cancelled.cancel()
             return
         task = asyncio.create_task(self._answer(request))
-        self._tasks[request["id"]] = task
-        task.add_done_callback(lambda _: self._tasks.pop(request["id"], None))
+        key = request.get("id", task)
+        self._tasks[key] = task
+        task.add_done_callback(lambda _: self._tasks.pop(key))
 
-    async def _answer(self, request: dict[str, Any]) -> None:
-        reply: dict[str, Any]
+    async def _answer(self, request: Message) -> None:
         try:
             reply = await self._do(request)
         except Exception as error:
             traceback.print_exc()
             reply = {"error": f"{type(error).__name__}: {error}"}
-        data = json.dumps({"id": request["id"], **reply}).encode() + b"\n"
-        while data:
-            data = data[os.write(self._replies, data) :]
+        self._parent.answer(request, reply)
 
-    async def _do(self, request: dict[str, Any]) -> dict[str, Any]:
+    async def _do(self, request: Message) -> Message:
         number = request["engine"]
         match request["op"]:
             case "open":
                 self._engines[number] = await InProcessEngine.start(request["arguments"], request["threads"])
             case "generate":
                 sampling = Sampling(**{**request["sampling"], "stop": tuple(request["sampling"]["stop"])})
-                done = await self._engines[number].generate(request["prompt"], sampling)
-                return {
-                    "text": done.text,
-                    "tokens": done.tokens,
-                    "cached": done.cached,
-                    "finish": done.finish,
-                }
+                return asdict(await self._engines[number].generate(request["prompt"], sampling))
             case "forget":
                 await self._engines[number].forget()
             case "close":
                 if (engine := self._engines.pop(number, None)) is not None:
                     engine.close()
+            case other:
+                raise ValueError(f"an engine's process knows open, generate, forget and close, not {other!r}")
         return {}
-
-
-async def _serve(replies: int, requests: int) -> None:
-    reader = asyncio.StreamReader(limit=LONGEST_LINE)
-    await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(requests, "rb")
-    )
-    server = _Server(replies)
-    while line := await reader.readline():
-        server.take(json.loads(line))
 
 
 def main() -> None:
     """Serve until the parent is done."""
-    # What libraries print goes to standard error; they get neither end of the protocol.
-    requests, replies = os.dup(0), os.dup(1)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.dup2(2, 1)
+    parent = Parent()
+    status = 0
     try:
-        asyncio.run(_serve(replies, requests))
-    except (BrokenPipeError, KeyboardInterrupt):
-        pass
-    finally:
-        # The parent is gone, and with it every reason to end an engine in good order.
-        sys.stderr.flush()
-        os._exit(0)
+        asyncio.run(_Server(parent).serve())
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    sys.stderr.flush()
+    # The parent is gone, and with it every reason to end an engine in good order.
+    os._exit(status)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +24,7 @@ class GenerationStats:
     def since(self, earlier: GenerationStats) -> GenerationStats:
         """What came after `earlier`: an engine outlives a stage."""
         return GenerationStats(
-            requests=self.requests - earlier.requests,
-            prompt_tokens=self.prompt_tokens - earlier.prompt_tokens,
-            cached_prompt_tokens=self.cached_prompt_tokens - earlier.cached_prompt_tokens,
-            completion_tokens=self.completion_tokens - earlier.completion_tokens,
-            busy_seconds=self.busy_seconds - earlier.busy_seconds,
+            *(now - before for now, before in zip(astuple(self), astuple(earlier), strict=True))
         )
 
 
@@ -48,39 +44,22 @@ class Meter:
 
     def end(self) -> None:
         """A request came back, whatever came of it."""
+        self._total = self.stats()
+        self._busy_since = time.perf_counter()
         self._in_flight -= 1
-        if self._in_flight == 0:
-            self._add(busy_seconds=time.perf_counter() - self._busy_since)
 
     def count(self, prompt_tokens: int, cached_prompt_tokens: int, completion_tokens: int) -> None:
         """A request succeeded."""
-        self._add(1, prompt_tokens, cached_prompt_tokens, completion_tokens)
+        total = self._total
+        self._total = replace(
+            total,
+            requests=total.requests + 1,
+            prompt_tokens=total.prompt_tokens + prompt_tokens,
+            cached_prompt_tokens=total.cached_prompt_tokens + cached_prompt_tokens,
+            completion_tokens=total.completion_tokens + completion_tokens,
+        )
 
     def stats(self) -> GenerationStats:
         """The counts so far, the running busy time included."""
         running = time.perf_counter() - self._busy_since if self._in_flight else 0.0
-        total = self._total
-        return GenerationStats(
-            total.requests,
-            total.prompt_tokens,
-            total.cached_prompt_tokens,
-            total.completion_tokens,
-            total.busy_seconds + running,
-        )
-
-    def _add(
-        self,
-        requests: int = 0,
-        prompt_tokens: int = 0,
-        cached_prompt_tokens: int = 0,
-        completion_tokens: int = 0,
-        busy_seconds: float = 0.0,
-    ) -> None:
-        total = self._total
-        self._total = GenerationStats(
-            total.requests + requests,
-            total.prompt_tokens + prompt_tokens,
-            total.cached_prompt_tokens + cached_prompt_tokens,
-            total.completion_tokens + completion_tokens,
-            total.busy_seconds + busy_seconds,
-        )
+        return replace(self._total, busy_seconds=self._total.busy_seconds + running)

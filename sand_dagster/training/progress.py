@@ -1,4 +1,4 @@
-"""The loss curve, told step by step while a finetuning runs."""
+"""The loss curve, printed step by step while a finetuning runs."""
 
 from __future__ import annotations
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from sand_dagster.errors import DiskFull
-from sand_dagster.execution.journal import Journal
+from sand_dagster.execution.journal import Journal, JournalReader
 
 _WRITER = """
 import sys
 from pathlib import Path
-from sand_dagster.execution.journal import Journal
+from sand_dagster.execution.journal import Journal, JournalReader
 journal = Journal(Path(sys.argv[1]))
 for number in range(10**9):
     journal.put(f"unit {number}", {"number": number, "text": "ö{\\n" * 2000})
@@ -117,3 +117,16 @@ def test_a_full_disk_names_the_file_and_keeps_what_was_there(
             2,
             0,
         )
+
+
+def test_a_reader_takes_no_line_that_its_writer_has_not_ended(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    assert JournalReader(path).get("a") is None, "it need not exist"
+    with Journal(path) as journal:
+        journal.put("a", {"n": 1})
+        reader = JournalReader(path)
+        journal.put("b", {"n": 2})
+        assert (reader.get("a"), "b" in reader) == ({"n": 1}, False)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    assert (len(JournalReader(path)), path.read_bytes()) == (1, whole[:-1]), "it changes nothing"

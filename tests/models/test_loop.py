@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from concurrent.futures import Future
-from typing import Any
+import os
+import signal
 
 import pytest
 
@@ -28,24 +27,18 @@ def test_all_runs_share_one_loop_and_errors_come_through() -> None:
     thread.stop()
 
 
-def test_an_interrupt_cancels_and_waits_for_the_clean_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_cancels_and_waits_for_the_clean_up() -> None:
     thread = LoopThread()
-    started = threading.Event()
     cleaned: list[bool] = []
 
     async def work() -> None:
-        started.set()
+        os.kill(os.getpid(), signal.SIGINT)
         try:
             await asyncio.sleep(60)
         finally:
             await asyncio.sleep(0.05)
             cleaned.append(True)
 
-    def interrupted(self: Future[Any], timeout: float | None = None) -> Any:
-        started.wait()
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Future, "result", interrupted)
     with pytest.raises(KeyboardInterrupt):
         thread.run(work())
     assert cleaned == [True]

@@ -40,7 +40,7 @@ def test_the_id_is_remembered_and_a_damaged_memory_is_not_trusted(
     assert len(hashed) == 2 * count
 
 
-def test_a_folder_without_a_model_is_told_with_what_is_there(tmp_path: Path) -> None:
+def test_a_folder_without_a_model_is_refused_with_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "pytorch_model.bin").touch()
     with pytest.raises(
         ModelUnavailable, match=r"expected config\.json and \*\.safetensors, found pytorch_model\.bin"
@@ -48,7 +48,7 @@ def test_a_folder_without_a_model_is_told_with_what_is_there(tmp_path: Path) -> 
         resolve(ModelSource(model=str(tmp_path)))
 
 
-def test_a_model_that_is_not_here_and_cannot_be_fetched_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_is_not_here_and_cannot_be_fetched_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ModelUnavailable, match=r"could not be fetched[\s\S]*Name a folder on this machine"):
         resolve(ModelSource(model="nobody/nothing"))

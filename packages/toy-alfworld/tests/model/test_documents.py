@@ -7,8 +7,8 @@ import pytest
 
 from sand_dagster.prompts.figures import is_deliberation, parse_critique, parse_deliberation
 from sand_dagster.prompts.turns import parse_reply
-from toy_alfworld.model.documents import DOMAIN, LESSONS, SHARES, Document, document
 from toy_alfworld.model.evaluate import CANDIDATE, called_best
+from toy_alfworld.model.teachers.documents import DOMAIN, LESSONS, SHARES, Document, document
 
 SAMPLE = 60
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import torch
 
-from toy_alfworld.model.initialisation import initialise
-from toy_alfworld.model.network import configuration, network
+from toy_alfworld.model.recipe.initialisation import initialise
+from toy_alfworld.model.recipe.network import configuration, network
 
 WORDS, LENGTH = 500, 60
 

@@ -4,7 +4,7 @@ import torch
 from transformers import AutoTokenizer
 
 from toy_alfworld.model import weights
-from toy_alfworld.model.name_embeddings import NameEmbeddings
+from toy_alfworld.model.recipe.name_embeddings import NameEmbeddings
 
 
 def test_parts_make_the_whole_and_get_its_gradient() -> None:

@@ -5,8 +5,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from sand_dagster.models.templates import published
 from toy_alfworld.model import CONTEXT, weights
-from toy_alfworld.model.documents import LESSONS, document
-from toy_alfworld.model.tokenizer import END, PAD, household_words, prompt_pieces
+from toy_alfworld.model.recipe.tokenizer import END, PAD, household_words, prompt_pieces
+from toy_alfworld.model.teachers.documents import LESSONS, document
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, PreTrainedTokenizerBase
 
-from toy_alfworld.model import CONTEXT, batches, weights
-from toy_alfworld.model.batches import PARTS, Encoder, Stream, group
-from toy_alfworld.model.documents import LESSONS, document
-from toy_alfworld.model.tokenizer import prompt_pieces
-from toy_alfworld.model.training import Settings, Training
+from toy_alfworld.model import CONTEXT, weights
+from toy_alfworld.model.recipe import batches
+from toy_alfworld.model.recipe.batches import PARTS, Encoder, Stream, group
+from toy_alfworld.model.recipe.tokenizer import prompt_pieces
+from toy_alfworld.model.recipe.training import Settings, Training
+from toy_alfworld.model.teachers.documents import LESSONS, document
 
 
 @pytest.fixture(scope="module")

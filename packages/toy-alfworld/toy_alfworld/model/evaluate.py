@@ -25,16 +25,9 @@ from sand_dagster.types import Message, Step
 from toy_alfworld.games.generation import STEP_LIMIT, make_game
 from toy_alfworld.games.simulation import Simulation
 from toy_alfworld.model import CONTEXT, weights
-from toy_alfworld.model.documents import (
-    DOMAIN,
-    MOST_CANDIDATES,
-    Situation,
-    advice_asked,
-    critique_messages,
-    deliberation_messages,
-    draw_situation,
-)
-from toy_alfworld.model.verdicts import Verdict
+from toy_alfworld.model.teachers.documents import advice_asked, critique_messages, deliberation_messages
+from toy_alfworld.model.teachers.situations import DOMAIN, MOST_CANDIDATES, Situation, draw_situation
+from toy_alfworld.model.teachers.verdicts import Verdict
 
 Complete = Callable[[Sequence[Sequence[Message]], int], list[str]]
 """Completes a batch of chats greedily, with at most so many tokens each."""

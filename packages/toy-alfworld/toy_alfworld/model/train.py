@@ -22,11 +22,11 @@ from torch.multiprocessing.spawn import spawn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from toy_alfworld.model import weights
-from toy_alfworld.model.batches import PARTS
-from toy_alfworld.model.documents import LESSONS, document
-from toy_alfworld.model.network import configuration
-from toy_alfworld.model.tokenizer import END, PAD, build
-from toy_alfworld.model.training import STEPS, Report, Settings, Training
+from toy_alfworld.model.recipe.batches import PARTS
+from toy_alfworld.model.recipe.network import configuration
+from toy_alfworld.model.recipe.tokenizer import END, PAD, build
+from toy_alfworld.model.recipe.training import STEPS, Report, Settings, Training
+from toy_alfworld.model.teachers.documents import LESSONS, document
 
 _TOKENIZER_DOCUMENTS = 2500
 _SHOW_EVERY = 10

@@ -7,11 +7,11 @@ from random import Random
 
 from toy_alfworld.games.belief import Belief, type_of
 from toy_alfworld.games.thoughts import STATES, goal_phrase
-from toy_alfworld.model.critiques import judgement, need, needed, stance
-from toy_alfworld.model.phrases import STANCES
-from toy_alfworld.model.questions import whereabouts
-from toy_alfworld.model.verdicts import Verdict, known
-from toy_alfworld.model.wording import say, sentence
+from toy_alfworld.model.teachers.critiques import judgement, need, needed, stance
+from toy_alfworld.model.teachers.phrases import STANCES
+from toy_alfworld.model.teachers.questions import whereabouts
+from toy_alfworld.model.teachers.verdicts import Verdict, known
+from toy_alfworld.model.teachers.wording import say, sentence
 
 _LEADS = "[Comparing these|Weighing these|Taken together|Among these|All in all]"
 

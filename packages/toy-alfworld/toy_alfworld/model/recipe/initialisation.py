@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from transformers import LlamaForCausalLM
 
-from toy_alfworld.model.network import ROPE_BASE
+from toy_alfworld.model.recipe.network import ROPE_BASE
 
 _BACK = (1, 2, 3)
 """How many places back the heads of layer 0 read."""

@@ -20,11 +20,11 @@ from torch.utils.data import DataLoader
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from sand_dagster.training.precision import bfloat16_is_fast
-from toy_alfworld.model.batches import PARTS, Batch, Stream
-from toy_alfworld.model.initialisation import initialise
-from toy_alfworld.model.muon import Muon
-from toy_alfworld.model.name_embeddings import NameEmbeddings
-from toy_alfworld.model.network import network
+from toy_alfworld.model.recipe.batches import PARTS, Batch, Stream
+from toy_alfworld.model.recipe.initialisation import initialise
+from toy_alfworld.model.recipe.muon import Muon
+from toy_alfworld.model.recipe.name_embeddings import NameEmbeddings
+from toy_alfworld.model.recipe.network import network
 
 _TABLE = "model.embed_tokens.weight"
 _STATE = "state.pt"

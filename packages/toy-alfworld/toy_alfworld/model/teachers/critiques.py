@@ -7,9 +7,9 @@ from random import Random
 from toy_alfworld.games.belief import Belief
 from toy_alfworld.games.catalogue import APPLIANCES
 from toy_alfworld.games.thoughts import article, preposition
-from toy_alfworld.model.phrases import CHANCES, CLOSINGS, LEADS, PLACES, STANCES, WORDS
-from toy_alfworld.model.verdicts import SEARCHES, Grade, Likelihood, Verdict, known
-from toy_alfworld.model.wording import say, sentence
+from toy_alfworld.model.teachers.phrases import CHANCES, CLOSINGS, LEADS, PLACES, STANCES, WORDS
+from toy_alfworld.model.teachers.verdicts import SEARCHES, Grade, Likelihood, Verdict, known
+from toy_alfworld.model.teachers.wording import say, sentence
 
 
 def critique(rng: Random, belief: Belief, verdict: Verdict) -> str:

@@ -7,7 +7,8 @@ from typing import Any, cast
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from toy_alfworld.model import CONTEXT, attention
+from toy_alfworld.model import CONTEXT
+from toy_alfworld.model.recipe import attention
 
 ROPE_BASE = 500_000.0
 """So high that most of a head's dimensions hardly turn over a game: what was read is found by what it is."""

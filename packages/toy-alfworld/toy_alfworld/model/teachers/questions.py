@@ -8,9 +8,9 @@ from random import Random
 from toy_alfworld.games.belief import Belief
 from toy_alfworld.games.catalogue import ROOM_KINDS
 from toy_alfworld.games.thoughts import article, preposition
-from toy_alfworld.model.critiques import judgement, stance
-from toy_alfworld.model.verdicts import Verdict
-from toy_alfworld.model.wording import sentence
+from toy_alfworld.model.teachers.critiques import judgement, stance
+from toy_alfworld.model.teachers.verdicts import Verdict
+from toy_alfworld.model.teachers.wording import sentence
 
 _WORDS = {"judge": 4.0, "find": 5.0, "recall": 3.0, "options": 2.0, "list": 0.5, "self": 1.2}
 """Kinds of questions, and how often each is asked."""

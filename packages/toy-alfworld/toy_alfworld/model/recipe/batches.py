@@ -14,8 +14,8 @@ import torch
 from torch.utils.data import IterableDataset
 from transformers import PreTrainedTokenizerBase
 
-from toy_alfworld.model.documents import Document, document
-from toy_alfworld.model.tokenizer import PAD, household_words, prompt_pieces
+from toy_alfworld.model.recipe.tokenizer import PAD, household_words, prompt_pieces
+from toy_alfworld.model.teachers.documents import Document, document
 
 PARTS = 2
 """Batches of a step."""

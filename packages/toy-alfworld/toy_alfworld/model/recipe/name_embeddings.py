@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from toy_alfworld.model.tokenizer import household_names
+from toy_alfworld.model.recipe.tokenizer import household_names
 
 
 class NameEmbeddings:

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-from toy_alfworld.model.verdicts import Kind, Likelihood
+from toy_alfworld.model.teachers.verdicts import Kind, Likelihood
 
 
 class Words(NamedTuple):

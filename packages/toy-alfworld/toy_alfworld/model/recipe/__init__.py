@@ -1,0 +1,1 @@
+"""How the household model is trained from nothing: tokenizer, network, first weights, optimiser, loop."""
