@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import duckdb
 import polars as pl
 
-from sand_dagster.artifacts.schemas import TABLES, Parent, Table
+from sand_dagster.artifacts.schemas import TABLES, Table
 from sand_dagster.artifacts.store import DATA, ArtifactStore
 from sand_dagster.errors import ArtifactError
+from sand_dagster.rows.row import Parent
 
 _IMPLIED = {("policy", "model_id"): (Parent("base_model"),)}
 """A parent that its column does not always hold: the first policy is the base model, later ones are not."""

@@ -9,8 +9,9 @@ from pathlib import Path, PurePosixPath
 
 from alfworld_compiled.games import GameError
 from sand_dagster.environments.alfworld.environment import as_published
+from sand_dagster.outcomes import Verdict
 from sand_dagster.recordings.eto import Malformed, Record, RecordError, read_records, recording
-from sand_dagster.recordings.recording import Recording, Verdict
+from sand_dagster.recordings.recording import Recording
 from sand_dagster.types import Task
 
 _GAME = re.compile(r"(?:^|/)json_2\.1\.1/(?P<game>.+)$")

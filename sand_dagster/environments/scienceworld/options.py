@@ -18,7 +18,7 @@ from sand_dagster.environments import UserPath
 from sand_dagster.environments.scienceworld.specification import spec_of
 from sand_dagster.environments.scienceworld.task_types import PUBLISHED, TASK_TYPES, from_published_name
 from sand_dagster.ids import digest
-from sand_dagster.recordings.recording import Keep
+from sand_dagster.outcomes import Keep
 from sand_dagster.types import Task
 
 _TEST_VARIATIONS = 10

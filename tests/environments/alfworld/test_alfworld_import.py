@@ -22,9 +22,9 @@ from sand_dagster.environments.pool import EnvironmentPool
 from sand_dagster.environments.replay import read_file, replay_all
 from sand_dagster.execution.units import Row
 from sand_dagster.experiments.loading import load_experiment
+from sand_dagster.outcomes import Verdict
 from sand_dagster.prompts.turns import conversation
 from sand_dagster.recordings.importing import import_recordings, kept_trajectories
-from sand_dagster.recordings.recording import Verdict
 from sand_dagster.resources import resources
 from sand_dagster.resources.artifacts import Artifacts
 from sand_dagster.sand.trajectories import expert_rows
