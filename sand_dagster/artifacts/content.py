@@ -16,7 +16,7 @@ from sand_dagster.rows.plain import check, plain, problem
 from sand_dagster.rows.row import Row
 
 _INCIDENTAL = frozenset({"folder", "source", "seconds", "tokens_per_second"})
-"""Columns and fields that tell of the machine: where a file lies, what it was asked for by, how long it took.
+"""Columns and fields that depend on the machine: where a file lies, what it was asked for by, how long it took.
 
 They are stored but not hashed, so that the same work gives the same content hash wherever it is done.
 """
@@ -66,12 +66,18 @@ class ContentHash:
 
     def __init__(self, table: Table) -> None:
         self._columns = [name for name in table.columns if name not in _INCIDENTAL]
+        self._mixed = [
+            place for place, name in enumerate(self._columns) if _has_incidental(table.columns[name].dtype)
+        ]
         self._state = hashlib.sha256(json.dumps([table.name, self._columns]).encode())
 
     def update(self, frame: pl.DataFrame) -> None:
         """Add the next rows."""
         for row in frame.select(self._columns).iter_rows():
-            text = json.dumps(_essential(row), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+            values = list(row)
+            for place in self._mixed:
+                values[place] = _essential(values[place])
+            text = json.dumps(values, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
             self._state.update(b"\n" + text.encode())
 
     def hexdigest(self) -> str:
@@ -79,9 +85,18 @@ class ContentHash:
         return self._state.hexdigest()
 
 
+def _has_incidental(dtype: object) -> bool:
+    """Whether a column's values have fields that are left out."""
+    if isinstance(dtype, pl.List):
+        return _has_incidental(dtype.inner)
+    if isinstance(dtype, pl.Struct):
+        return any(field.name in _INCIDENTAL or _has_incidental(field.dtype) for field in dtype.fields)
+    return False
+
+
 def _essential(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _essential(v) for name, v in value.items() if name not in _INCIDENTAL}
-    if isinstance(value, list | tuple):
+    if isinstance(value, list):
         return [_essential(v) for v in value]
     return value
