@@ -16,7 +16,7 @@ from sand_dagster.rows.plain import check, plain, problem
 from sand_dagster.rows.row import Row
 
 _INCIDENTAL = frozenset({"folder", "source", "seconds", "tokens_per_second"})
-"""Columns and fields that depend on the machine: where a file lies, what it was asked for by, how long it took.
+"""Columns and fields that depend on the machine: where a file lies, by which name, how long the work took.
 
 They are stored but not hashed, so that the same work gives the same content hash wherever it is done.
 """

@@ -145,10 +145,7 @@ class _FlatStages:
                 CritiqueSettings(max_new_tokens=_CRITIQUE_TOKENS),
             ),
         )
-        by_step: dict[str, list[CandidateRow]] = {}
-        for row in candidates:
-            by_step.setdefault(row.step_id, []).append(row)
-        evidence = Evidence(by_step, rollouts, {row.candidate_id: row for row in critiques})
+        evidence = Evidence.of(candidates, rollouts.values(), critiques)
         await self._measure(
             "deliberation_trajectories",
             folder,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, groupby
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
@@ -115,8 +115,7 @@ async def self_taught_action_deliberation(
         # c_t ~ π_base(· | â_t, ê_t, r_t, Prompt_c), Eq. 5
         critiques = _rows(await critic(stage, candidates, played, e, base, settings.critiques))
         # z̃_t ~ π_base(· | {â_t, c_t}, Prompt_d), Eq. 6
-        judged = {critique.candidate_id: critique for critique in critiques}
-        evidence = Evidence(_by_step(candidates), played, judged)
+        evidence = Evidence.of(candidates, rollouts, critiques)
         d_delib = _rows(await deliberate(stage, e, evidence, base, settings.deliberation, accept))
         policy = finetune(k, policy, d_delib)  # Eq. 7
         done.append(Iteration(d_exp, candidates, rollouts, critiques, d_delib, policy))
@@ -149,8 +148,3 @@ def _stage(k: int, settings: AlgorithmSettings) -> Stage:
 
 def _rows(finished: Finished[R]) -> list[R]:
     return list(chain.from_iterable(finished.rows))
-
-
-def _by_step(candidates: Sequence[CandidateRow]) -> dict[str, list[CandidateRow]]:
-    """The candidates of each step, which stand together."""
-    return {step: list(rows) for step, rows in groupby(candidates, key=lambda row: row.step_id)}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Self
 
 from sand_dagster.outcomes import StepOutcome
 from sand_dagster.rows.candidates import CandidateRow, CritiqueRow, RolloutRow
@@ -21,6 +23,20 @@ class Evidence:
     rollouts: Mapping[str, RolloutRow] = field(default_factory=dict)
     critiques: Mapping[str, CritiqueRow] | None = None
     alternatives: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        candidates: Iterable[CandidateRow],
+        rollouts: Iterable[RolloutRow],
+        critiques: Iterable[CritiqueRow],
+    ) -> Self:
+        """An iteration's candidates, those of a step side by side, with all that was found out about them."""
+        return cls(
+            {step: list(rows) for step, rows in groupby(candidates, key=lambda row: row.step_id)},
+            {row.candidate_id: row for row in rollouts},
+            {row.candidate_id: row for row in critiques},
+        )
 
     def deliberates(self, step_id: str) -> bool:
         """1_delib(t) of Eq. 4; where nothing was sampled, no agreement is known."""
