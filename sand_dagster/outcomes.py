@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal
 
 
 class Indicated(StrEnum):
@@ -31,6 +30,11 @@ class Ended(StrEnum):
     """The context was full."""
     REPLAY_MISMATCH = "replay_mismatch"
     """h_{t-1} did not replay, so that the candidate was not executed: nothing was played."""
+
+    @property
+    def was_played(self) -> bool:
+        """Whether the candidate was executed; if not, there is nothing to judge it by."""
+        return self is not Ended.REPLAY_MISMATCH
 
 
 class ReplyOutcome(StrEnum):
@@ -62,37 +66,3 @@ class StepOutcome(StrEnum):
     """The same, and a candidate could not be executed."""
     REJECTED = "rejected"
     """The deliberation parsed, and a filter did not take it."""
-
-
-Keep = Literal["winning", "all"]
-"""Which recorded trajectories become expert data: those that still win, by actions that were all accepted;
-or all that can be replayed."""
-
-
-class Verdict(StrEnum):
-    """What came of an expert trajectory when it was replayed here."""
-
-    OURS = "ours"
-    """Not recorded elsewhere: our own environment played it."""
-    KEPT = "kept"
-    """It replays text for text and wins."""
-    KEPT_REWORDED = "kept_reworded"
-    """It wins, but a text differs: normal for data recorded on another version of the environment."""
-    REFUSED_ACTION = "refused_action"
-    """It wins, but the environment refused one of its actions. Every deliberation has to end in the expert's
-    action, so such a trajectory is left out unless all are kept."""
-    DOES_NOT_WIN = "does_not_win"
-    """It was replayed and does not win."""
-    DUPLICATE = "duplicate"
-    """A trajectory with this id, for the same task, was kept before it."""
-    ENVIRONMENT_ERROR = "environment_error"
-    """The environment could not open the task, or failed while it was played."""
-    UNKNOWN_TASK = "unknown_task"
-    """It belongs to no training task of the experiment."""
-    MALFORMED = "malformed"
-    """The file's row is no trajectory."""
-
-    def kept(self, keep: Keep) -> bool:
-        """Whether a trajectory with this verdict becomes expert data."""
-        wins = self in (Verdict.OURS, Verdict.KEPT, Verdict.KEPT_REWORDED)
-        return wins or (keep == "all" and self in (Verdict.REFUSED_ACTION, Verdict.DOES_NOT_WIN))

@@ -23,7 +23,7 @@ LAYERS = (
     {"sand"},
     {"execution", "fingerprints", "prompts"},
     {"errors", "home", "interfaces", "rows"},
-    {"ids", "outcomes", "roles", "types"},
+    {"ids", "outcomes", "roles", "types", "verdicts"},
 )
 HEIGHT = {name: -depth for depth, layer in enumerate(LAYERS) for name in layer}
 MODULES = sorted(PACKAGE.rglob("*.py"))

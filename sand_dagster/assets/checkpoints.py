@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import dagster as dg
 
 from sand_dagster.artifacts.store import ArtifactStore
 from sand_dagster.artifacts.stored_rows import rows_of
 from sand_dagster.assets.deciding import TRAINING_PACKAGES, agent_prompts, domain_module
 from sand_dagster.assets.definition import INITIALISATION, Read, Where, stage
-from sand_dagster.assets.finetuning import finetune, model_folder
+from sand_dagster.assets.finetuning import follow, journalled, model_folder
 from sand_dagster.assets.metadata import picture
 from sand_dagster.assets.run import Result, StageRun
 from sand_dagster.experiments.experiment import Experiment
@@ -20,7 +23,8 @@ from sand_dagster.rows.models import (
     PolicyRow,
 )
 from sand_dagster.rows.steps import DeliberationRow
-from sand_dagster.sand.checkpoints import checkpoint_id, control_epochs
+from sand_dagster.sand.checkpoints import checkpoint_id, control_epochs, finetuning_seed
+from sand_dagster.sand.trajectories import demonstrations_of
 from sand_dagster.training.job import Report
 from sand_dagster.training.plots import loss_curve
 
@@ -60,7 +64,7 @@ def checkpoints(run: StageRun) -> Result:
     (policy,) = run.rows(PolicyRow)
     parent = run.rows(BaseModelRow)[0] if settings.restart_from == "base" else policy
     epochs = _epochs(run)
-    report = finetune(run, steps, parent.model_id, run.store.home / parent.folder, epochs)
+    report = _finetune(run, steps, parent.model_id, run.store.home / parent.folder, epochs)
     if report is None:
         return Result([])
     row = _row(run, policy, parent.model_id, tuple(step.step_id for step in steps), epochs, report)
@@ -80,6 +84,41 @@ def checkpoints(run: StageRun) -> Result:
     counts |= {"first_loss": row.loss_curve[0].loss, "last_loss": row.loss_curve[-1].loss}
     curve = picture(loss_curve(report.loss_curve), "loss curve")
     return Result([row], counts, {"loss_curve": dg.MetadataValue.md(curve)})
+
+
+def _finetune(
+    run: StageRun, steps: Sequence[DeliberationRow], parent_model_id: str, parent: Path, epochs: int
+) -> Report | None:
+    """What finetuning the model in `parent` on `steps` gave; its files are in `model_folder(run)`.
+
+    None in a trial, which counts the one finetuning and makes none.
+    """
+    key = run.stage.key(
+        parent_model_id,
+        [[step.instruction, step.thought, step.action, step.observation] for step in steps],
+        epochs,
+    )
+    report = journalled(run, key)
+    if run.trial is not None:
+        run.trial.total, run.trial.journalled = 1, int(report is not None)
+        return None
+    # Whatever happens now, the checkpoint is not complete before it is committed.
+    output = model_folder(run)
+    if report is not None:
+        return report
+    run.generation.release()
+    domain = run.experiment.environment.module.DOMAIN
+    report = run.training.finetune(
+        run.experiment,
+        [trajectory.conversation(domain) for trajectory in demonstrations_of(steps)],
+        parent=parent,
+        output=output,
+        seed=finetuning_seed(run.experiment.seed, str(run.iteration)),
+        epochs=epochs,
+        on_progress=lambda progress: follow(run, progress),
+    )
+    run.journal.put(key, report.model_dump(mode="json"))
+    return report
 
 
 def _epochs(run: StageRun) -> int:

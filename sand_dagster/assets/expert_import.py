@@ -8,10 +8,10 @@ from sand_dagster.assets.definition import stage
 from sand_dagster.assets.run import Result, StageRun
 from sand_dagster.environments import recordings_of
 from sand_dagster.execution.units import Finished
-from sand_dagster.outcomes import Verdict
 from sand_dagster.recordings.importing import import_recordings, own_rows
 from sand_dagster.recordings.recording import Recordings
 from sand_dagster.rows.experts import ImportRow
+from sand_dagster.verdicts import Verdict
 
 
 @stage(

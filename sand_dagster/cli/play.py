@@ -15,9 +15,9 @@ from sand_dagster.cli.errors import FAILED, WRONG_USE, command, fail
 from sand_dagster.cli.output import print_json, print_table
 from sand_dagster.cli.worlds import EnvironmentName, Games, Like, World, progress, world
 from sand_dagster.home import sand_home
-from sand_dagster.outcomes import Verdict
 from sand_dagster.recordings.recording import INSTRUCTION, Recordings
 from sand_dagster.rows.experts import ImportRow
+from sand_dagster.verdicts import Verdict
 
 
 @command

@@ -12,11 +12,11 @@ from pydantic import BaseModel
 
 from sand_dagster.environments import EnvironmentKind, recordings_of
 from sand_dagster.interfaces import Environment
-from sand_dagster.outcomes import Keep
 from sand_dagster.recordings.importing import import_row, without_duplicates
 from sand_dagster.recordings.recording import Recording, Recordings
 from sand_dagster.rows.experts import ImportRow
 from sand_dagster.types import Step, StepResult, Task, Trajectory
+from sand_dagster.verdicts import Keep
 
 
 def read_file(path: Path, kind: EnvironmentKind, options: BaseModel, home: Path) -> Recordings:

@@ -14,11 +14,11 @@ from functools import partial
 from sand_dagster.execution.units import Finished, Stage, Unit, run_units
 from sand_dagster.ids import digest, identify
 from sand_dagster.interfaces import EnvironmentDied, Environments
-from sand_dagster.outcomes import Keep, Verdict
 from sand_dagster.recordings.recording import Recording, Recordings, Replayed, replay
 from sand_dagster.rows.experts import ImportRow
 from sand_dagster.sand.episode import turns_of
 from sand_dagster.types import Task, Trajectory
+from sand_dagster.verdicts import Keep, Verdict
 
 _ATTEMPTS = 3
 _log = logging.getLogger(__name__)

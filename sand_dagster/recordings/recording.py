@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sand_dagster.interfaces import Environments
-from sand_dagster.outcomes import Keep, Verdict
 from sand_dagster.types import Step, StepResult, Trajectory
+from sand_dagster.verdicts import Keep, Verdict
 
 INSTRUCTION = -1
 """The index of a difference in the instruction u, before the first step."""

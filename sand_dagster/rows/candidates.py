@@ -63,7 +63,7 @@ class RolloutRow(Row):
     @property
     def was_played(self) -> bool:
         """Whether the candidate was executed; if not, there is nothing to judge it by."""
-        return self.ended is not Ended.REPLAY_MISMATCH
+        return self.ended.was_played
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from sand_dagster.outcomes import Verdict
 from sand_dagster.rows.row import Row, of
 from sand_dagster.rows.steps import Turn
+from sand_dagster.verdicts import Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

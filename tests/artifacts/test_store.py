@@ -192,7 +192,7 @@ def test_nested_values_are_checked(store: ArtifactStore) -> None:
     for steps in ((replace(turn, valid=1),), ({"thought": ""},), "look", ("look",), [turn]):
         with pytest.raises(ValueError, match="row 0, column steps"):
             write(store, "rollouts", "01", [replace(rollout, steps=steps)])
-    with pytest.raises(ValueError, match="row 0, column ended: .*, found str 'done'"):
+    with pytest.raises(ValueError, match=r"row 0, column ended: .*, found str 'done'"):
         write(store, "rollouts", "01", [replace(rollout, ended="done")])
     with pytest.raises(ValueError, match=r"row 0, column outcome: .*, found str 'well'"):
         write(

@@ -8,12 +8,12 @@ from typing import Any
 
 from sand_dagster.execution.units import Finished
 from sand_dagster.interfaces import EnvironmentDied
-from sand_dagster.outcomes import Keep, Verdict
 from sand_dagster.recordings.importing import import_recordings, kept_trajectories, own_rows
 from sand_dagster.recordings.recording import Recording, Recordings
 from sand_dagster.rows.experts import ImportRow
 from sand_dagster.sand.trajectories import expert_rows
 from sand_dagster.types import Step, StepResult, Task, Trajectory
+from sand_dagster.verdicts import Keep, Verdict
 from tests.sand.scripted import GOAL, INSTRUCTION, TASK, Corridor, CorridorEpisode, MemoryJournal, stage
 
 REFUSAL = "Nothing happens."

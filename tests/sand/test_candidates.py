@@ -20,7 +20,7 @@ async def test_a_step_whose_samples_agree_with_the_expert_does_not_deliberate() 
     first, second, third = steps
     assert [row.deliberates for row in first] == [False]
     assert first[0].votes == 5 and first[0].is_expert
-    assert first[0].texts == ["Action: GO TO DOOR 1."] * 5  # the raw text is kept
+    assert first[0].texts == ("Action: GO TO DOOR 1.",) * 5  # the raw text is kept
     assert [row.deliberates for row in second] == [True, True]
     assert [row.deliberates for row in third] == [True, True]
 
@@ -40,7 +40,7 @@ async def test_the_set_is_of_normalised_actions_of_both_grammars() -> None:
         assert rows[1].normalised == "move pen 1 to desk 1"
         assert len(set(rows[1].texts)) > 1
         assert {row.unparsed for row in rows} == {1}
-    assert finished.outcomes.deliberates == 3
+    assert finished.outcomes["deliberates"] == 3
 
 
 async def test_every_sample_has_a_seed_of_its_own_and_the_history_of_the_demonstration() -> None:

@@ -21,13 +21,13 @@ from sand_dagster.environments import alfworld
 from sand_dagster.environments.pool import EnvironmentPool
 from sand_dagster.environments.replay import read_file, replay_all
 from sand_dagster.experiments.loading import load_experiment
-from sand_dagster.outcomes import Verdict
 from sand_dagster.prompts.turns import conversation
 from sand_dagster.recordings.importing import import_recordings, kept_trajectories
 from sand_dagster.resources import resources
 from sand_dagster.resources.artifacts import Artifacts
 from sand_dagster.rows.experts import ImportRow
 from sand_dagster.sand.trajectories import expert_rows
+from sand_dagster.verdicts import Verdict
 from tests.sand.scripted import stage
 from toy_alfworld import games as household
 
