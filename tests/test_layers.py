@@ -22,8 +22,8 @@ LAYERS = (
     {"models", "recordings", "artifacts"},
     {"sand"},
     {"execution", "fingerprints", "prompts"},
-    {"errors", "home", "interfaces"},
-    {"ids", "types"},
+    {"errors", "home", "interfaces", "rows"},
+    {"ids", "outcomes", "roles", "types", "verdicts"},
 )
 HEIGHT = {name: -depth for depth, layer in enumerate(LAYERS) for name in layer}
 MODULES = sorted(PACKAGE.rglob("*.py"))

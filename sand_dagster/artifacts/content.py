@@ -4,89 +4,57 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
 import polars as pl
+from pydantic import ValidationError
 
 from sand_dagster.artifacts.schemas import Table
+from sand_dagster.rows.plain import check, plain, problem
+from sand_dagster.rows.row import Row
 
 _INCIDENTAL = frozenset({"folder", "source", "seconds", "tokens_per_second"})
-"""Columns and fields that tell of the machine: where a file lies, what it was asked for by, how long it took.
+"""Columns and fields that depend on the machine: where a file lies, by which name, how long the work took.
 
 They are stored but not hashed, so that the same work gives the same content hash wherever it is done.
 """
 
-_PYTHON_TYPES: dict[type[pl.DataType], tuple[type, ...]] = {
-    pl.String: (str,),
-    pl.Int64: (int,),
-    pl.Float64: (int, float),
-    pl.Boolean: (bool,),
-}
-
-
 _FRAME_ROWS = 512
 
 
-def checked_frames(table: Table, rows: Iterable[Mapping[str, Any]]) -> Iterator[pl.DataFrame]:
+def checked_frames(table: Table, rows: Iterable[Row]) -> Iterator[pl.DataFrame]:
     """`rows` in frames of the table's schema, every value of its column's type and every key its own.
 
     Rows are taken as a frame is asked for; only the keys of the earlier ones are remembered. Polars itself
     would turn a value of the wrong type into null, or cut 1.5 to 1.
 
     Raises:
-        ValueError: a column is missing or unknown, a value has the wrong type, or a key is empty or twice
-            there; the message names table, row and column.
+        ValueError: a row is not of the table, a value has the wrong type, or a key is empty or not unique;
+            the message names table, row and column.
     """
     checked = _checked(table, rows)
     while some := list(islice(checked, _FRAME_ROWS)):
         yield pl.DataFrame(some, schema=table.schema, orient="row")
 
 
-def _checked(table: Table, rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+def _checked(table: Table, rows: Iterable[Row]) -> Iterator[dict[str, Any]]:
     seen: dict[str, int] = {}
     for number, row in enumerate(rows):
-        if row.keys() != table.columns.keys():
-            wrong = ", ".join(sorted(row.keys() ^ table.columns.keys()))
-            raise ValueError(f"table {table.name}, row {number}: missing or unknown columns: {wrong}")
-        for name, value in row.items():
-            if wrong := _mismatch(value, table.columns[name].dtype):
-                raise ValueError(f"table {table.name}, row {number}, column {name}{wrong}")
-        key = row[table.key]
+        try:
+            check(table.kind, row)
+        except ValidationError as error:
+            raise ValueError(f"table {table.name}, row {number}{problem(error)}") from error
+        values = plain(row)
+        key = values[table.key]
         if not key:
             raise ValueError(f"table {table.name}, row {number}: the id in {table.key} is empty")
         if seen.setdefault(key, number) != number:
             raise ValueError(
                 f"table {table.name}, rows {seen[key]} and {number} have the same {table.key} {key!r}"
             )
-        yield row
-
-
-def _mismatch(value: object, dtype: pl.DataType) -> str:
-    """Where `value` is not of `dtype`, and how; empty where it is. A null is of every type."""
-    if value is None:
-        return ""
-    if isinstance(dtype, pl.List):
-        if not isinstance(value, list | tuple):
-            return f": expected a list, found {type(value).__name__} {value!r}"
-        inner = dtype.inner
-        assert isinstance(inner, pl.DataType)
-        return next((f"[{i}]{wrong}" for i, v in enumerate(value) if (wrong := _mismatch(v, inner))), "")
-    if isinstance(dtype, pl.Struct):
-        fields = {field.name: field.dtype for field in dtype.fields}
-        if not isinstance(value, Mapping) or value.keys() != fields.keys():
-            found = sorted(value) if isinstance(value, Mapping) else type(value).__name__
-            return f": expected the fields {sorted(fields)}, found {found}"
-        for name, inner in fields.items():
-            assert isinstance(inner, pl.DataType)
-            if wrong := _mismatch(value[name], inner):
-                return f".{name}{wrong}"
-        return ""
-    expected = _PYTHON_TYPES[type(dtype)]
-    if isinstance(value, expected) and (bool in expected or not isinstance(value, bool)):
-        return ""
-    return f": expected {dtype}, found {type(value).__name__} {value!r}"
+        yield values
 
 
 class ContentHash:
@@ -98,12 +66,18 @@ class ContentHash:
 
     def __init__(self, table: Table) -> None:
         self._columns = [name for name in table.columns if name not in _INCIDENTAL]
+        self._mixed = [
+            place for place, name in enumerate(self._columns) if _has_incidental(table.columns[name].dtype)
+        ]
         self._state = hashlib.sha256(json.dumps([table.name, self._columns]).encode())
 
     def update(self, frame: pl.DataFrame) -> None:
         """Add the next rows."""
         for row in frame.select(self._columns).iter_rows():
-            text = json.dumps(_essential(row), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+            values = list(row)
+            for place in self._mixed:
+                values[place] = _essential(values[place])
+            text = json.dumps(values, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
             self._state.update(b"\n" + text.encode())
 
     def hexdigest(self) -> str:
@@ -111,9 +85,18 @@ class ContentHash:
         return self._state.hexdigest()
 
 
+def _has_incidental(dtype: object) -> bool:
+    """Whether a column's values have fields that are left out."""
+    if isinstance(dtype, pl.List):
+        return _has_incidental(dtype.inner)
+    if isinstance(dtype, pl.Struct):
+        return any(field.name in _INCIDENTAL or _has_incidental(field.dtype) for field in dtype.fields)
+    return False
+
+
 def _essential(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _essential(v) for name, v in value.items() if name not in _INCIDENTAL}
-    if isinstance(value, list | tuple):
+    if isinstance(value, list):
         return [_essential(v) for v in value]
     return value

@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 import duckdb
 import polars as pl
 
-from sand_dagster.artifacts.schemas import TABLES, Parent, Table
+from sand_dagster.artifacts.documentation import comments
+from sand_dagster.artifacts.schemas import TABLES, Table
 from sand_dagster.artifacts.store import DATA, ArtifactStore
 from sand_dagster.errors import ArtifactError
+from sand_dagster.rows.row import Parent
 
 _IMPLIED = {("policy", "model_id"): (Parent("base_model"),)}
 """A parent that its column does not always hold: the first policy is the base model, later ones are not."""
@@ -75,7 +77,7 @@ class Lineage:
             )
             self._connection.execute(f"CREATE VIEW {name} AS {' UNION ALL BY NAME '.join(selects)}")
         self._references = list(_references(self.tables))
-        self._linked = False
+        self._linked = self._commented = False
 
     def query(self, sql: str, params: Sequence[object] = ()) -> pl.DataFrame:
         """The result of one SELECT; `params` fill `$1`, `$2`, ... or `?`.
@@ -89,10 +91,18 @@ class Lineage:
                 raise LineageError("one SELECT statement is expected; the tables are read only")
             if "links" in sql:
                 self._link()
+            if "comment" in sql or "duckdb_" in sql:
+                self._comment()
             return self._frame(sql, params)
         except duckdb.Error as error:
             there = ", ".join(self.tables) or "none yet"
             raise LineageError(f"{error}\nTables of experiment {self.experiment}: {there}") from error
+
+    def _comment(self) -> None:
+        """Put what the tables and their columns hold into the catalog."""
+        if not self._commented:
+            self._connection.execute("; ".join(comments(TABLES[name]) for name in self.tables))
+            self._commented = True
 
     def find(self, id: str) -> list[Node]:
         """The rows with this id, in the tables' order, then the iterations'."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import polars as pl
 
 from sand_dagster.artifacts.content import ContentHash, checked_frames
 from sand_dagster.artifacts.schemas import Table
+from sand_dagster.rows.row import Row
 
 Count = int | float | pl.Expr
 """A number, or an expression over a table's rows that gives one."""
@@ -25,11 +26,11 @@ class Written(NamedTuple):
     content_hash: str
 
 
-def write_parquet(path: Path, table: Table, rows: Iterable[Mapping[str, Any]]) -> Written:
+def write_parquet(path: Path, table: Table, rows: Iterable[Row]) -> Written:
     """Check `rows` and write them to `path`; they are taken as they are written, a row group at a time.
 
     Raises:
-        ValueError: a row does not fit the schema, or an id is empty or twice there.
+        ValueError: a row does not fit the schema, or an id is empty or not unique.
     """
     # Imported where rows are written: most commands only read.
     from pyarrow.parquet import ParquetWriter

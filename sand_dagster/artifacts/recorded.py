@@ -5,16 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from sand_dagster.artifacts.schemas import TABLES
 from sand_dagster.artifacts.store import ArtifactStore
+from sand_dagster.artifacts.stored_rows import rows_of
 from sand_dagster.errors import ArtifactError
+from sand_dagster.rows.candidates import RolloutRow
+from sand_dagster.rows.evaluation import EpisodeRow
+from sand_dagster.rows.steps import DeliberationRow, DemonstrationRow, ExpertRow, StepRow
+from sand_dagster.rows.tasks import TaskRow
 from sand_dagster.sand.trajectories import Demonstration, demonstrations_of
-from sand_dagster.types import Step, Task, Trajectory
+from sand_dagster.types import Task, Trajectory
 
-_STEPS = ("expert_data", "expert_trajectories", "deliberation_trajectories")
-REPLAYABLE = (*_STEPS, "rollouts", "eval_episodes")
+_STEPS: dict[str, type[StepRow]] = {
+    kind.table: kind for kind in (ExpertRow, DemonstrationRow, DeliberationRow)
+}
+REPLAYABLE = (*_STEPS, RolloutRow.table, EpisodeRow.table)
 """The tables that hold what was played."""
 
 
@@ -43,7 +49,7 @@ def stored_tasks(store: ArtifactStore) -> dict[str, Task]:
     Raises:
         MissingArtifact: they are not complete.
     """
-    return {row["task_id"]: _task(row) for row in store.read("tasks", None).iter_rows(named=True)}
+    return {row.task_id: _task(row) for row in rows_of(store, TaskRow, None)}
 
 
 def recorded(store: ArtifactStore, table: str, iteration: str | None) -> list[Trajectory]:
@@ -55,53 +61,53 @@ def recorded(store: ArtifactStore, table: str, iteration: str | None) -> list[Tr
         MissingArtifact: the partition, the tasks, or a rollout's demonstrations are not complete.
         ArtifactError: a row's task or demonstration is not there.
     """
-    rows = store.read(table, iteration).to_dicts()
     tasks = stored_tasks(store)
-    if unknown := {row["task_id"] for row in rows} - tasks.keys():
-        raise ArtifactError(f"table {table} names tasks that table tasks lacks: {', '.join(sorted(unknown))}")
     if table in _STEPS:
-        return [d.trajectory(tasks[d.task_id]) for d in demonstrations_of(rows)]
-    if table == "rollouts":
-        return list(_rollouts(store, iteration, rows, tasks))
+        steps = demonstrations_of(rows_of(store, _STEPS[table], iteration))
+        _require(table, {demonstration.task_id for demonstration in steps} - tasks.keys())
+        return [demonstration.trajectory(tasks[demonstration.task_id]) for demonstration in steps]
+    if table == RolloutRow.table:
+        return list(_rollouts(store, iteration, tasks))
+    episodes = rows_of(store, EpisodeRow, iteration)
+    _require(table, {episode.task_id for episode in episodes} - tasks.keys())
     return [
         Trajectory(
-            row["episode_id"], tasks[row["task_id"]], row["instruction"], _steps(row["steps"]), row["reward"]
+            episode.episode_id,
+            tasks[episode.task_id],
+            episode.instruction,
+            [turn.step for turn in episode.steps],
+            episode.reward,
         )
-        for row in rows
+        for episode in episodes
     ]
 
 
-def _rollouts(
-    store: ArtifactStore, iteration: str | None, rows: list[dict[str, Any]], tasks: Mapping[str, Task]
-) -> Iterator[Trajectory]:
+def _require(table: str, unknown: set[str]) -> None:
+    """No task is `unknown`."""
+    if unknown:
+        raise ArtifactError(f"table {table} names tasks that table tasks lacks: {', '.join(sorted(unknown))}")
+
+
+def _rollouts(store: ArtifactStore, iteration: str | None, tasks: Mapping[str, Task]) -> Iterator[Trajectory]:
     place: dict[str, tuple[Demonstration, int]] = {}
-    for demonstration in demonstrations_of(store.read("expert_trajectories", iteration).to_dicts()):
+    for demonstration in demonstrations_of(rows_of(store, DemonstrationRow, iteration)):
         for row in demonstration.rows:
-            place[row["step_id"]] = demonstration, row["index"]
-    for row in rows:
-        if row["step_id"] not in place:
+            place[row.step_id] = demonstration, row.index
+    rollouts = rows_of(store, RolloutRow, iteration)
+    _require(RolloutRow.table, {rollout.task_id for rollout in rollouts} - tasks.keys())
+    for rollout in rollouts:
+        if rollout.step_id not in place:
             raise ArtifactError(
-                f"rollout {row['rollout_id']} was played from step {row['step_id']}, which the "
+                f"rollout {rollout.rollout_id} was played from step {rollout.step_id}, which the "
                 f"demonstrations of iteration {iteration} lack. Materialise both again"
             )
-        demonstration, index = place[row["step_id"]]
-        steps = [*demonstration.history(index), *_steps(row["steps"])]
-        yield Trajectory(
-            row["rollout_id"], tasks[row["task_id"]], demonstration.instruction, steps, row["reward"]
-        )
+        demonstration, index = place[rollout.step_id]
+        steps = [*demonstration.history(index), *(turn.step for turn in rollout.steps)]
+        task = tasks[rollout.task_id]
+        yield Trajectory(rollout.rollout_id, task, demonstration.instruction, steps, rollout.reward)
 
 
-def _steps(played: list[dict[str, Any]]) -> list[Step]:
-    return [Step(step["thought"], step["action"], step["observation"]) for step in played]
-
-
-def _task(row: Mapping[str, Any]) -> Task:
+def _task(row: TaskRow) -> Task:
     return Task(
-        row["task_id"],
-        row["environment"],
-        row["split"],
-        row["kind"],
-        row["step_limit"],
-        json.loads(row["spec"]),
-        row["content"],
+        row.task_id, row.environment, row.split, row.kind, row.step_limit, json.loads(row.spec), row.content
     )

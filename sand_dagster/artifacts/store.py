@@ -22,6 +22,7 @@ from sand_dagster.artifacts.schemas import TABLES, Table
 from sand_dagster.errors import MissingArtifact, OldLayout, PartitionBusy, TornArtifact
 from sand_dagster.execution.journal import Journal, JournalReader
 from sand_dagster.fingerprints import file_digest
+from sand_dagster.rows.row import Row
 
 DATA, MANIFEST, JOURNAL, LOCK = "data.parquet", "manifest.json", "journal.jsonl", "writer.lock"
 """The files of a partition."""
@@ -49,7 +50,7 @@ class PartitionWriter:
 
     def commit(
         self,
-        rows: Iterable[Mapping[str, Any]],
+        rows: Iterable[Row],
         counts: Mapping[str, Count],
         identity: Identity | None = None,
     ) -> Manifest:
@@ -62,7 +63,7 @@ class PartitionWriter:
         not match the rows.
 
         Raises:
-            ValueError: a row does not fit the schema, or an id is empty or twice there.
+            ValueError: a row does not fit the schema, or an id is empty or not unique.
             DiskFull: there was no space.
         """
         data, manifest_file = self._folder / DATA, self._folder / MANIFEST

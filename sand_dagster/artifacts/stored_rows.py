@@ -1,4 +1,4 @@
-"""A partition's rows as Python values, read some at a time."""
+"""A partition's rows as typed values, read some at a time."""
 
 from __future__ import annotations
 
@@ -7,8 +7,14 @@ from functools import lru_cache
 from typing import Any, Generic, TypeVar, overload
 
 import polars as pl
+from pydantic import ValidationError
 
-Row = dict[str, Any]
+from sand_dagster.artifacts.store import ArtifactStore
+from sand_dagster.errors import ArtifactError
+from sand_dagster.rows.plain import problem, typed
+from sand_dagster.rows.row import Row
+
+R = TypeVar("R", bound=Row)
 P = TypeVar("P")
 T = TypeVar("T")
 
@@ -16,14 +22,17 @@ _BLOCK_ROWS = 512
 _BLOCKS = 8
 
 
-class StoredRows(Sequence[Row]):
+class StoredRows(Sequence[R]):
     """The rows of a scanned partition, in order; a few blocks of them are in memory at once.
 
     Made for going through in order, or nearly so: every other look-up reads a block.
+
+    Raises:
+        ArtifactError: a value is none that the row's `kind` knows, such as another version's outcome.
     """
 
-    def __init__(self, rows: pl.LazyFrame) -> None:
-        self._rows = rows
+    def __init__(self, kind: type[R], rows: pl.LazyFrame) -> None:
+        self._kind, self._rows = kind, rows
         self._length: int = rows.select(pl.len()).collect().item()
         self._block = lru_cache(_BLOCKS)(self._read)
 
@@ -34,28 +43,39 @@ class StoredRows(Sequence[Row]):
         return self._length
 
     @overload
-    def __getitem__(self, index: int) -> Row: ...
+    def __getitem__(self, index: int) -> R: ...
 
     @overload
-    def __getitem__(self, index: slice) -> list[Row]: ...
+    def __getitem__(self, index: slice) -> list[R]: ...
 
-    def __getitem__(self, index: int | slice) -> Row | list[Row]:
+    def __getitem__(self, index: int | slice) -> R | list[R]:
         places = range(self._length)[index]
         if isinstance(places, range):
             return [self[place] for place in places]
         block, within = divmod(places, _BLOCK_ROWS)
-        return self._block(block).row(within, named=True)
+        return self._typed(places, self._block(block).row(within, named=True))
 
-    def __iter__(self) -> Iterator[Row]:
+    def __iter__(self) -> Iterator[R]:
         for start in range(0, self._length, _BLOCK_ROWS):
-            yield from self._block(start // _BLOCK_ROWS).iter_rows(named=True)
+            block = self._block(start // _BLOCK_ROWS)
+            for place, values in enumerate(block.iter_rows(named=True), start):
+                yield self._typed(place, values)
 
-    def by(self, column: str) -> Mapping[str, Row]:
+    def _typed(self, place: int, values: Mapping[str, Any]) -> R:
+        try:
+            return typed(self._kind, values)
+        except ValidationError as error:
+            raise ArtifactError(
+                f"table {self._kind.table}, row {place}{problem(error)}. Another version of the project "
+                "wrote it. Materialise it again"
+            ) from error
+
+    def by(self, column: str) -> Mapping[str, R]:
         """The rows by their value in `column`, which no two share."""
         places = {value: place for place, value in enumerate(self._column(column))}
         return _LookUp(places, self.__getitem__)
 
-    def grouped(self, column: str) -> Mapping[str, Sequence[Row]]:
+    def grouped(self, column: str) -> Mapping[str, Sequence[R]]:
         """The rows that share a value in `column`, in order, by that value."""
         places: dict[str, list[int]] = {}
         for place, value in enumerate(self._column(column)):
@@ -80,3 +100,13 @@ class _LookUp(Mapping[str, T], Generic[P, T]):
 
     def __len__(self) -> int:
         return len(self._places)
+
+
+def rows_of(store: ArtifactStore, kind: type[R], iteration: str | None) -> StoredRows[R]:
+    """The rows of a `kind`: of `iteration`, where their table has iterations.
+
+    Raises:
+        MissingArtifact: the partition is not complete.
+        TornArtifact: its file is gone, or is not the one that its manifest was written for.
+    """
+    return StoredRows(kind, store.scan(kind.table, iteration if kind.partitioned else None))

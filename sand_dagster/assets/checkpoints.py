@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import dagster as dg
 
 from sand_dagster.artifacts.store import ArtifactStore
+from sand_dagster.artifacts.stored_rows import rows_of
 from sand_dagster.assets.deciding import TRAINING_PACKAGES, agent_prompts, domain_module
 from sand_dagster.assets.definition import INITIALISATION, Read, Where, stage
+from sand_dagster.assets.finetuning import follow, journalled, model_folder
 from sand_dagster.assets.metadata import picture
 from sand_dagster.assets.run import Result, StageRun
 from sand_dagster.experiments.experiment import Experiment
-from sand_dagster.models.model_folder import model_id
-from sand_dagster.sand.checkpoints import checkpoint_id, finetuning_seed
+from sand_dagster.rows.models import (
+    BaseModelRow,
+    CheckpointRow,
+    LossPoint,
+    ModelFile,
+    PolicyRow,
+)
+from sand_dagster.rows.steps import DeliberationRow
+from sand_dagster.sand.checkpoints import checkpoint_id, control_epochs, finetuning_seed
 from sand_dagster.sand.trajectories import demonstrations_of
-from sand_dagster.training.job import Progress, Report
+from sand_dagster.training.job import Report
 from sand_dagster.training.plots import loss_curve
 
 
@@ -50,70 +59,15 @@ def checkpoints(run: StageRun) -> Result:
     A control makes as many passes over the expert trajectories as give it at least the agent's tokens on
     which the experiment that it is a control for was finetuned in the same iteration.
     """
-    steps = run.rows("deliberation_trajectories")
-    domain = run.experiment.environment.module.DOMAIN
+    steps = run.rows(DeliberationRow)
     settings = run.experiment.finetuning
-    (policy,) = run.rows("policy")
-    parent = run.rows("base_model")[0] if settings.restart_from == "base" else policy
-    step_ids = [row["step_id"] for row in steps]
-    dumped, epochs = settings.model_dump_json(), _epochs(run)
-    output = run.folder / "model"
-    key = run.stage.key(
-        parent["model_id"],
-        [[row["instruction"], row["thought"], row["action"], row["observation"]] for row in steps],
-        epochs,
-    )
-
-    def tell(progress: Progress) -> None:
-        run.progress.note = f"loss {progress.loss:.3f}, {progress.tokens_per_second:.0f} tokens/s"
-        run.progress.counted(progress.step, progress.steps)
-        run.report()
-
-    report = _journalled(run, key, output)
-    if run.trial is not None:
-        run.trial.total, run.trial.journalled = 1, int(report is not None)
-        return Result([])
-    assert run.writer is not None
-    # Whatever happens now, the checkpoint is not complete before it is committed.
-    output = run.writer.folder / "model"
+    (policy,) = run.rows(PolicyRow)
+    parent = run.rows(BaseModelRow)[0] if settings.restart_from == "base" else policy
+    epochs = _epochs(run)
+    report = _finetune(run, steps, parent.model_id, run.store.home / parent.folder, epochs)
     if report is None:
-        run.generation.release()
-        report = run.training.finetune(
-            run.experiment,
-            [trajectory.conversation(domain) for trajectory in demonstrations_of(steps)],
-            parent=run.store.home / parent["folder"],
-            output=output,
-            seed=finetuning_seed(run.experiment.seed, str(run.iteration)),
-            epochs=epochs,
-            on_progress=tell,
-        )
-        run.journal.put(key, report.model_dump(mode="json"))
-    curve = [
-        point.model_dump(include={"step", "epoch", "loss", "learning_rate", "tokens_per_second"})
-        for point in report.loss_curve
-    ]
-    row = {
-        "checkpoint_id": checkpoint_id(
-            policy["policy_id"], parent["model_id"], step_ids, dumped, epochs, run.experiment.seed
-        ),
-        "policy_id": policy["policy_id"],
-        "step_ids": step_ids,
-        "model_id": report.model_id,
-        "folder": str(output.relative_to(run.store.home)),
-        "settings": dumped,
-        "examples": report.examples,
-        "dropped": report.dropped,
-        "truncated": report.truncated,
-        "epochs": report.epochs,
-        "tokens": report.tokens,
-        "trained_tokens": report.trained_tokens,
-        "seconds": report.seconds,
-        "loss_curve": curve,
-        "files": [
-            {"file": name, "bytes": (output / name).stat().st_size, "sha256": sha256}
-            for name, sha256 in sorted(report.files.items())
-        ],
-    }
+        return Result([])
+    row = _row(run, policy, parent.model_id, tuple(step.step_id for step in steps), epochs, report)
     counts: dict[str, int | float] = {
         "epochs": report.epochs,
         "examples": report.examples,
@@ -125,11 +79,46 @@ def checkpoints(run: StageRun) -> Result:
         "tokens_per_second": report.tokens / report.seconds,
         "learning_rate": settings.learning_rate,
     }
-    if not curve:  # no epoch: the model is as it was
+    if not row.loss_curve:  # no epoch: the model is as it was
         return Result([row], counts)
-    counts |= {"first_loss": curve[0]["loss"], "last_loss": curve[-1]["loss"]}
-    picture_of_it = picture(loss_curve(curve), "loss curve")
-    return Result([row], counts, {"loss_curve": dg.MetadataValue.md(picture_of_it)})
+    counts |= {"first_loss": row.loss_curve[0].loss, "last_loss": row.loss_curve[-1].loss}
+    curve = picture(loss_curve(report.loss_curve), "loss curve")
+    return Result([row], counts, {"loss_curve": dg.MetadataValue.md(curve)})
+
+
+def _finetune(
+    run: StageRun, steps: Sequence[DeliberationRow], parent_model_id: str, parent: Path, epochs: int
+) -> Report | None:
+    """What finetuning the model in `parent` on `steps` gave; its files are in `model_folder(run)`.
+
+    None in a trial, which counts the one finetuning and makes none.
+    """
+    key = run.stage.key(
+        parent_model_id,
+        [[step.instruction, step.thought, step.action, step.observation] for step in steps],
+        epochs,
+    )
+    report = journalled(run, key)
+    if run.trial is not None:
+        run.trial.total, run.trial.journalled = 1, int(report is not None)
+        return None
+    # Whatever happens now, the checkpoint is not complete before it is committed.
+    output = model_folder(run)
+    if report is not None:
+        return report
+    run.generation.release()
+    domain = run.experiment.environment.module.DOMAIN
+    report = run.training.finetune(
+        run.experiment,
+        [trajectory.conversation(domain) for trajectory in demonstrations_of(steps)],
+        parent=parent,
+        output=output,
+        seed=finetuning_seed(run.experiment.seed, str(run.iteration)),
+        epochs=epochs,
+        on_progress=lambda progress: follow(run, progress),
+    )
+    run.journal.put(key, report.model_dump(mode="json"))
+    return report
 
 
 def _epochs(run: StageRun) -> int:
@@ -137,17 +126,48 @@ def _epochs(run: StageRun) -> int:
     control_for = run.experiment.control_for
     if control_for is None or run.iteration == INITIALISATION:
         return run.experiment.finetuning.epochs_of(run.number)
-    # Every finetuning of a control is on the same conversations, so the last one knows a pass's tokens.
-    (before,) = run.rows("checkpoints", f"{run.number - 1:02}")
-    (deliberated,) = ArtifactStore(run.store.home, control_for).read("checkpoints", run.iteration).to_dicts()
-    passes: float = deliberated["trained_tokens"] * before["epochs"] / before["trained_tokens"]
-    return math.ceil(passes)
+    (before,) = run.rows(CheckpointRow, f"{run.number - 1:02}")
+    (deliberated,) = rows_of(ArtifactStore(run.store.home, control_for), CheckpointRow, run.iteration)
+    return control_epochs(deliberated, before)
 
 
-def _journalled(run: StageRun, key: str, output: Path) -> Report | None:
-    """The report of the same finetuning, where its model still lies there whole."""
-    kept = run.journal.get(key)
-    if kept is None or not (output / "config.json").exists():
-        return None
-    report = Report.model_validate(kept)
-    return report if model_id(output) == report.model_id else None
+def _row(
+    run: StageRun,
+    policy: PolicyRow,
+    parent_model_id: str,
+    step_ids: tuple[str, ...],
+    epochs: int,
+    report: Report,
+) -> CheckpointRow:
+    settings, folder = run.experiment.finetuning.model_dump_json(), model_folder(run)
+    return CheckpointRow(
+        checkpoint_id=checkpoint_id(
+            policy.policy_id, parent_model_id, step_ids, settings, epochs, run.experiment.seed
+        ),
+        policy_id=policy.policy_id,
+        step_ids=step_ids,
+        model_id=report.model_id,
+        folder=str(folder.relative_to(run.store.home)),
+        settings=settings,
+        examples=report.examples,
+        dropped=report.dropped,
+        truncated=report.truncated,
+        epochs=report.epochs,
+        tokens=report.tokens,
+        trained_tokens=report.trained_tokens,
+        seconds=report.seconds,
+        loss_curve=tuple(
+            LossPoint(
+                step=point.step,
+                epoch=point.epoch,
+                loss=point.loss,
+                learning_rate=point.learning_rate,
+                tokens_per_second=point.tokens_per_second,
+            )
+            for point in report.loss_curve
+        ),
+        files=tuple(
+            ModelFile(file=name, bytes=(folder / name).stat().st_size, sha256=sha256)
+            for name, sha256 in sorted(report.files.items())
+        ),
+    )

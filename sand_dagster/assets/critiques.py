@@ -5,6 +5,8 @@ import polars as pl
 from sand_dagster.assets.deciding import GENERATING, TEMPLATES, WRITING, base_packages
 from sand_dagster.assets.definition import stage
 from sand_dagster.assets.run import Result, StageRun
+from sand_dagster.outcomes import ReplyOutcome
+from sand_dagster.rows.candidates import CandidateRow, RolloutRow
 from sand_dagster.sand.critiques import criticise
 
 
@@ -20,7 +22,7 @@ from sand_dagster.sand.critiques import criticise
 )
 def critiques(run: StageRun) -> Result:
     """The base model's critique of each candidate, guided by what came of it (Eq. 5, Figure 5)."""
-    rollouts = run.rows("rollouts").by("candidate_id")
+    rollouts = run.rows(RolloutRow).by("candidate_id")
     if not rollouts:
         return Result([])
 
@@ -28,7 +30,7 @@ def critiques(run: StageRun) -> Result:
         async with run.base() as base:
             finished = await criticise(
                 run.stage,
-                run.rows("candidate_actions"),
+                run.rows(CandidateRow),
                 rollouts,
                 run.demonstrations,
                 base,
@@ -36,7 +38,7 @@ def critiques(run: StageRun) -> Result:
             )
         return Result.of(
             finished,
-            parsed_rate=(pl.col("outcome") == "ok").mean(),
+            parsed_rate=(pl.col("outcome") == ReplyOutcome.OK).mean(),
             retried=(pl.col("attempts") > 1).sum(),
             shortened=(pl.col("steps_left_out") > 0).sum(),
         )

@@ -5,7 +5,10 @@ import polars as pl
 from sand_dagster.assets.deciding import GENERATING, TEMPLATES, WRITING, base_packages
 from sand_dagster.assets.definition import INITIALISATION, stage
 from sand_dagster.assets.run import Result, StageRun
-from sand_dagster.sand.deliberation import Evidence, deliberate
+from sand_dagster.outcomes import ReplyOutcome, StepOutcome
+from sand_dagster.rows.candidates import CandidateRow, CritiqueRow, RolloutRow
+from sand_dagster.sand.deliberation import deliberate
+from sand_dagster.sand.evidence import Evidence
 
 
 @stage(
@@ -42,11 +45,11 @@ def deliberation_trajectories(run: StageRun) -> Result:
             finished = await deliberate(
                 run.stage, run.demonstrations, evidence, base, run.experiment.deliberation
             )
-        parsed = pl.col("outcome") == "ok"
+        parsed = pl.col("outcome") == ReplyOutcome.OK
         return Result.of(
             finished,
             deliberated=parsed.sum(),
-            parsed_rate=parsed.filter(pl.col("outcome") != "kept").mean(),
+            parsed_rate=parsed.filter(pl.col("outcome") != StepOutcome.KEPT).mean(),
             retried=(pl.col("attempts") > 1).sum(),
             switched_trajectories=pl.col("trajectory_id").filter(pl.col("rollout_id") != "").n_unique(),
         )
@@ -60,11 +63,11 @@ def _evidence(run: StageRun) -> Evidence:
         return Evidence({})
     if variant == "without_sampling":
         return Evidence({}, alternatives=run.experiment.sampling.n)
-    candidates = run.rows("candidate_actions").grouped("step_id")
+    candidates = run.rows(CandidateRow).grouped("step_id")
     if variant == "without_critique":
         return Evidence(candidates)
     return Evidence(
         candidates,
-        run.rows("rollouts").by("candidate_id"),
-        run.rows("critiques").by("candidate_id"),
+        run.rows(RolloutRow).by("candidate_id"),
+        run.rows(CritiqueRow).by("candidate_id"),
     )

@@ -3,6 +3,7 @@
 from sand_dagster.assets.definition import stage
 from sand_dagster.assets.run import Result, StageRun
 from sand_dagster.recordings.importing import kept_trajectories
+from sand_dagster.rows.experts import ImportRow
 from sand_dagster.sand.trajectories import expert_rows
 
 
@@ -14,7 +15,7 @@ from sand_dagster.sand.trajectories import expert_rows
 def expert_data(run: StageRun) -> Result:
     """The expert's ReAct-style trajectories on the training tasks: D_exp to begin with (Section 4.1)."""
     train = [task for task in run.tasks.values() if task.split == "train"]
-    found = list(kept_trajectories(run.rows("expert_import"), run.tasks))
+    found = list(kept_trajectories(run.rows(ImportRow), run.tasks))
     solved = {trajectory.task.id for trajectory in found}
     rows = expert_rows(found)
     counts: dict[str, int | float] = {

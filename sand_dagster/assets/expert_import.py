@@ -9,7 +9,9 @@ from sand_dagster.assets.run import Result, StageRun
 from sand_dagster.environments import recordings_of
 from sand_dagster.execution.units import Finished
 from sand_dagster.recordings.importing import import_recordings, own_rows
-from sand_dagster.recordings.recording import Recordings, Verdict
+from sand_dagster.recordings.recording import Recordings
+from sand_dagster.rows.experts import ImportRow
+from sand_dagster.verdicts import Verdict
 
 
 @stage(
@@ -42,7 +44,7 @@ def expert_import(run: StageRun) -> Result:
         found = list(kind.experts(section.options, run.store.home, train, run.progress.counted))
         return Result(own_rows(found, kind.DOMAIN.refusal), counts)
 
-    async def replay() -> Finished:
+    async def replay() -> Finished[ImportRow]:
         async with run.pool() as pool:
             return await import_recordings(run.stage, recordings, pool, kind.DOMAIN.refusal)
 
@@ -52,11 +54,11 @@ def expert_import(run: StageRun) -> Result:
     return Result.of(finished, **counts)
 
 
-def _require_some(finished: Finished, recordings: Recordings) -> None:
+def _require_some(finished: Finished[ImportRow], recordings: Recordings) -> None:
     """Nothing is committed without a single trajectory, so that the next run reads the file again."""
-    if any(row["kept"] for rows in finished.rows for row in rows):
+    if any(row.kept for rows in finished.rows for row in rows):
         return
-    told = next((row["problem"] for rows in finished.rows for row in rows if row["problem"]), "")
+    told = next((row.problem for rows in finished.rows for row in rows if row.problem), "")
     said = ", ".join(f"{count} {outcome}" for outcome, count in sorted(finished.outcomes.items()))
     advice = {
         Verdict.ENVIRONMENT_ERROR: "the environment does not work here: see the message",

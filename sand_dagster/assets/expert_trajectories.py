@@ -3,6 +3,7 @@
 from sand_dagster.assets.definition import INITIALISATION, Read, Where, stage
 from sand_dagster.assets.loop import previous_materialisation
 from sand_dagster.assets.run import Result, StageRun
+from sand_dagster.rows.steps import DeliberationRow, ExpertRow
 from sand_dagster.sand.trajectories import next_demonstrations, original_thoughts
 
 
@@ -18,10 +19,10 @@ def expert_trajectories(run: StageRun) -> Result:
     Looks the previous iteration's `deliberation_trajectories` up, since Dagster knows no cycles, and
     records which materialisation it found.
     """
-    expert = run.rows("expert_data")
+    expert = run.rows(ExpertRow)
     if run.iteration == INITIALISATION:
         return Result(next_demonstrations(INITIALISATION, expert, None))
     closed = previous_materialisation(run, "deliberation_trajectories")
     original = original_thoughts(expert) if run.experiment.deliberation.carry_over == "original" else None
-    previous = run.rows("deliberation_trajectories", closed.iteration)
+    previous = run.rows(DeliberationRow, closed.iteration)
     return Result(next_demonstrations(str(run.iteration), previous, original), metadata=closed.metadata())

@@ -3,6 +3,8 @@
 from sand_dagster.assets.definition import INITIALISATION, Read, Where, stage
 from sand_dagster.assets.loop import previous_materialisation
 from sand_dagster.assets.run import Result, StageRun
+from sand_dagster.roles import Role
+from sand_dagster.rows.models import BaseModelRow, CheckpointRow, PolicyRow
 from sand_dagster.sand.checkpoints import policy_id
 
 
@@ -18,19 +20,19 @@ def policy(run: StageRun) -> Result:
     materialisation it found.
     """
     if run.iteration == INITIALISATION:
-        base = run.rows("base_model")[0]
-        return Result([_row(run, "base", "", base["model_id"], base["folder"])])
+        base = run.rows(BaseModelRow)[0]
+        return Result([_row(run, Role.BASE, "", base.model_id, base.folder)])
     closed = previous_materialisation(run, "checkpoints")
-    (checkpoint,) = run.rows("checkpoints", closed.iteration)
-    row = _row(run, "policy", checkpoint["checkpoint_id"], checkpoint["model_id"], checkpoint["folder"])
+    (checkpoint,) = run.rows(CheckpointRow, closed.iteration)
+    row = _row(run, Role.POLICY, checkpoint.checkpoint_id, checkpoint.model_id, checkpoint.folder)
     return Result([row], metadata=closed.metadata())
 
 
-def _row(run: StageRun, role: str, checkpoint_id: str, model_id: str, folder: str) -> dict[str, str]:
-    return {
-        "policy_id": policy_id(str(run.iteration), checkpoint_id, model_id),
-        "checkpoint_id": checkpoint_id,
-        "model_id": model_id,
-        "folder": folder,
-        "role": role,
-    }
+def _row(run: StageRun, role: Role, checkpoint_id: str, model_id: str, folder: str) -> PolicyRow:
+    return PolicyRow(
+        policy_id=policy_id(str(run.iteration), checkpoint_id, model_id),
+        checkpoint_id=checkpoint_id,
+        model_id=model_id,
+        folder=folder,
+        role=role,
+    )

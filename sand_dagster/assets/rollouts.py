@@ -14,7 +14,8 @@ from sand_dagster.assets.deciding import (
 )
 from sand_dagster.assets.definition import Read, stage
 from sand_dagster.assets.run import Result, StageRun
-from sand_dagster.sand.episode import REPLAY_MISMATCH
+from sand_dagster.outcomes import Ended
+from sand_dagster.rows.candidates import CandidateRow
 from sand_dagster.sand.rollouts import roll_out
 
 
@@ -36,8 +37,8 @@ from sand_dagster.sand.rollouts import roll_out
 )
 def rollouts(run: StageRun) -> Result:
     """Every candidate of a deliberating step, executed and played to the end by π_k (Section 4.3)."""
-    candidates = run.rows("candidate_actions")
-    if not any(candidate["deliberates"] for candidate in candidates):
+    candidates = run.rows(CandidateRow)
+    if not any(candidate.deliberates for candidate in candidates):
         return Result([])
 
     async def play() -> Result:
@@ -53,7 +54,7 @@ def rollouts(run: StageRun) -> Result:
             )
         return Result.of(
             finished,
-            average_reward=pl.col("reward").filter(pl.col("ended") != REPLAY_MISMATCH).mean(),
+            average_reward=pl.col("reward").filter(pl.col("ended") != Ended.REPLAY_MISMATCH).mean(),
             invalid_actions=pl.col("invalid_actions").sum(),
             unparsed_replies=pl.col("unparsed").sum(),
             completion_tokens=pl.col("completion_tokens").sum(),

@@ -16,22 +16,25 @@ import dagster as dg
 
 from sand_dagster.artifacts.parquet import Count
 from sand_dagster.artifacts.recorded import stored_tasks
-from sand_dagster.artifacts.schemas import TABLES
 from sand_dagster.artifacts.store import ArtifactStore, PartitionWriter
-from sand_dagster.artifacts.stored_rows import StoredRows
+from sand_dagster.artifacts.stored_rows import StoredRows, rows_of
 from sand_dagster.assets.progress import StageProgress, tell
 from sand_dagster.environments.pool import EnvironmentPool
-from sand_dagster.execution.units import Finished, Journal, Row, Stage, Trial
+from sand_dagster.execution.units import Finished, Journal, Stage, Trial
 from sand_dagster.experiments.experiment import Experiment
 from sand_dagster.interfaces import Generator
 from sand_dagster.resources.environments import EnvironmentWorkers
 from sand_dagster.resources.generation import Generation
 from sand_dagster.resources.training import Training
+from sand_dagster.rows.models import BaseModelRow, PolicyRow
+from sand_dagster.rows.row import Row
+from sand_dagster.rows.steps import DemonstrationRow, ExpertRow
 from sand_dagster.sand.episode import Agent
 from sand_dagster.sand.trajectories import Demonstration, demonstrations_of
 from sand_dagster.types import Task, Trajectory
 
 _LOG_EVERY_S = 10.0
+R = TypeVar("R", bound=Row)
 T = TypeVar("T")
 
 
@@ -46,7 +49,7 @@ class Result:
     """Units that the journal held."""
 
     @classmethod
-    def of(cls, finished: Finished, **counts: Count) -> Self:
+    def of(cls, finished: Finished[Any], **counts: Count) -> Self:
         """The rows of all units in order, their outcomes, and `counts`."""
         rows = chain.from_iterable(finished.rows)
         return cls(rows, {**finished.outcomes, **counts}, reused=finished.reused)
@@ -95,10 +98,9 @@ class StageRun:
         """The partition's folder, to look at; `writer.folder` is for writing into."""
         return self.store.folder(self.progress.stage, self.iteration)
 
-    def rows(self, table: str, iteration: str | None = None) -> StoredRows:
-        """A table's rows: of this iteration, unless another is named."""
-        partition = (iteration or self.iteration) if TABLES[table].partitioned else None
-        return StoredRows(self.store.scan(table, partition))
+    def rows(self, kind: type[R], iteration: str | None = None) -> StoredRows[R]:
+        """The rows of a `kind`: of this iteration, unless another is named."""
+        return rows_of(self.store, kind, iteration or self.iteration)
 
     @cached_property
     def tasks(self) -> dict[str, Task]:
@@ -108,14 +110,14 @@ class StageRun:
     @cached_property
     def demonstrations(self) -> list[Demonstration]:
         """D_exp of this iteration."""
-        return demonstrations_of(self.rows("expert_trajectories"))
+        return demonstrations_of(self.rows(DemonstrationRow))
 
     @cached_property
     def example(self) -> Trajectory | None:
         """The one shot of the `eto` protocol: the expert's first trajectory."""
         if self.experiment.protocol == "paper":
             return None
-        first = demonstrations_of(self.rows("expert_data"))[0]
+        first = demonstrations_of(self.rows(ExpertRow))[0]
         return first.trajectory(self.tasks[first.task_id])
 
     def pool(self) -> AbstractAsyncContextManager[EnvironmentPool]:
@@ -127,9 +129,9 @@ class StageRun:
     @asynccontextmanager
     async def base(self) -> AsyncIterator[Generator]:
         """The frozen base model π_base."""
-        row = self.rows("base_model")[0]
+        model_file = self.rows(BaseModelRow)[0]
         async with self.generation.model(
-            self.experiment, self.experiment.generation.base, Path(row["folder"]), self.iteration
+            self.experiment, self.experiment.generation.base, Path(model_file.folder), self.iteration
         ) as model:
             yield model
 
@@ -146,8 +148,8 @@ class StageRun:
     @asynccontextmanager
     async def policy(self) -> AsyncIterator[Agent]:
         """π_k."""
-        row = self.rows("policy")[0]
-        async with self.agent(row["policy_id"], row["folder"]) as agent:
+        policy = self.rows(PolicyRow)[0]
+        async with self.agent(policy.policy_id, policy.folder) as agent:
             yield agent
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:

@@ -10,6 +10,7 @@ from sand_dagster.assets.deciding import environment_files, environment_module, 
 from sand_dagster.assets.definition import stage
 from sand_dagster.assets.run import Result, StageRun
 from sand_dagster.evaluation import table1
+from sand_dagster.rows.tasks import TaskRow
 
 
 @stage(
@@ -24,15 +25,15 @@ def tasks(run: StageRun) -> Result:
     section = run.experiment.environment
     found = section.module.tasks(section.options, run.store.home, run.progress.counted)
     rows = [
-        {
-            "task_id": task.id,
-            "environment": task.environment,
-            "split": task.split,
-            "kind": task.kind,
-            "step_limit": task.step_limit,
-            "spec": json.dumps(dict(task.spec), sort_keys=True),
-            "content": task.content,
-        }
+        TaskRow(
+            task_id=task.id,
+            environment=task.environment,
+            split=task.split,
+            kind=task.kind,
+            step_limit=task.step_limit,
+            spec=json.dumps(dict(task.spec), sort_keys=True),
+            content=task.content,
+        )
         for task in found
     ]
     splits = [task.split for task in found]

@@ -11,10 +11,12 @@ from functools import partial
 from pathlib import Path
 
 from sand_dagster.execution.journal import Journal
-from sand_dagster.execution.units import Row, Stage, Unit, run_units
+from sand_dagster.execution.units import Stage, Unit, run_units
 from sand_dagster.ids import derive_seed
 from sand_dagster.interfaces import Environments, Episode
+from sand_dagster.outcomes import Ended
 from sand_dagster.prompts.turns import Reply, parse_completion
+from sand_dagster.rows.candidates import RolloutRow
 from sand_dagster.sand.episode import Agent, Rollout, execute
 from sand_dagster.sand.rollouts import play_candidate
 from sand_dagster.types import Sampling, Step, Task
@@ -81,14 +83,34 @@ async def as_a_stage(
     """SAND's way: units of work, each journalled as it ends; nobody waits for a batch to end."""
     outcomes: dict[int, Outcome] = {}
 
-    async def work(index: int, job: Job) -> tuple[list[Row], str]:
+    async def work(index: int, job: Job) -> tuple[list[RolloutRow], str]:
         played, outcomes[index] = await _play(job, environments, agent)
-        return [{"steps": played.rows(), "reward": played.reward}], played.ended
+        return [_row(index, job, played)], played.ended
 
     units = (Unit(str(index), partial(work, index, job)) for index, job in enumerate(jobs))
     with tempfile.TemporaryDirectory(prefix="sand-bench-") as folder, Journal(Path(folder, "j")) as journal:
-        await run_units(Stage(journal, max_concurrency, lambda *_: None, "01", 0), units, len(jobs))
+        await run_units(
+            Stage(journal, max_concurrency, lambda *_: None, "01", 0), RolloutRow, units, len(jobs)
+        )
     return [outcomes[index] for index in range(len(jobs))]
+
+
+def _row(index: int, job: Job, played: Rollout) -> RolloutRow:
+    """What a stage would keep of it."""
+    return RolloutRow(
+        rollout_id=str(index),
+        candidate_id="",
+        policy_id="",
+        step_id="",
+        task_id=job.task.id,
+        steps=played.turns,
+        reward=played.reward,
+        ended=played.ended,
+        invalid_actions=played.invalid,
+        unparsed=played.unparsed,
+        prompt_tokens=played.prompt_tokens,
+        completion_tokens=played.completion_tokens,
+    )
 
 
 async def in_lockstep(
@@ -123,7 +145,7 @@ async def _lockstep_batch(jobs: Sequence[Job], environments: Environments, agent
 
 
 def _goes_on(job: Job, played: Rollout) -> bool:
-    return played.ended != "done" and len(job.history) + len(played.steps) < job.task.step_limit
+    return played.ended is not Ended.DONE and len(job.history) + len(played.steps) < job.task.step_limit
 
 
 async def _ask(job: Job, episode: Episode, played: Rollout, agent: Agent) -> Reply:

@@ -10,13 +10,13 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 from sand_dagster.bench.recording import Asked, Recorder
 from sand_dagster.environments import environment_kind
 from sand_dagster.environments.pool import EnvironmentPool
 from sand_dagster.execution.journal import Journal
-from sand_dagster.execution.units import Finished, Row, Stage
+from sand_dagster.execution.units import Finished, Stage
 from sand_dagster.interfaces import Generator
 from sand_dagster.models import vllm_engine
 from sand_dagster.models.chat import ChatEncoder
@@ -24,10 +24,13 @@ from sand_dagster.models.in_process import parameters, prepare
 from sand_dagster.models.settings import GenerationSettings
 from sand_dagster.models.templates import prompting_template
 from sand_dagster.models.vllm_engine import VllmGenerator
+from sand_dagster.rows.candidates import CandidateRow, RolloutRow
+from sand_dagster.rows.row import Row
 from sand_dagster.sand.candidates import sample_candidates
 from sand_dagster.sand.critiques import criticise
-from sand_dagster.sand.deliberation import Evidence, deliberate
+from sand_dagster.sand.deliberation import deliberate
 from sand_dagster.sand.episode import Agent
+from sand_dagster.sand.evidence import Evidence
 from sand_dagster.sand.rollouts import roll_out
 from sand_dagster.sand.settings import (
     CritiqueSettings,
@@ -45,7 +48,8 @@ _TURN_TOKENS, _CRITIQUE_TOKENS, _DELIBERATION_TOKENS = 256, 128, 256
 ROUNDS = 3
 """How often each stage is measured; medians count."""
 
-_Work = Callable[[Stage, Generator], Coroutine[Any, Any, Finished]]
+R = TypeVar("R", bound=Row)
+_Work = Callable[[Stage, Generator], Coroutine[Any, Any, Finished[R]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +140,7 @@ class _FlatStages:
                 stage, demonstrations, Agent("bench", model, domain, _TURN_TOKENS), SamplingSettings()
             ),
         )
-        rollouts = {row["candidate_id"]: row for row in await self._roll_out(candidates)}
+        rollouts = {row.candidate_id: row for row in await self._roll_out(candidates)}
         critiques = await self._measure(
             "critiques",
             folder,
@@ -149,10 +153,7 @@ class _FlatStages:
                 CritiqueSettings(max_new_tokens=_CRITIQUE_TOKENS),
             ),
         )
-        by_step: dict[str, list[Row]] = {}
-        for row in candidates:
-            by_step.setdefault(row["step_id"], []).append(row)
-        evidence = Evidence(by_step, rollouts, {row["candidate_id"]: row for row in critiques})
+        evidence = Evidence.of(candidates, rollouts.values(), critiques)
         await self._measure(
             "deliberation_trajectories",
             folder,
@@ -178,7 +179,7 @@ class _FlatStages:
             for name, (ours, alone) in self._seconds.items()
         ]
 
-    async def _measure(self, name: str, folder: Path, work: _Work) -> list[Row]:
+    async def _measure(self, name: str, folder: Path, work: _Work[R]) -> list[R]:
         recorder = self._recorded[name] = Recorder(self._model)
         ours, alone = self._seconds.setdefault(name, ([], []))
         with closing(Journal(folder / f"{name}.jsonl")) as journal:
@@ -192,7 +193,7 @@ class _FlatStages:
         self.differing += sum(a.text != text for a, text in zip(recorder.answers, texts, strict=True))
         return rows
 
-    async def _roll_out(self, candidates: Sequence[Row]) -> list[Row]:
+    async def _roll_out(self, candidates: Sequence[CandidateRow]) -> list[RolloutRow]:
         agent = Agent("bench", self._model, self._kind.DOMAIN, _TURN_TOKENS)
         workers = len(os.sched_getaffinity(0))
         async with EnvironmentPool(_KIND, self._options, self._home, workers) as pool:

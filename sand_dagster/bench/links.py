@@ -13,17 +13,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import RenderableType
 from rich.table import Table
 
 from sand_dagster.artifacts.recorded import stored_tasks
 from sand_dagster.artifacts.store import ArtifactStore
+from sand_dagster.artifacts.stored_rows import rows_of
 from sand_dagster.experiments.experiment import Experiment
 from sand_dagster.interfaces import Environment
 from sand_dagster.prompts.figures import is_deliberation
-from sand_dagster.sand.episode import was_played
+from sand_dagster.rows.candidates import CandidateRow, CritiqueRow, RolloutRow
+from sand_dagster.rows.evaluation import EpisodeRow
+from sand_dagster.rows.row import Row
+from sand_dagster.rows.steps import DeliberationRow, DemonstrationRow
 from sand_dagster.sand.trajectories import demonstrations_of
 from sand_dagster.types import Step, Task
 from toy_alfworld.games.expert import Expert
@@ -34,7 +38,7 @@ _LONGEST = 40
 """Steps after which the expert gives up."""
 _REFUSED = re.compile(r"nothing would happen|would fail")
 
-Row = Mapping[str, Any]
+R = TypeVar("R", bound=Row)
 
 
 @dataclass(slots=True)
@@ -118,15 +122,17 @@ def measure(
     links = Links()
     with closing(experiment.environment.module.make(experiment.environment.options, home)) as world:
         probe = _Probe(world, stored_tasks(store))
-        demonstrations = demonstrations_of(store.read("expert_trajectories", iteration).to_dicts())
-        episodes = store.read("eval_episodes", iteration).to_dicts()
+        demonstrations = demonstrations_of(rows_of(store, DemonstrationRow, iteration))
+        episodes = rows_of(store, EpisodeRow, iteration)
         total = len(demonstrations) + len(episodes)
-        candidates = _grouped(store, "candidate_actions", iteration, "step_id")
-        rollouts = {r["candidate_id"]: r for r in _rows(store, "rollouts", iteration)}
+        candidates: dict[str, list[CandidateRow]] = {}
+        for candidate in _rows(store, CandidateRow, iteration):
+            candidates.setdefault(candidate.step_id, []).append(candidate)
+        rollouts = {r.candidate_id: r for r in _rows(store, RolloutRow, iteration)}
         for done, demonstration in enumerate(demonstrations, start=1):
             steps = demonstration.history(len(demonstration.rows))
             for t, state in probe.states(demonstration.task_id, demonstration.instruction, steps):
-                _alternatives(links, state, candidates.get(demonstration.rows[t]["step_id"], ()), rollouts)
+                _alternatives(links, state, candidates.get(demonstration.rows[t].step_id, ()), rollouts)
             progress(done, total)
         _texts(links, store, iteration, rollouts)
         for done, episode in enumerate(episodes, start=len(demonstrations) + 1):
@@ -180,43 +186,43 @@ class _Probe:
 
 
 def _alternatives(
-    links: Links, state: _State, candidates: Sequence[Row], rollouts: Mapping[str, Row]
+    links: Links, state: _State, candidates: Sequence[CandidateRow], rollouts: Mapping[str, RolloutRow]
 ) -> None:
     if not candidates:
         return
-    links["deliberating"].count(candidates[0]["deliberates"])
-    own = next(c for c in candidates if c["is_expert"])
-    standard = state.after(own["action"])[1]
+    links["deliberating"].count(candidates[0].deliberates)
+    own = next(c for c in candidates if c.is_expert)
+    standard = state.after(own.action)[1]
     for candidate in candidates:
         if candidate is own:
             continue
-        valid, steps = state.after(candidate["action"])
+        valid, steps = state.after(candidate.action)
         links["alternative_worse"].count(steps > standard)
         links["alternative_refused"].count(not valid)
-        if rollouts and all(was_played(rollouts[c["candidate_id"]]) for c in (candidate, own)):
-            reward, expert = (rollouts[c["candidate_id"]]["reward"] for c in (candidate, own))
+        if rollouts and all(rollouts[c.candidate_id].was_played for c in (candidate, own)):
+            reward, expert = (rollouts[c.candidate_id].reward for c in (candidate, own))
             links["alternative_loses"].count(reward < expert)
             links["alternative_wins"].count(reward > expert)
 
 
-def _texts(links: Links, store: ArtifactStore, iteration: str, rollouts: Mapping[str, Row]) -> None:
-    actions = {c["candidate_id"]: c["action"] for c in _rows(store, "candidate_actions", iteration)}
-    for critique in _rows(store, "critiques", iteration):
-        rollout = rollouts[critique["candidate_id"]]
-        links["critique_validity"].count(refuses(critique["critique"]) != rollout["steps"][0]["valid"])
-        links["critique_outcome"].count(completes(critique["critique"]) == (rollout["reward"] >= 1.0))
-    for step in _rows(store, "deliberation_trajectories", iteration):
-        if step["deliberated"] and step["candidate_ids"]:
-            listed = [action for action, _ in CANDIDATE.findall(step["thought"])]
-            links["deliberation_lists"].count(listed == [actions[c] for c in step["candidate_ids"]])
-            links["deliberation_agrees"].count(called_best(step["thought"]) == [step["action"]])
-            links["deliberation_chooses"].count(step["action"] in step["thought"].rpartition("\n")[2])
+def _texts(links: Links, store: ArtifactStore, iteration: str, rollouts: Mapping[str, RolloutRow]) -> None:
+    actions = {c.candidate_id: c.action for c in _rows(store, CandidateRow, iteration)}
+    for critique in _rows(store, CritiqueRow, iteration):
+        rollout = rollouts[critique.candidate_id]
+        links["critique_validity"].count(refuses(critique.critique) != rollout.steps[0].valid)
+        links["critique_outcome"].count(completes(critique.critique) == (rollout.reward >= 1.0))
+    for step in _rows(store, DeliberationRow, iteration):
+        if step.deliberated and step.candidate_ids:
+            listed = [action for action, _ in CANDIDATE.findall(step.thought)]
+            links["deliberation_lists"].count(listed == [actions[c] for c in step.candidate_ids])
+            links["deliberation_agrees"].count(called_best(step.thought) == [step.action])
+            links["deliberation_chooses"].count(step.action in step.thought.rpartition("\n")[2])
 
 
-def _turns(links: Links, probe: _Probe, episode: Row) -> None:
-    played = [Step(s["thought"], s["action"], s["observation"]) for s in episode["steps"]]
-    valid = [s["valid"] for s in episode["steps"]]
-    for t, state in probe.states(episode["task_id"], episode["instruction"], played):
+def _turns(links: Links, probe: _Probe, episode: EpisodeRow) -> None:
+    played = [turn.step for turn in episode.steps]
+    valid = [turn.valid for turn in episode.steps]
+    for t, state in probe.states(episode.task_id, episode.instruction, played):
         turn = played[t]
         if t and not valid[t - 1]:
             links["repeats"].count(turn.action == played[t - 1].action)
@@ -241,13 +247,6 @@ def _listed(links: Links, state: _State, turn: Step) -> None:
     links["follows_its_choice"].count(turn.action in called_best(turn.thought))
 
 
-def _grouped(store: ArtifactStore, table: str, iteration: str, column: str) -> dict[str, list[Row]]:
-    found: dict[str, list[Row]] = {}
-    for row in _rows(store, table, iteration):
-        found.setdefault(row[column], []).append(row)
-    return found
-
-
-def _rows(store: ArtifactStore, table: str, iteration: str) -> list[dict[str, Any]]:
+def _rows(store: ArtifactStore, kind: type[R], iteration: str) -> Sequence[R]:
     """The rows of a stage; none where the experiment's variant lacks it."""
-    return store.read(table, iteration).to_dicts() if iteration in store.iterations(table) else []
+    return rows_of(store, kind, iteration) if iteration in store.iterations(kind.table) else ()

@@ -14,9 +14,10 @@ from sand_dagster.cli.arguments import AsJson
 from sand_dagster.cli.errors import FAILED, WRONG_USE, command, fail
 from sand_dagster.cli.output import print_json, print_table
 from sand_dagster.cli.worlds import EnvironmentName, Games, Like, World, progress, world
-from sand_dagster.execution.units import Row
 from sand_dagster.home import sand_home
-from sand_dagster.recordings.recording import INSTRUCTION, Recordings, Verdict
+from sand_dagster.recordings.recording import INSTRUCTION, Recordings
+from sand_dagster.rows.experts import ImportRow
+from sand_dagster.verdicts import Verdict
 
 
 @command
@@ -66,6 +67,7 @@ def replay(
     The exit code is 1 where a text differs, or a row cannot be read or played.
     """
     from sand_dagster.environments.replay import replay_all
+    from sand_dagster.rows.plain import plain
 
     if environment is not None and experiment is not None:
         fail("--environment and --experiment exclude each other", WRONG_USE)
@@ -82,9 +84,9 @@ def replay(
         replayed = _told(rows, as_json)
     except ValueError as error:
         fail(str(error))
-    counts = Counter(row["verdict"] for row in replayed)
+    counts = Counter(row.verdict for row in replayed)
     failing = sum(_fails(row) for row in replayed)
-    matching = sum(row["reward"] is not None and not _fails(row) for row in replayed)
+    matching = sum(row.reward is not None and not _fails(row) for row in replayed)
     won = sum(_won(row) for row in replayed)
     if as_json:
         print_json(
@@ -94,7 +96,7 @@ def replay(
                 "failing": failing,
                 "won": won,
                 "verdicts": dict(counts),
-                "replayed": [{**row, "steps": len(row["steps"])} for row in replayed],
+                "replayed": [{**plain(row), "steps": len(row.steps)} for row in replayed],
             }
         )
     else:
@@ -134,7 +136,7 @@ def _published(
     return here, read_file(file, here.kind, here.options, sand_home())
 
 
-def _told(replayed: Iterable[Row], as_json: bool) -> list[Row]:
+def _told(replayed: Iterable[ImportRow], as_json: bool) -> list[ImportRow]:
     """Every replay, told as it ends."""
     done = []
     for row in replayed:
@@ -144,30 +146,30 @@ def _told(replayed: Iterable[Row], as_json: bool) -> list[Row]:
     return done
 
 
-def _fails(row: Row) -> bool:
+def _fails(row: ImportRow) -> bool:
     """Whether it does not replay: a text differs, or it could not be played at all."""
-    broken = row["verdict"] in (Verdict.MALFORMED, Verdict.ENVIRONMENT_ERROR)
-    return broken or row["differs_at"] is not None
+    broken = row.verdict in (Verdict.MALFORMED, Verdict.ENVIRONMENT_ERROR)
+    return broken or row.differs_at is not None
 
 
-def _won(row: Row) -> bool:
-    return row["reward"] is not None and row["reward"] >= 1.0 - 1e-6
+def _won(row: ImportRow) -> bool:
+    return row.reward is not None and row.reward >= 1.0 - 1e-6
 
 
-def _line(row: Row) -> str:
-    what = row["task_id"] or row["record_id"]
-    head = f"{row['verdict']:17}  row {row['row']}{f', {what}' if what else ''}"
-    if row["reward"] is None:
-        return f"{head}: {row['problem']}"
-    line = f"{head}: {len(row['steps'])} steps, reward {row['reward']:.2f}"
-    if row["recorded_steps"] > len(row["steps"]):
-        line += f", {row['recorded_steps'] - len(row['steps'])} steps after the end"
-    if row["refused_at"] is not None:
-        line += f", step {row['refused_at']} {row['steps'][row['refused_at']]['action']!r} refused"
-    if row["differs_at"] is None:
+def _line(row: ImportRow) -> str:
+    what = row.task_id or row.record_id
+    head = f"{row.verdict:17}  row {row.row}{f', {what}' if what else ''}"
+    if row.reward is None:
+        return f"{head}: {row.problem}"
+    line = f"{head}: {len(row.steps)} steps, reward {row.reward:.2f}"
+    if row.recorded_steps > len(row.steps):
+        line += f", {row.recorded_steps - len(row.steps)} steps after the end"
+    if row.refused_at is not None:
+        line += f", step {row.refused_at} {row.steps[row.refused_at].action!r} refused"
+    if row.differs_at is None:
         return line
-    where = "the instruction" if row["differs_at"] == INSTRUCTION else f"step {row['differs_at']}"
+    where = "the instruction" if row.differs_at == INSTRUCTION else f"step {row.differs_at}"
     return (
-        f"{line}; differs first at {where} {row['action']!r}\n"
-        f"  recorded: {row['expected']!r}\n  found:    {row['found']!r}"
+        f"{line}; differs first at {where} {row.action!r}\n"
+        f"  recorded: {row.expected!r}\n  found:    {row.found!r}"
     )

@@ -11,11 +11,12 @@ from typing import Any
 from pydantic import BaseModel
 
 from sand_dagster.environments import EnvironmentKind, recordings_of
-from sand_dagster.execution.units import Row
 from sand_dagster.interfaces import Environment
 from sand_dagster.recordings.importing import import_row, without_duplicates
-from sand_dagster.recordings.recording import Keep, Recording, Recordings
+from sand_dagster.recordings.recording import Recording, Recordings
+from sand_dagster.rows.experts import ImportRow
 from sand_dagster.types import Step, StepResult, Task, Trajectory
+from sand_dagster.verdicts import Keep
 
 
 def read_file(path: Path, kind: EnvironmentKind, options: BaseModel, home: Path) -> Recordings:
@@ -45,7 +46,7 @@ def as_recordings(trajectories: Iterable[Trajectory]) -> list[Recording]:
 
 def replay_all(
     make: Callable[[], Environment], recordings: Iterable[Recording], refusal: str, keep: Keep = "winning"
-) -> Iterator[Row]:
+) -> Iterator[ImportRow]:
     """The `expert_import` rows of `recordings`, replayed one after another in one environment."""
     alone = _Alone(make)
     try:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sand_dagster.artifacts.store import ArtifactStore
+from sand_dagster.artifacts.stored_rows import rows_of
 from sand_dagster.evaluation.scores import score
 from sand_dagster.experiments.experiment import Experiment
 from sand_dagster.experiments.loading import load_experiment
+from sand_dagster.rows.evaluation import EpisodeRow, ScoreRow
 
 INITIALISATION = "00"
 _OWN = {"name", "description", "seed", "control_for", "iterations"}
@@ -42,7 +44,7 @@ class Outcome(NamedTuple):
 class Evaluated:
     """An arm's episodes of one iteration and split: together as in `eval_scores`, and each."""
 
-    scores: Mapping[str, Any]
+    scores: ScoreRow
     outcomes: Mapping[Place, Outcome]
 
 
@@ -90,22 +92,20 @@ class Arm:
             ArtifactError: an experiment's episodes are not there, or damaged.
         """
         episodes = [
-            (Place(number, row["task_id"]), row)
+            (Place(number, row.task_id), row)
             for number, experiment in enumerate(self.experiments)
-            for row in self._store(experiment).read("eval_episodes", iteration).to_dicts()
+            for row in rows_of(self._store(experiment), EpisodeRow, iteration)
         ]
-        splits = sorted({row["split"] for _, row in episodes})
-        return {
-            split: self._summary(split, [e for e in episodes if e[1]["split"] == split]) for split in splits
-        }
+        splits = sorted({row.split for _, row in episodes})
+        return {split: self._summary(split, [e for e in episodes if e[1].split == split]) for split in splits}
 
-    def _summary(self, split: str, episodes: Sequence[tuple[Place, Mapping[str, Any]]]) -> Evaluated:
-        rows = [dict(row) for _, row in episodes]
+    def _summary(self, split: str, episodes: Sequence[tuple[Place, EpisodeRow]]) -> Evaluated:
+        rows = [row for _, row in episodes]
         protocol = self.experiments[0].protocol
         return Evaluated(
-            score(rows, rows[0]["checkpoint_id"], split, protocol, self.seed),
+            score(rows, rows[0].checkpoint_id, split, protocol, self.seed),
             {
-                place: Outcome(row["kind"], row["reward"], row["deliberations"] / max(len(row["steps"]), 1))
+                place: Outcome(row.kind, row.reward, row.deliberations / max(len(row.steps), 1))
                 for place, row in episodes
             },
         )

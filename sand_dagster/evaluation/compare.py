@@ -94,7 +94,7 @@ def compare(
 def _scores(side: _Side) -> list[Row]:
     return [
         {"experiment": side.arm.name, "iteration": side.iteration}
-        | {name: evaluated.scores[name] for name in _SCORES}
+        | {name: getattr(evaluated.scores, name) for name in _SCORES}
         for evaluated in side.splits.values()
     ]
 

@@ -8,14 +8,14 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from sand_dagster.ids import digest
 from sand_dagster.interfaces import EnvironmentDied
+from sand_dagster.rows.plain import plain, typed
+from sand_dagster.rows.row import Row
 
-Row = dict[str, Any]
-"""A row of a table, as the table's schema names its columns."""
-
+R = TypeVar("R", bound=Row)
 _ATTEMPTS = 3
 _log = logging.getLogger(__name__)
 
@@ -38,13 +38,13 @@ class MemoryJournal(dict[str, dict[str, Any]]):
 
 
 class Progress(Protocol):
-    """Told of every finished unit: how many of how many, and the outcomes counted so far."""
+    """Called after every finished unit: how many of how many, and the outcomes counted so far."""
 
     def __call__(self, done: int, total: int, outcomes: Counter[str]) -> None: ...
 
 
 def no_progress(done: int, total: int, outcomes: Counter[str]) -> None:
-    """The progress that nobody is told of."""
+    """The progress that nobody follows."""
 
 
 @dataclass(slots=True)
@@ -54,7 +54,7 @@ class Trial:
     limit: int
     total: int = 0
     journalled: int = 0
-    rows: list[Row] = field(default_factory=list)
+    rows: Sequence[Row] = ()
 
     @property
     def to_do(self) -> int:
@@ -64,7 +64,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What every stage needs: where finished units are kept, how many run at once, whom to tell.
+    """What every stage needs: where finished units are kept, how many run at once, who follows.
 
     `iteration` and `seed` go into every sampling seed that the stage derives. `identity` is the hash of all
     that decides the stage's rows besides what its units are given; with a `trial` only a part is done.
@@ -84,42 +84,45 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(Generic[R]):
     """What the units gave: each one's rows, in the units' order, and how they came by them.
 
     `rows` are read from the journal as they are iterated over, however often, while it is open: a stage's
     rows need never be in memory together.
     """
 
-    rows: Iterable[list[Row]]
+    rows: Iterable[list[R]]
     outcomes: Counter[str] = field(default_factory=Counter)
     reused: int = 0
     """Units that the journal held before."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Journalled:
+class _Journalled(Generic[R]):
     journal: Journal
     keys: Sequence[str]
+    kind: type[R]
 
-    def __iter__(self) -> Iterator[list[Row]]:
+    def __iter__(self) -> Iterator[list[R]]:
         for key in self.keys:
             kept = self.journal.get(key)
             assert kept is not None, f"the journal lost the unit {key}"
-            yield kept["rows"]
+            yield [typed(self.kind, values) for values in kept["rows"]]
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
+class Unit(Generic[R]):
     """One piece of work: `key` (see `Stage.key`) is the hash of all that determines its result."""
 
     key: str
-    work: Callable[[], Awaitable[tuple[list[Row], str]]]
+    work: Callable[[], Awaitable[tuple[list[R], str]]]
     """Gives the unit's rows and its outcome, a word to count by."""
 
 
-async def run_units(stage: Stage, units: Iterable[Unit], total: int) -> Finished:
+async def run_units(stage: Stage, kind: type[R], units: Iterable[Unit[R]], total: int) -> Finished[R]:
     """Run `units`, `total` in all, at most `stage.max_concurrency` at once; nobody waits for a batch to end.
+
+    Their rows, of a `kind`, are in the journal as plain values.
 
     A unit is taken from `units` when its turn has come, so what it holds, such as a prompt, is in memory
     only while it is worked. Units with a key that the journal holds are taken from there, and equal keys are
@@ -127,17 +130,17 @@ async def run_units(stage: Stage, units: Iterable[Unit], total: int) -> Finished
     error of a unit ends the stage; what was finished until then is in the journal.
     """
     if stage.trial is None:
-        return await _run(stage, units, total)
+        return await _run(stage, kind, units, total)
     stage.trial.total = total
     if stage.trial.limit:
-        tried = await _run(stage, islice(units, stage.trial.limit), min(total, stage.trial.limit))
+        tried = await _run(stage, kind, islice(units, stage.trial.limit), min(total, stage.trial.limit))
         stage.trial.rows = [row for rows in tried.rows for row in rows]
     else:
         stage.trial.journalled = sum(unit.key in stage.journal for unit in units)
     return Finished(())
 
 
-async def _run(stage: Stage, units: Iterable[Unit], total: int) -> Finished:
+async def _run(stage: Stage, kind: type[R], units: Iterable[Unit[R]], total: int) -> Finished[R]:
     keys: list[str] = []
     outcomes: Counter[str] = Counter()
     worked: Counter[str] = Counter()
@@ -163,7 +166,7 @@ async def _run(stage: Stage, units: Iterable[Unit], total: int) -> Finished:
             if worked[unit.key] > 1:
                 continue
             rows, outcome = await _attempt(unit, outcomes)
-            stage.journal.put(unit.key, {"rows": rows, "outcome": outcome})
+            stage.journal.put(unit.key, {"rows": [plain(row) for row in rows], "outcome": outcome})
             settle(outcome, worked.pop(unit.key))
 
     try:
@@ -172,10 +175,10 @@ async def _run(stage: Stage, units: Iterable[Unit], total: int) -> Finished:
                 group.create_task(worker())
     except* Exception as errors:
         raise errors.exceptions[0] from None
-    return Finished(_Journalled(stage.journal, keys), outcomes, reused)
+    return Finished(_Journalled(stage.journal, keys, kind), outcomes, reused)
 
 
-async def _attempt(unit: Unit, outcomes: Counter[str]) -> tuple[list[Row], str]:
+async def _attempt(unit: Unit[R], outcomes: Counter[str]) -> tuple[list[R], str]:
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             return await unit.work()

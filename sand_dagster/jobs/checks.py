@@ -13,8 +13,8 @@ from sand_dagster.assets import stages_of
 from sand_dagster.assets.definition import StageDefinition, Where
 from sand_dagster.errors import ArtifactError
 from sand_dagster.experiments.experiment import Experiment
+from sand_dagster.outcomes import Ended
 from sand_dagster.resources.artifacts import Artifacts
-from sand_dagster.sand.episode import REPLAY_MISMATCH
 
 Problems = list[str]
 Check = Callable[[Experiment, ArtifactStore, str], Problems]
@@ -49,7 +49,7 @@ def rollout_rewards(_: Experiment, store: ArtifactStore, iteration: str) -> Prob
 
 def critiques_tie_up(_: Experiment, store: ArtifactStore, iteration: str) -> Problems:
     """Every rollout that was played has one critique, and nothing else has."""
-    played = store.read("rollouts", iteration).filter(pl.col("ended") != REPLAY_MISMATCH)
+    played = store.read("rollouts", iteration).filter(pl.col("ended") != Ended.REPLAY_MISMATCH)
     return _one_each(played, store.read("critiques", iteration), "rollout_id", "critique")
 
 

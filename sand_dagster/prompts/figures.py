@@ -7,16 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Literal
 
+from sand_dagster.outcomes import ReplyOutcome
 from sand_dagster.prompts.labels import Part, labels, up_to_environment
 from sand_dagster.prompts.replies import balanced, lists_actions, plain
 from sand_dagster.prompts.turns import before_action
-
-Outcome = Literal[
-    "ok", "empty", "no_marker", "no_list", "mentions_notes", "other_action", "cut_off", "prompt_too_long"
-]
-"""Why a critique or a thought was taken ("ok") or not. Counted by kind."""
 
 _SLOT = re.compile(r"\{(\w+)\}")
 _CANDIDATE_LINE = re.compile(r"^- \{candidate_action_\d+\}.*\n", re.MULTILINE)
@@ -37,10 +32,10 @@ _PLACEHOLDER = re.compile(r"<[^<>]*>|\[[^\[\]]*\]|\{[^{}]*\}")
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """The usable text of a reply, empty unless `outcome` is "ok"."""
+    """The usable text of a reply, empty unless `outcome` is OK."""
 
     text: str
-    outcome: Outcome
+    outcome: ReplyOutcome
 
 
 @cache
@@ -113,15 +108,15 @@ def parse_critique(reply: str, *, cut: bool = False) -> Parsed:
     said, followed = up_to_environment(plain(reply))
     text, ended = _evaluation(said)
     if cut and not (followed or ended):
-        return Parsed("", "cut_off")
+        return Parsed("", ReplyOutcome.CUT_OFF)
     if not said.strip():
-        return Parsed("", "empty")
+        return Parsed("", ReplyOutcome.EMPTY)
     if text is None:
-        return Parsed("", "no_marker")
+        return Parsed("", ReplyOutcome.NO_MARKER)
     text = balanced(" ".join(text.split()))
     if not text or _PLACEHOLDER.fullmatch(text):
-        return Parsed("", "empty")
-    return Parsed("", "mentions_notes") if _LEAK.search(text) else Parsed(text, "ok")
+        return Parsed("", ReplyOutcome.EMPTY)
+    return _unless_it_leaks(text)
 
 
 def _evaluation(said: str) -> tuple[str | None, bool]:
@@ -156,14 +151,21 @@ def parse_deliberation(reply: str, action: str = "", *, cut: bool = False) -> Pa
     """
     text, ended = before_action(reply)
     if cut and not ended:
-        return Parsed("", "cut_off")
+        return Parsed("", ReplyOutcome.CUT_OFF)
     if not text:
-        return Parsed("", "empty")
+        return Parsed("", ReplyOutcome.EMPTY)
     if not is_deliberation(text):
-        return Parsed("", "no_list")
+        return Parsed("", ReplyOutcome.NO_LIST)
     if action and not re.search(rf"{re.escape(action)}(?!\w)", text.rpartition("\n")[2]):
-        return Parsed("", "other_action")
-    return Parsed("", "mentions_notes") if _LEAK.search(text) else Parsed(text, "ok")
+        return Parsed("", ReplyOutcome.OTHER_ACTION)
+    return _unless_it_leaks(text)
+
+
+def _unless_it_leaks(text: str) -> Parsed:
+    """`text`, where it does not speak of what the agent will not have."""
+    if _LEAK.search(text):
+        return Parsed("", ReplyOutcome.MENTIONS_NOTES)
+    return Parsed(text, ReplyOutcome.OK)
 
 
 def deliberation_pattern(candidates: Sequence[str]) -> str:

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
-from sand_dagster.execution.units import Finished, Row, Stage, Unit, run_units
+from sand_dagster.execution.units import Finished, Stage, Unit, run_units
 from sand_dagster.ids import digest, identify
 from sand_dagster.interfaces import EnvironmentDied, Environments
-from sand_dagster.recordings.recording import Keep, Recording, Recordings, Replayed, Verdict, replay
-from sand_dagster.types import Step, Task, Trajectory
+from sand_dagster.recordings.recording import Recording, Recordings, Replayed, replay
+from sand_dagster.rows.experts import ImportRow
+from sand_dagster.sand.episode import turns_of
+from sand_dagster.types import Task, Trajectory
+from sand_dagster.verdicts import Keep, Verdict
 
 _ATTEMPTS = 3
 _log = logging.getLogger(__name__)
@@ -23,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 async def import_recordings(
     stage: Stage, recordings: Recordings, environments: Environments, refusal: str
-) -> Finished:
+) -> Finished[ImportRow]:
     """The `expert_import` rows of a file, one for each of its rows, in order.
 
     No row ends the stage: what cannot be read, opened or replayed has its verdict. The outcome counted is
@@ -36,7 +39,7 @@ async def import_recordings(
         )
         for recording in recordings.rows
     )
-    finished = await run_units(stage, units, len(recordings.rows))
+    finished = await run_units(stage, ImportRow, units, len(recordings.rows))
     return Finished(_WithoutDuplicates(finished.rows), finished.outcomes, finished.reused)
 
 
@@ -52,12 +55,12 @@ def _unless_it_failed(stage: Stage, key: str) -> str:
 
 async def _import_one(
     recording: Recording, keep: Keep, environments: Environments, refusal: str
-) -> tuple[list[Row], str]:
+) -> tuple[list[ImportRow], str]:
     row = await import_row(recording, keep, environments, refusal)
-    return [row], row["verdict"]
+    return [row], row.verdict
 
 
-async def import_row(recording: Recording, keep: Keep, environments: Environments, refusal: str) -> Row:
+async def import_row(recording: Recording, keep: Keep, environments: Environments, refusal: str) -> ImportRow:
     """The `expert_import` row of one recording, replayed unless it has its verdict already.
 
     An environment that dies is tried again; one that fails gives `environment_error`.
@@ -82,7 +85,7 @@ async def import_row(recording: Recording, keep: Keep, environments: Environment
     return _row(recording, Verdict.ENVIRONMENT_ERROR, keep, problem)
 
 
-def own_rows(trajectories: Iterable[Trajectory], refusal: str) -> Iterator[Row]:
+def own_rows(trajectories: Iterable[Trajectory], refusal: str) -> Iterator[ImportRow]:
     """The `expert_import` rows of what our own environment played: there is nothing to replay."""
     for trajectory in trajectories:
         valid = [step.observation != refusal for step in trajectory.steps]
@@ -90,64 +93,59 @@ def own_rows(trajectories: Iterable[Trajectory], refusal: str) -> Iterator[Row]:
         yield _row(Recording(-1, "", trajectory), Verdict.OURS, "winning", "", played)
 
 
-def kept_trajectories(rows: Iterable[Row], tasks: Mapping[str, Task]) -> Iterator[Trajectory]:
+def kept_trajectories(rows: Iterable[ImportRow], tasks: Mapping[str, Task]) -> Iterator[Trajectory]:
     """The expert's trajectories in the rows of `expert_import`, in their order."""
     for row in rows:
-        if row["kept"]:
-            steps = [Step(step["thought"], step["action"], step["observation"]) for step in row["steps"]]
-            yield Trajectory(
-                row["trajectory_id"], tasks[row["task_id"]], row["instruction"], steps, row["reward"]
-            )
+        if row.kept:
+            assert row.reward is not None, f"{row.trajectory_id} was kept, and not replayed"
+            steps = [turn.step for turn in row.steps]
+            yield Trajectory(row.trajectory_id, tasks[row.task_id], row.instruction, steps, row.reward)
 
 
-def without_duplicates(rows: Iterable[Row]) -> Iterator[Row]:
+def without_duplicates(rows: Iterable[ImportRow]) -> Iterator[ImportRow]:
     """`rows`, in which a trajectory whose id was kept before is a duplicate."""
     kept: set[str] = set()
     for row in rows:
-        if row["kept"] and row["trajectory_id"] in kept:
-            problem = f"a trajectory {row['record_id']!r} of this task was kept before"
-            row = {**row, "verdict": Verdict.DUPLICATE.value, "kept": False, "problem": problem}
-        elif row["kept"]:
-            kept.add(row["trajectory_id"])
+        if row.kept and row.trajectory_id in kept:
+            problem = f"a trajectory {row.record_id!r} of this task was kept before"
+            row = replace(row, verdict=Verdict.DUPLICATE, kept=False, problem=problem)
+        elif row.kept:
+            kept.add(row.trajectory_id)
         yield row
 
 
 @dataclass(frozen=True, slots=True)
 class _WithoutDuplicates:
-    rows: Iterable[list[Row]]
+    rows: Iterable[list[ImportRow]]
 
-    def __iter__(self) -> Iterator[list[Row]]:
+    def __iter__(self) -> Iterator[list[ImportRow]]:
         for row in without_duplicates(row for group in self.rows for row in group):
             yield [row]
 
 
 def _row(
     recording: Recording, verdict: Verdict, keep: Keep, problem: str, replayed: Replayed | None = None
-) -> Row:
+) -> ImportRow:
     trajectory = recording.trajectory
     difference = None if replayed is None else replayed.difference
-    steps = [] if replayed is None else list(zip(replayed.steps, replayed.valid, strict=True))
     trajectory_id = "" if trajectory is None else trajectory.id
-    return {
-        "import_id": identify("expert_import", recording.row, recording.id, trajectory_id),
-        "row": recording.row,
-        "record_id": recording.id,
-        "trajectory_id": trajectory_id,
-        "task_id": "" if trajectory is None else trajectory.task.id,
-        "verdict": verdict.value,
-        "kept": verdict.kept(keep),
-        "differs_at": None if difference is None else difference.index,
-        "action": "" if difference is None else difference.action,
-        "expected": "" if difference is None else difference.expected,
-        "found": "" if difference is None else difference.found,
-        "refused_at": None if replayed is None else replayed.refused,
-        "recorded_reward": recording.reward,
-        "reward": None if replayed is None else replayed.reward,
-        "recorded_steps": 0 if trajectory is None else len(trajectory.steps),
-        "instruction": "" if replayed is None else replayed.instruction,
-        "steps": [
-            {"thought": s.thought, "action": s.action, "observation": s.observation, "valid": ok}
-            for s, ok in steps
-        ],
-        "problem": problem,
-    }
+    return ImportRow(
+        import_id=identify("expert_import", recording.row, recording.id, trajectory_id),
+        row=recording.row,
+        record_id=recording.id,
+        trajectory_id=trajectory_id,
+        task_id="" if trajectory is None else trajectory.task.id,
+        verdict=verdict,
+        kept=verdict.kept(keep),
+        differs_at=None if difference is None else difference.index,
+        action="" if difference is None else difference.action,
+        expected="" if difference is None else difference.expected,
+        found="" if difference is None else difference.found,
+        refused_at=None if replayed is None else replayed.refused,
+        recorded_reward=recording.reward,
+        reward=None if replayed is None else replayed.reward,
+        recorded_steps=0 if trajectory is None else len(trajectory.steps),
+        instruction="" if replayed is None else replayed.instruction,
+        steps=() if replayed is None else turns_of(replayed.steps, replayed.valid),
+        problem=problem,
+    )

@@ -6,10 +6,15 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from sand_dagster.reference.configuration import page
+from sand_dagster.artifacts import documentation
+from sand_dagster.reference import configuration
 from sand_dagster.reference.picture import architecture
 
-PAGES: Mapping[str, Callable[[], str]] = {"configuration.md": page, "architecture.svg": architecture}
+PAGES: Mapping[str, Callable[[], str]] = {
+    "configuration.md": configuration.page,
+    "tables.md": documentation.page,
+    "architecture.svg": architecture,
+}
 """Of `docs/`, by the names of their files."""
 
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, groupby
+from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
-from sand_dagster.execution.units import Finished, MemoryJournal, Row, Stage, no_progress
+from sand_dagster.execution.units import Finished, MemoryJournal, Stage, no_progress
 from sand_dagster.interfaces import Domain, Environments, Generator, Trainer
+from sand_dagster.rows.candidates import CandidateRow, CritiqueRow, RolloutRow
+from sand_dagster.rows.row import Row
+from sand_dagster.rows.steps import DeliberationRow, DemonstrationRow
 from sand_dagster.sand.candidates import Indicator, inconsistent, sample_candidates
 from sand_dagster.sand.checkpoints import checkpoint_id, finetuning_seed, policy_id
 from sand_dagster.sand.critiques import Critic, criticise
-from sand_dagster.sand.deliberation import Accept, Evidence, deliberate, every_deliberation
+from sand_dagster.sand.deliberation import Accept, deliberate, every_deliberation
 from sand_dagster.sand.episode import Agent
+from sand_dagster.sand.evidence import Evidence
 from sand_dagster.sand.rollouts import roll_out
 from sand_dagster.sand.settings import AlgorithmSettings, epochs_of
 from sand_dagster.sand.trajectories import (
@@ -26,6 +31,7 @@ from sand_dagster.sand.trajectories import (
 )
 from sand_dagster.types import Trajectory
 
+R = TypeVar("R", bound=Row)
 Serve = Callable[[Path], AbstractAsyncContextManager[Generator]]
 """Loads the checkpoint in a folder; the model is there until the context ends."""
 
@@ -41,13 +47,13 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Iteration:
-    """What an iteration made: the rows of its tables (`artifacts/schemas.py`), and π_θ after it."""
+    """What an iteration made: the rows of its tables, and π_θ after it."""
 
-    demonstrations: Sequence[Row]  # D_exp
-    candidates: Sequence[Row]  # {â¹..âᴺ} ∪ {a_t}
-    rollouts: Sequence[Row]  # ê_t, r_t
-    critiques: Sequence[Row]  # c_t
-    deliberations: Sequence[Row]  # D_delib
+    demonstrations: Sequence[DemonstrationRow]  # D_exp
+    candidates: Sequence[CandidateRow]  # {â¹..âᴺ} ∪ {a_t}
+    rollouts: Sequence[RolloutRow]  # ê_t, r_t
+    critiques: Sequence[CritiqueRow]  # c_t
+    deliberations: Sequence[DeliberationRow]  # D_delib
     policy: Policy
 
 
@@ -105,11 +111,11 @@ async def self_taught_action_deliberation(
             candidates = _rows(await sample_candidates(stage, e, pi, settings.sampling, indicator))
             # ê_t, r_t ~ π_k(· | h_{t-1}, ẑ_t, â_t), Section 4.3
             rollouts = _rows(await roll_out(stage, candidates, e, tasks, environments, pi, settings.rollouts))
-        played = {row["candidate_id"]: row for row in rollouts}
+        played = {rollout.candidate_id: rollout for rollout in rollouts}
         # c_t ~ π_base(· | â_t, ê_t, r_t, Prompt_c), Eq. 5
         critiques = _rows(await critic(stage, candidates, played, e, base, settings.critiques))
         # z̃_t ~ π_base(· | {â_t, c_t}, Prompt_d), Eq. 6
-        evidence = _evidence(candidates, played, critiques)
+        evidence = Evidence.of(candidates, rollouts, critiques)
         d_delib = _rows(await deliberate(stage, e, evidence, base, settings.deliberation, accept))
         policy = finetune(k, policy, d_delib)  # Eq. 7
         done.append(Iteration(d_exp, candidates, rollouts, critiques, d_delib, policy))
@@ -119,7 +125,7 @@ async def self_taught_action_deliberation(
 def _finetune(
     k: int,
     policy: Policy,
-    d_delib: Sequence[Row],
+    d_delib: Sequence[DeliberationRow],
     *,
     trainer: Trainer,
     domain: Domain,
@@ -131,7 +137,7 @@ def _finetune(
     conversations = [trajectory.conversation(domain) for trajectory in demonstrations_of(d_delib)]
     folder, seed = output / iteration, finetuning_seed(settings.seed, iteration)
     model_id = str(trainer.finetune(conversations, policy.folder, folder, seed, epochs)["model_id"])
-    steps = [row["step_id"] for row in d_delib]
+    steps = [step.step_id for step in d_delib]
     checkpoint = checkpoint_id(policy.id, policy.model_id, steps, settings.finetuning, epochs, settings.seed)
     return Policy(policy_id(f"{k + 1:02}", checkpoint, model_id), model_id, folder)
 
@@ -140,11 +146,5 @@ def _stage(k: int, settings: AlgorithmSettings) -> Stage:
     return Stage(MemoryJournal(), settings.max_concurrency, no_progress, f"{k:02}", settings.seed)
 
 
-def _rows(finished: Finished) -> list[Row]:
+def _rows(finished: Finished[R]) -> list[R]:
     return list(chain.from_iterable(finished.rows))
-
-
-def _evidence(candidates: Sequence[Row], rollouts: Mapping[str, Row], critiques: Sequence[Row]) -> Evidence:
-    """What a step deliberates over. The candidates of a step stand together."""
-    of_step = {step: list(rows) for step, rows in groupby(candidates, key=lambda row: row["step_id"])}
-    return Evidence(of_step, rollouts, {row["candidate_id"]: row for row in critiques})

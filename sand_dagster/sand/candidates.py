@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
-from sand_dagster.execution.units import Finished, Row, Stage, Unit, run_units
+from sand_dagster.execution.units import Finished, Stage, Unit, run_units
 from sand_dagster.ids import derive_seed, identify
 from sand_dagster.interfaces import Domain, PromptTooLong
-from sand_dagster.prompts.turns import parse_completion
+from sand_dagster.outcomes import Indicated, Sampled
+from sand_dagster.prompts.turns import Reply, parse_completion
+from sand_dagster.rows.candidates import CandidateRow
 from sand_dagster.sand.episode import Agent
 from sand_dagster.sand.settings import SamplingSettings
 from sand_dagster.sand.trajectories import Demonstration
-from sand_dagster.types import Completion, Sampling
+from sand_dagster.types import Completion, Sampling, Step
 
-Indicator = Callable[[Sequence[Row]], bool]
-"""Whether to deliberate at a step, given the rows of its candidates: the expert's first, then by votes."""
+Indicator = Callable[[Sequence[CandidateRow]], bool]
+"""Whether to deliberate at a step, given its candidates: the expert's first, then by votes."""
 
 
-def inconsistent(candidates: Sequence[Row]) -> bool:
+def inconsistent(candidates: Sequence[CandidateRow]) -> bool:
     """1_delib(t) of Eq. 4: more than one distinct candidate. Algorithm 1's `= 0` cannot be meant."""
     return len(candidates) > 1
 
@@ -30,8 +33,8 @@ async def sample_candidates(
     policy: Agent,
     settings: SamplingSettings,
     indicator: Indicator = inconsistent,
-) -> Finished:
-    """The `candidate_actions` rows of every step of every demonstration: one for each distinct candidate.
+) -> Finished[CandidateRow]:
+    """The distinct candidates of every step of every demonstration.
 
     At each step t, N turns are sampled from π_k given h_{t-1} of D_exp. Outcomes: `deliberates`, `agrees`
     (the `indicator` asks for no deliberation), `prompt_too_long`.
@@ -49,7 +52,9 @@ async def sample_candidates(
         for demonstration in demonstrations
         for t, row in enumerate(demonstration.rows)
     )
-    return await run_units(stage, units, sum(len(demonstration.rows) for demonstration in demonstrations))
+    return await run_units(
+        stage, CandidateRow, units, sum(len(demonstration.rows) for demonstration in demonstrations)
+    )
 
 
 async def _sample_step(
@@ -59,7 +64,7 @@ async def _sample_step(
     policy: Agent,
     settings: SamplingSettings,
     indicator: Indicator,
-) -> tuple[list[Row], str]:
+) -> tuple[list[CandidateRow], str]:
     messages = policy.prompt(demonstration.instruction, demonstration.history(t))
     samplings = (
         Sampling(
@@ -70,7 +75,7 @@ async def _sample_step(
         for n in range(settings.n)
     )
     samples: list[Completion] = []
-    outcome = "ok"
+    outcome = Sampled.OK
     try:
         # The first alone: it fills the prefix cache that the others then hit.
         samples.append(await policy.model.complete(messages, next(samplings)))
@@ -78,67 +83,75 @@ async def _sample_step(
             *(policy.model.complete(messages, sampling) for sampling in samplings)
         )
     except PromptTooLong:
-        outcome = "prompt_too_long"
+        outcome = Sampled.PROMPT_TOO_LONG
     expert = demonstration.rows[t]
-    rows = candidate_rows(expert, samples, policy.domain, indicator)
-    for row in rows:
-        row |= {
-            "candidate_id": identify(
+    replies = [(sample.text, parse_completion(sample)) for sample in samples]
+    rows = [
+        CandidateRow(
+            candidate_id=identify(
                 "candidate_actions",
-                expert["step_id"],
+                expert.step_id,
                 policy.id,
                 settings.model_dump(),
                 stage.seed,
-                row["normalised"],
+                candidate.normalised,
             ),
-            "policy_id": policy.id,
-            "outcome": outcome,
-        }
-    if outcome == "ok":
-        outcome = "deliberates" if rows[0]["deliberates"] else "agrees"
-    return rows, outcome
+            step_id=expert.step_id,
+            policy_id=policy.id,
+            trajectory_id=expert.trajectory_id,
+            task_id=expert.task_id,
+            index=expert.index,
+            normalised=candidate.normalised,
+            action=candidate.action,
+            thought=candidate.thought,
+            is_expert=candidate.is_expert,
+            votes=len(candidate.texts),
+            texts=candidate.texts,
+            deliberates=False,
+            unparsed=sum(reply.action is None for _, reply in replies),
+            outcome=outcome,
+            prompt_tokens=sum(sample.prompt_tokens for sample in samples),
+            completion_tokens=sum(sample.completion_tokens for sample in samples),
+        )
+        for candidate in distinct_candidates(expert.step, replies, policy.domain)
+    ]
+    deliberates = indicator(rows)
+    rows = [replace(row, deliberates=deliberates) for row in rows]
+    if outcome is Sampled.PROMPT_TOO_LONG:
+        return rows, outcome
+    return rows, Indicated.DELIBERATES if deliberates else Indicated.AGREES
 
 
-def candidate_rows(
-    expert: Row, samples: Sequence[Completion], domain: Domain, indicator: Indicator = inconsistent
-) -> list[Row]:
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A distinct candidate of a step: the action, normalised and as first written, with its thought.
+
+    `texts` are the samples that chose it, in order.
+    """
+
+    normalised: str
+    action: str
+    thought: str
+    is_expert: bool
+    texts: tuple[str, ...]
+
+
+def distinct_candidates(
+    expert: Step, samples: Sequence[tuple[str, Reply]], domain: Domain
+) -> list[Candidate]:
     """The set {â¹..âᴺ} ∪ {a_t} of *normalised* actions, the expert's first, then by votes.
 
-    Raw texts are kept beside the normalised action; a sample without an action, or cut off in it, is
-    counted and is no candidate.
+    A sample without an action, or cut off in it, is no candidate.
+
+    Args:
+        expert: (z_t, a_t).
+        samples: texts, and the replies that were read from them.
     """
-    replies = [(sample.text, parse_completion(sample)) for sample in samples]
-    chosen: dict[str, list[tuple[str, str, str]]] = {domain.normalise(expert["action"]): []}
-    unparsed = 0
-    for text, reply in replies:
-        if reply.action is None:
-            unparsed += 1
-        else:
-            sampled = (text, reply.thought, reply.action)
-            chosen.setdefault(domain.normalise(reply.action), []).append(sampled)
-    own = next(iter(chosen))
-    rows: list[Row] = []
-    for normalised, votes in sorted(
-        chosen.items(), key=lambda item: (item[0] != own, -len(item[1]), item[0])
-    ):
-        is_expert = normalised == own
-        _, thought, action = ("", expert["thought"], expert["action"]) if is_expert else votes[0]
-        rows.append(
-            {
-                "step_id": expert["step_id"],
-                "trajectory_id": expert["trajectory_id"],
-                "task_id": expert["task_id"],
-                "index": expert["index"],
-                "normalised": normalised,
-                "action": action,
-                "thought": thought,
-                "is_expert": is_expert,
-                "votes": len(votes),
-                "texts": [text for text, _, _ in votes],
-                "unparsed": unparsed,
-                "prompt_tokens": sum(sample.prompt_tokens for sample in samples),
-                "completion_tokens": sum(sample.completion_tokens for sample in samples),
-            }
-        )
-    deliberates = indicator(rows)
-    return [{**row, "deliberates": deliberates} for row in rows]
+    own = domain.normalise(expert.action)
+    found = {own: Candidate(own, expert.action, expert.thought, True, ())}
+    for text, reply in samples:
+        if reply.action is not None:
+            name = domain.normalise(reply.action)
+            known = found.get(name, Candidate(name, reply.action, reply.thought, False, ()))
+            found[name] = replace(known, texts=(*known.texts, text))
+    return sorted(found.values(), key=lambda each: (not each.is_expert, -len(each.texts), each.normalised))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from sand_dagster.ids import derive_seed, identify
+from sand_dagster.rows.models import CheckpointRow
 
 
 def policy_id(iteration: str, checkpoint_id: str, model_id: str) -> str:
@@ -31,3 +33,16 @@ def checkpoint_id(
 def finetuning_seed(seed: int, iteration: str) -> int:
     """The seed of an iteration's finetuning, derived from the experiment's `seed`."""
     return derive_seed(seed, iteration, "finetuning")
+
+
+def control_epochs(deliberated: CheckpointRow, before: CheckpointRow) -> int:
+    """The least whole number of passes by which a control trains on as many of the agent's own tokens.
+
+    Every finetuning of a control is on the same conversations, so its last one knows the tokens of a pass.
+
+    Args:
+        deliberated: of the experiment that it is a control for, in the same iteration.
+        before: the control's own, in the iteration before.
+    """
+    passes = deliberated.trained_tokens * before.epochs / before.trained_tokens
+    return math.ceil(passes)

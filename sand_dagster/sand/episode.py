@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
 
-from sand_dagster.execution.units import Row
 from sand_dagster.interfaces import Domain, Episode, Generator, PromptTooLong
+from sand_dagster.outcomes import Ended
 from sand_dagster.prompts.turns import Reply, conversation, parse_completion, turn_messages
+from sand_dagster.rows.steps import Turn
 from sand_dagster.types import Message, Sampling, Step, Trajectory
-
-Ended = Literal["done", "step_limit", "prompt_too_long", "replay_mismatch"]
-REPLAY_MISMATCH: Ended = "replay_mismatch"
-"""h_{t-1} did not replay, so that the candidate was not executed: nothing was played."""
-
-
-def was_played(rollout: Mapping[str, Any]) -> bool:
-    """Whether the candidate of a `rollouts` row was executed; if not, there is nothing to judge it by."""
-    return bool(rollout["ended"] != REPLAY_MISMATCH)
 
 
 @dataclass(slots=True)
@@ -28,7 +19,7 @@ class Rollout:
     steps: list[Step] = field(default_factory=list)
     valid: list[bool] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
-    ended: Ended = "step_limit"
+    ended: Ended = Ended.STEP_LIMIT
     unparsed: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -43,12 +34,18 @@ class Rollout:
         """Turns that the environment refused; a reply without an action is one."""
         return self.valid.count(False)
 
-    def rows(self) -> list[Row]:
+    @property
+    def turns(self) -> tuple[Turn, ...]:
         """The turns as the tables hold them."""
-        return [
-            {"thought": s.thought, "action": s.action, "observation": s.observation, "valid": ok}
-            for s, ok in zip(self.steps, self.valid, strict=True)
-        ]
+        return turns_of(self.steps, self.valid)
+
+
+def turns_of(steps: Sequence[Step], valid: Sequence[bool]) -> tuple[Turn, ...]:
+    """`steps`, and of each whether the environment accepted its action."""
+    return tuple(
+        Turn(thought=step.thought, action=step.action, observation=step.observation, valid=accepted)
+        for step, accepted in zip(steps, valid, strict=True)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +84,7 @@ async def execute(episode: Episode, domain: Domain, played: Rollout, reply: Repl
     played.valid.append(result.valid)
     played.rewards.append(result.reward)
     if result.done:
-        played.ended = "done"
+        played.ended = Ended.DONE
     return result.done
 
 
@@ -107,13 +104,13 @@ async def run_episode(
     (the candidate's). The limit counts both. `seed(index)` is the sampling seed of the turn `index`.
     """
     messages = agent.prompt(episode.instruction, [*history, *played.steps])
-    while played.ended != "done" and len(history) + len(played.steps) < step_limit:
+    while played.ended is not Ended.DONE and len(history) + len(played.steps) < step_limit:
         index = len(history) + len(played.steps)
         try:
             sampling = Sampling(temperature, agent.max_tokens, seed(index))
             completion = await agent.model.complete(messages, sampling)
         except PromptTooLong:
-            played.ended = "prompt_too_long"
+            played.ended = Ended.PROMPT_TOO_LONG
             return played
         played.prompt_tokens += completion.prompt_tokens
         played.completion_tokens += completion.completion_tokens

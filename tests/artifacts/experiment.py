@@ -12,7 +12,7 @@ from tests.artifacts.rows import row
 STEPS = (0, 1)
 
 
-def write(store: ArtifactStore, table: str, iteration: str | None, rows: list[dict[str, Any]]) -> None:
+def write(store: ArtifactStore, table: str, iteration: str | None, rows: list[Any]) -> None:
     with store.writing(table, iteration, inputs={}, identity=Identity(), seed=0, run_id="run") as writer:
         writer.commit(rows, {})
 
@@ -88,7 +88,7 @@ def two_iterations(home: Path, experiment: str = "household") -> ArtifactStore:
     return store
 
 
-def _step(table: str, key: str, place: int, **values: Any) -> dict[str, Any]:
+def _step(table: str, key: str, place: int, **values: Any) -> Any:
     common = {"trajectory_id": "e", "task_id": "t0", "index": place, "action": "take mug 1", "reward": 1.0}
     return row(table, key, **{"thought": "I want a mug.", "observation": "Taken.", **common, **values})
 

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import polars as pl
+from enum import Enum
+from typing import Any, get_args, get_origin, get_type_hints
 
 from sand_dagster.artifacts.schemas import TABLES
+from sand_dagster.rows.plain import typed
 
 
-def row(table: str, key: str, **values: Any) -> dict[str, Any]:
-    """A row of `table` whose id is `key`."""
+def row(table: str, key: str, **values: Any) -> Any:
+    """A row of `table` whose id is `key`; parts may be mappings, and outcomes words."""
     schema = TABLES[table]
-    blank = {name: _blank(column.dtype) for name, column in schema.columns.items()}
-    unknown = values.keys() - blank.keys()
-    assert not unknown, unknown
-    return blank | values | {schema.key: key}
+    hints = get_type_hints(schema.kind)
+    blank = {name: _blank(hints[name]) for name in schema.columns}
+    return typed(schema.kind, blank | values | {schema.key: key})
 
 
-def _blank(dtype: pl.DataType) -> Any:
-    if isinstance(dtype, pl.List):
-        return []
-    return {pl.String: "", pl.Int64: 0, pl.Float64: 0.0, pl.Boolean: False}[type(dtype)]
+def _blank(kind: Any) -> Any:
+    """What says least: no text, 0, no values, and the first of an enum."""
+    if get_origin(kind) is tuple:
+        return ()
+    first = next(iter(get_args(kind)), kind)  # of a union
+    return next(iter(first)) if issubclass(first, Enum) else first()

@@ -38,6 +38,16 @@ def test_views_show_all_iterations_and_take_parameters(lineage: Lineage) -> None
     assert sorted(links["parent_id"]) == ["q1", "q2"]
 
 
+def test_tables_and_columns_say_in_sql_what_they_hold(lineage: Lineage) -> None:
+    of_columns = "SELECT comment FROM duckdb_columns() WHERE table_name = $1 AND column_name = $2"
+    assert lineage.query(of_columns, ["rollouts", "reward"]).item() == "r_t: final reward in [0, 1]"
+    assert lineage.query(of_columns, ["rollouts", "steps"]).item() == "ê_t: the candidate's step, then π_k's"
+    of_tables = "SELECT comment FROM duckdb_views() WHERE view_name = 'critiques'"
+    assert lineage.query(of_tables).item() == "a candidate's critique c_t"
+    silent = "SELECT column_name FROM duckdb_columns() WHERE comment IS NULL AND table_name = ANY($1)"
+    assert lineage.query(silent, [list(lineage.tables)]).is_empty()
+
+
 @pytest.mark.parametrize(
     ("sql", "message"),
     [

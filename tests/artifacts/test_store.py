@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,11 @@ import pytest
 from sand_dagster.artifacts.identity import Identity
 from sand_dagster.artifacts.manifest import Manifest
 from sand_dagster.artifacts.store import ArtifactStore
+from sand_dagster.artifacts.stored_rows import rows_of
 from sand_dagster.errors import DiskFull, MissingArtifact, PartitionBusy, TornArtifact
+from sand_dagster.rows.plain import plain
+from sand_dagster.rows.steps import Turn
+from sand_dagster.rows.tasks import TaskRow
 from tests.artifacts.rows import row
 
 TASKS = [row("tasks", f"task {n}", split="train", step_limit=30) for n in range(3)]
@@ -29,7 +34,7 @@ def store(tmp_path: Path) -> ArtifactStore:
 
 
 def write(
-    store: ArtifactStore, table: str, iteration: str | None, rows: list[dict[str, Any]], **inputs: Manifest
+    store: ArtifactStore, table: str, iteration: str | None, rows: Sequence[Any], **inputs: Manifest
 ) -> Manifest:
     with store.writing(
         table, iteration, inputs=inputs, identity=Identity(config={"n": 5}), seed=7, run_id="run-1"
@@ -40,7 +45,8 @@ def write(
 def test_what_was_committed_is_read_back_with_its_provenance(store: ArtifactStore) -> None:
     tasks = write(store, "tasks", None, TASKS)
     manifest = write(store, "policy", "01", [row("policy", "p", role="policy")], tasks=tasks)
-    assert store.read("tasks", None).rows(named=True) == TASKS
+    assert list(rows_of(store, TaskRow, None)) == TASKS
+    assert store.read("tasks", None).rows(named=True) == [plain(task) for task in TASKS]
     assert store.manifest("policy", "01") == manifest
     assert manifest.inputs == {"tasks": tasks.content_hash}
     assert (manifest.rows, manifest.seed, manifest.run_id, manifest.identity.config) == (
@@ -59,7 +65,7 @@ def test_the_content_hash_is_of_the_rows_alone(store: ArtifactStore, tmp_path: P
     first = write(store, "tasks", None, TASKS)
     other = ArtifactStore(tmp_path, "other")
     assert write(other, "tasks", None, TASKS).content_hash == first.content_hash
-    changed = [*TASKS[:2], {**TASKS[2], "step_limit": 31}]
+    changed = [*TASKS[:2], replace(TASKS[2], step_limit=31)]
     assert write(other, "tasks", None, changed).content_hash != first.content_hash
     assert write(other, "tasks", None, TASKS[::-1]).content_hash != first.content_hash
     assert first.content_hash == "94e90e3eae5d2347a9910fb6196b9137d97a2aa028ccb583f9b8a5a29b6a017a"
@@ -115,15 +121,18 @@ def test_a_manifest_that_is_none_is_torn(store: ArtifactStore) -> None:
     ("rows", "message"),
     [
         ([TASKS[0], TASKS[0]], "rows 0 and 1 have the same task_id 'task 0'"),
-        ([{**TASKS[0], "task_id": ""}], "row 0: the id in task_id is empty"),
-        ([{**TASKS[0], "step_limit": 1.5}], "row 0, column step_limit: expected Int64, found float 1.5"),
-        ([{**TASKS[0], "step_limit": True}], "column step_limit: expected Int64, found bool"),
-        ([{**TASKS[0], "colour": "red"}], "row 0: missing or unknown columns: colour"),
-        ([{k: v for k, v in TASKS[0].items() if k != "split"}], "unknown columns: split"),
+        ([replace(TASKS[0], task_id="")], "row 0: the id in task_id is empty"),
+        (
+            [replace(TASKS[0], step_limit=1.5)],
+            "table tasks, row 0, column step_limit: Input should be a valid integer, found float 1.5",
+        ),
+        ([replace(TASKS[0], step_limit=True)], "column step_limit: .* valid integer, found bool True"),
+        ([plain(TASKS[0])], "row 0: Input should be an instance of TaskRow, found dict"),
+        ([row("policy", "p")], "row 0: Input should be an instance of TaskRow, found PolicyRow"),
     ],
 )
 def test_rows_that_do_not_fit_are_refused_and_the_old_ones_stay(
-    store: ArtifactStore, rows: list[dict[str, Any]], message: str
+    store: ArtifactStore, rows: list[Any], message: str
 ) -> None:
     write(store, "tasks", None, TASKS)
     with pytest.raises(ValueError, match=message):
@@ -137,7 +146,7 @@ def test_rows_are_refused_however_many_went_before(store: ArtifactStore) -> None
     with pytest.raises(ValueError, match="rows 7 and 5000 have the same task_id 'task 7'"):
         write(store, "tasks", None, [*many, many[7]])
     with pytest.raises(ValueError, match="row 5000, column step_limit"):
-        write(store, "tasks", None, [*many, row("tasks", "last", step_limit="30")])
+        write(store, "tasks", None, [*many, replace(many[0], task_id="last", step_limit="30")])
     assert store.read("tasks", None).height == 3
     assert not list(store.folder("tasks", None).glob("*.writing"))
 
@@ -146,7 +155,7 @@ def test_rows_are_taken_as_they_are_written_and_keep_their_order(store: Artifact
     many = [row("tasks", f"task {n}", step_limit=n) for n in range(5000)]
     taken = 0
 
-    def rows() -> Iterator[dict[str, Any]]:
+    def rows() -> Iterator[TaskRow]:
         nonlocal taken
         for each in many:
             taken += 1
@@ -154,7 +163,7 @@ def test_rows_are_taken_as_they_are_written_and_keep_their_order(store: Artifact
 
     with store.writing("tasks", None, inputs={}, identity=Identity(), seed=0, run_id="r") as writer:
         assert writer.commit(rows(), {}).rows == taken == 5000
-    assert store.read("tasks", None).rows(named=True) == many
+    assert list(rows_of(store, TaskRow, None)) == many
 
 
 def test_a_partition_without_rows_is_complete(store: ArtifactStore) -> None:
@@ -177,11 +186,21 @@ def test_counts_are_taken_over_the_rows_that_were_written(store: ArtifactStore) 
 
 
 def test_nested_values_are_checked(store: ArtifactStore) -> None:
-    step = {"thought": "", "action": "look", "observation": "", "valid": True}
-    assert write(store, "rollouts", "01", [row("rollouts", "r", steps=[step])]).rows == 1
-    for steps in ([{**step, "valid": 1}], [{"thought": ""}], "look", ["look"]):
+    turn = Turn(thought="", action="look", observation="", valid=True)
+    rollout = row("rollouts", "r", steps=(turn,))
+    assert write(store, "rollouts", "01", [rollout]).rows == 1
+    for steps in ((replace(turn, valid=1),), ({"thought": ""},), "look", ("look",), [turn]):
         with pytest.raises(ValueError, match="row 0, column steps"):
-            write(store, "rollouts", "01", [row("rollouts", "r", steps=steps)])
+            write(store, "rollouts", "01", [replace(rollout, steps=steps)])
+    with pytest.raises(ValueError, match=r"row 0, column ended: .*, found str 'done'"):
+        write(store, "rollouts", "01", [replace(rollout, ended="done")])
+    with pytest.raises(ValueError, match=r"row 0, column outcome: .*, found str 'well'"):
+        write(
+            store,
+            "deliberation_trajectories",
+            "01",
+            [replace(row("deliberation_trajectories", "s"), outcome="well")],
+        )
 
 
 def test_a_second_writer_is_refused_and_told_who_is_there(store: ArtifactStore) -> None:
@@ -215,6 +234,10 @@ import os, signal, sys, time
 from pathlib import Path
 from sand_dagster.artifacts import store as module
 from sand_dagster.artifacts.identity import Identity
+from sand_dagster.artifacts.stored_rows import rows_of
+from sand_dagster.rows.plain import plain
+from sand_dagster.rows.steps import Turn
+from sand_dagster.rows.tasks import TaskRow
 from tests.artifacts.rows import row
 
 moment, home = sys.argv[1], Path(sys.argv[2])

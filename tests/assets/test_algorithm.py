@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from sand_dagster.artifacts.schemas import TABLES
+from sand_dagster.artifacts.stored_rows import rows_of
 from sand_dagster.experiments.experiment import Experiment
+from sand_dagster.rows.candidates import CandidateRow, CritiqueRow, RolloutRow
+from sand_dagster.rows.row import Row
+from sand_dagster.rows.steps import DeliberationRow, DemonstrationRow
 from sand_dagster.sand.algorithm import Iteration
 from sand_dagster.types import Message
 from tests.assets.pipeline import Finetuning, InProcess, Pipeline, Scripted
@@ -29,17 +32,13 @@ class _Trainer:
         return report.model_dump()
 
 
-def _tables(iteration: Iteration) -> dict[str, list[dict[str, object]]]:
-    tables = {
-        "expert_trajectories": iteration.demonstrations,
-        "candidate_actions": iteration.candidates,
-        "rollouts": iteration.rollouts,
-        "critiques": iteration.critiques,
-        "deliberation_trajectories": iteration.deliberations,
-    }
+def _rows(iteration: Iteration) -> dict[type[Row], Sequence[Row]]:
     return {
-        table: [{column: row[column] for column in TABLES[table].columns} for row in rows]
-        for table, rows in tables.items()
+        DemonstrationRow: iteration.demonstrations,
+        CandidateRow: iteration.candidates,
+        RolloutRow: iteration.rollouts,
+        CritiqueRow: iteration.critiques,
+        DeliberationRow: iteration.deliberations,
     }
 
 
@@ -57,10 +56,10 @@ def test_the_function_gives_the_rows_that_the_assets_give(
     )
     assert len(iterations) == 3
     for k, iteration in enumerate(iterations):
-        for table, rows in _tables(iteration).items():
-            assert rows == pipeline.store.read(table, f"{k:02}").to_dicts(), (table, k)
-            assert rows or (k == 0 and table in ("candidate_actions", "rollouts", "critiques"))
-        assert any(row["deliberated"] for row in iteration.deliberations) == (k > 0)
+        for kind, rows in _rows(iteration).items():
+            assert list(rows) == list(rows_of(pipeline.store, kind, f"{k:02}")), (kind, k)
+            assert rows or (k == 0 and kind in (CandidateRow, RolloutRow, CritiqueRow))
+        assert any(row.deliberated for row in iteration.deliberations) == (k > 0)
     assert [i.policy.model_id for i in iterations] == [
         pipeline.store.read("checkpoints", f"{k:02}")["model_id"].item() for k in range(3)
     ]

@@ -335,8 +335,9 @@ def test_every_shipped_text_counts_somewhere() -> None:
             "len(candidates) > 2",
             {"candidate_actions"},
         ),
-        ("sand/critiques.py", "break", "pass", WRITING),
+        ("sand/asking.py", "break", "pass", WRITING),
         ("sand/switch.py", "rank < best[:3]", "rank <= best[:3]", {"deliberation_trajectories"}),
+        ("rows/candidates.py", "the raw samples that chose it", "its samples", set()),
         ("training/sft.py", "import time", "import time, re", {"checkpoints"}),
     ],
 )
@@ -376,7 +377,7 @@ def test_every_module_counts_or_says_why_not() -> None:
     for experiment in experiments.values():
         for definition in stages_of(experiment):
             counted |= set(definition.identity(experiment, Path("/nonexistent"), None).code)
-    parts = ("environments", "execution", "models", "prompts", "recordings", "sand", "training")
+    parts = ("environments", "execution", "models", "prompts", "recordings", "rows", "sand", "training")
     folders = [PACKAGES["sand_dagster"] / part for part in parts]
     for folder in (*folders, PACKAGES["toy_alfworld"] / "games"):
         for path in folder.rglob("*.py"):

@@ -15,9 +15,10 @@ import polars as pl
 from sand_dagster.artifacts.schemas import TABLES
 from sand_dagster.artifacts.identity import Identity
 from sand_dagster.artifacts.store import ArtifactStore
-from sand_dagster.artifacts.stored_rows import StoredRows
+from sand_dagster.artifacts.stored_rows import rows_of
 from sand_dagster.assets.metadata import describe
 from sand_dagster.assets.run import Result
+from sand_dagster.rows.candidates import RolloutRow
 from sand_dagster.execution.units import Stage, Unit, run_units
 from tests.artifacts.rows import row
 
@@ -34,12 +35,12 @@ def unit(number):
 def stage(iteration, units):
     with store.writing("rollouts", iteration, inputs={}, identity=Identity(), seed=0, run_id="r") as writer:
         here = Stage(writer.journal, 40, lambda *_: None, iteration, 0)
-        finished = asyncio.run(run_units(here, (unit(n) for n in range(units)), units))
+        finished = asyncio.run(run_units(here, RolloutRow, (unit(n) for n in range(units)), units))
         result = Result.of(finished, average_reward=pl.col("reward").mean())
         manifest = writer.commit(result.rows, result.counts)
     describe(TABLES["rollouts"], store.scan("rollouts", iteration), manifest)
     assert manifest.counts == {"done": units, "average_reward": 1.0}
-    stored = StoredRows(store.scan("rollouts", iteration))
+    stored = rows_of(store, RolloutRow, iteration)
     rollouts = stored.by("candidate_id")
     for number, row in enumerate(stored):
         assert rollouts[f"c{number}"] == row

@@ -80,7 +80,7 @@ def _first_iteration(**ideas: Any) -> tuple[Iteration, list[str]]:
 
 
 def _deliberating(iteration: Iteration) -> list[bool]:
-    return [row["deliberates"] for row in iteration.candidates if row["is_expert"]]
+    return [row.deliberates for row in iteration.candidates if row.is_expert]
 
 
 def test_the_indicator_of_the_page_deliberates_only_where_the_expert_is_outvoted() -> None:
@@ -89,14 +89,14 @@ def test_the_indicator_of_the_page_deliberates_only_where_the_expert_is_outvoted
     assert _deliberating(paper) == [True, True, True]
     assert _deliberating(idea) == [False, True, True]
     assert len(idea.rollouts) < len(paper.rollouts)
-    assert [row["outcome"] for row in idea.deliberations] == ["kept", "ok", "ok"]
+    assert [row.outcome for row in idea.deliberations] == ["kept", "ok", "ok"]
 
 
 def test_the_critic_of_the_page_sees_one_step_of_each_rollout() -> None:
     paper, of_paper = _first_iteration()
     idea, of_idea = _first_iteration(critic=shown("short_sighted"))
     assert idea.rollouts == paper.rollouts and len(of_idea) == len(of_paper) == len(idea.critiques)
-    long = [len(row["steps"]) > 1 for row in paper.rollouts]
+    long = [len(row.steps) > 1 for row in paper.rollouts]
     assert any(long)
     assert [a != b for a, b in zip(of_idea, of_paper, strict=True)] == long
 
@@ -104,8 +104,8 @@ def test_the_critic_of_the_page_sees_one_step_of_each_rollout() -> None:
 def test_the_filter_of_the_page_takes_brief_deliberations_only() -> None:
     paper, _ = _first_iteration()
     idea, _ = _first_iteration(accept=shown("brief"))
-    assert [row["outcome"] for row in paper.deliberations] == ["ok", "ok", "ok"]
-    assert [row["outcome"] for row in idea.deliberations] == ["ok", "rejected", "rejected"]
-    thoughts = [row["thought"] for row in demonstration().rows]
-    assert [row["thought"] for row in idea.deliberations][1:] == thoughts[1:]
-    assert [row["deliberated"] for row in idea.deliberations] == [True, False, False]
+    assert [row.outcome for row in paper.deliberations] == ["ok", "ok", "ok"]
+    assert [row.outcome for row in idea.deliberations] == ["ok", "rejected", "rejected"]
+    thoughts = [row.thought for row in demonstration().rows]
+    assert [row.thought for row in idea.deliberations][1:] == thoughts[1:]
+    assert [row.deliberated for row in idea.deliberations] == [True, False, False]

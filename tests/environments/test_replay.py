@@ -9,7 +9,7 @@ from sand_dagster.environments import alfworld, environment_kind
 from sand_dagster.environments.keyboard import find_task, play
 from sand_dagster.environments.replay import as_recordings, read_file, replay_all
 from sand_dagster.environments.scienceworld import DOMAIN, Options
-from sand_dagster.execution.units import Row
+from sand_dagster.rows.experts import ImportRow
 from sand_dagster.types import Step, StepResult, Task, Trajectory
 
 SHARED = Path(os.environ.get("SAND_SHARED", Path(__file__).parents[3] / "shared"))
@@ -40,39 +40,39 @@ def counted(*observations: str, instruction: str = "Count to three.") -> Traject
     return Trajectory("t", TASK, instruction, [Step("", "up", o) for o in observations], 1.0)
 
 
-def replayed(*trajectories: Trajectory) -> list[Row]:
+def replayed(*trajectories: Trajectory) -> list[ImportRow]:
     return list(replay_all(Counter, as_recordings(trajectories), "No.", "all"))
 
 
-def first(trajectory: Trajectory) -> Row:
+def first(trajectory: Trajectory) -> ImportRow:
     (row,) = replayed(trajectory)
     return row
 
 
 def test_a_match_and_a_win() -> None:
     row = first(counted("1", "2", ""))
-    assert (row["verdict"], row["differs_at"], row["reward"], row["kept"]) == ("kept", None, 1.0, True)
-    assert [step["observation"] for step in row["steps"]] == ["1", "2", "3"]
+    assert (row.verdict, row.differs_at, row.reward, row.kept) == ("kept", None, 1.0, True)
+    assert [step.observation for step in row.steps] == ["1", "2", "3"]
 
 
 def test_the_first_difference_is_reported_and_the_rest_is_played() -> None:
     row = first(counted("1", "two", "drei"))
-    assert (row["differs_at"], row["action"], row["expected"], row["found"]) == (1, "up", "two", "2")
-    assert row["verdict"] == "kept_reworded"
-    assert first(counted("1"))["verdict"] == "does_not_win"
+    assert (row.differs_at, row.action, row.expected, row.found) == (1, "up", "two", "2")
+    assert row.verdict == "kept_reworded"
+    assert first(counted("1")).verdict == "does_not_win"
     row = first(counted("1", instruction="Count."))
-    assert (row["differs_at"], row["expected"], row["found"]) == (-1, "Count.", "Count to three.")
+    assert (row.differs_at, row.expected, row.found) == (-1, "Count.", "Count to three.")
 
 
 def test_what_comes_after_the_end_is_cut() -> None:
     row = first(counted("1", "2", "3", "4", "5"))
-    assert (row["verdict"], len(row["steps"]), row["recorded_steps"]) == ("kept", 3, 5)
+    assert (row.verdict, len(row.steps), row.recorded_steps) == ("kept", 3, 5)
 
 
 def test_a_turn_without_an_action_is_not_played() -> None:
     steps = [Step("hm", "", "No."), Step("", "up", "1")]
     row = first(Trajectory("t", TASK, "Count to three.", steps, 0.0))
-    assert (row["differs_at"], row["refused_at"]) == (None, 0)
+    assert (row.differs_at, row.refused_at) == (None, 0)
 
 
 @pytest.mark.skipif(not SAMPLE.is_file(), reason=f"no {SAMPLE}: set SAND_SHARED")
@@ -83,7 +83,7 @@ def test_the_published_sample_matches_and_wins(tmp_path: Path) -> None:
     options = alfworld.Options(games=GAMES, step_limit=40, unsupported="stock")
     recordings = read_file(SAMPLE, kind, options, tmp_path)
     rows = list(replay_all(lambda: kind.make(options, tmp_path), recordings.rows, kind.DOMAIN.refusal))
-    assert [row["verdict"] for row in rows] == ["kept"] * 3
+    assert [row.verdict for row in rows] == ["kept"] * 3
 
 
 def test_a_person_plays() -> None:
@@ -142,6 +142,6 @@ def test_after_an_error_the_next_one_gets_a_fresh_environment() -> None:
     falls = Trajectory("f", TASK, "Count to three.", [Step("", "fall", "")], 1.0)
     wins = counted("1", "2", "3")
     rows = list(replay_all(Falling, as_recordings([wins, falls, wins, wins]), "No."))
-    assert [row["verdict"] for row in rows] == ["kept", "environment_error", "duplicate", "duplicate"]
-    assert rows[1]["problem"] == "RuntimeError: it fell"
+    assert [row.verdict for row in rows] == ["kept", "environment_error", "duplicate", "duplicate"]
+    assert rows[1].problem == "RuntimeError: it fell"
     assert Falling.made == 2

@@ -10,9 +10,10 @@ import pytest
 from sand_dagster.environments import environment_kind
 from sand_dagster.environments.pool import EnvironmentPool
 from sand_dagster.execution.journal import Journal
-from sand_dagster.execution.units import Row, Stage
+from sand_dagster.execution.units import Stage
 from sand_dagster.models.engines import Engines
 from sand_dagster.models.settings import GenerationSettings, ModelSource
+from sand_dagster.rows.candidates import CandidateRow, RolloutRow
 from sand_dagster.sand.candidates import sample_candidates
 from sand_dagster.sand.episode import Agent
 from sand_dagster.sand.rollouts import roll_out
@@ -25,7 +26,7 @@ KIND = environment_kind("household")
 
 async def play(
     engines: Engines, home: Path, temperature: float, workers: int, max_concurrency: int
-) -> tuple[list[Row], list[Row]]:
+) -> tuple[list[CandidateRow], list[RolloutRow]]:
     options = KIND.Options.model_validate({"train": 2, "seen": 0, "unseen": 0})
     tasks = [task for task in KIND.tasks(options, home, lambda *_: None) if task.split == "train"]
     experts = expert_rows(KIND.experts(options, home, tasks, lambda *_: None))

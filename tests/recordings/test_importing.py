@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sand_dagster.execution.units import Finished, Row
+from sand_dagster.execution.units import Finished
 from sand_dagster.interfaces import EnvironmentDied
 from sand_dagster.recordings.importing import import_recordings, kept_trajectories, own_rows
-from sand_dagster.recordings.recording import Keep, Recording, Recordings, Verdict
+from sand_dagster.recordings.recording import Recording, Recordings
+from sand_dagster.rows.experts import ImportRow
 from sand_dagster.sand.trajectories import expert_rows
 from sand_dagster.types import Step, StepResult, Task, Trajectory
+from sand_dagster.verdicts import Keep, Verdict
 from tests.sand.scripted import GOAL, INSTRUCTION, TASK, Corridor, CorridorEpisode, MemoryJournal, stage
 
 REFUSAL = "Nothing happens."
@@ -61,7 +63,7 @@ async def imported(
     traps: Traps | None = None,
     keep: Keep = "winning",
     journal: MemoryJournal | None = None,
-) -> tuple[Finished, list[Row]]:
+) -> tuple[Finished[ImportRow], list[ImportRow]]:
     recordings = Recordings("experts.json", rows, keep)
     finished = await import_recordings(stage(journal=journal), recordings, traps or Traps(), REFUSAL)
     return finished, [row for group in finished.rows for row in group]
@@ -84,7 +86,7 @@ async def test_every_row_has_a_verdict_and_no_row_ends_the_stage() -> None:
         ],
         traps,
     )
-    assert [row["verdict"] for row in rows] == [
+    assert [row.verdict for row in rows] == [
         "kept",
         "kept",
         "refused_action",
@@ -96,15 +98,15 @@ async def test_every_row_has_a_verdict_and_no_row_ends_the_stage() -> None:
         "malformed",
         "duplicate",
     ]
-    assert [row["kept"] for row in rows] == [True, True, *[False] * 4, True, *[False] * 3]
-    assert (rows[0]["recorded_reward"], rows[0]["reward"], rows[1]["recorded_reward"]) == (0.5, 1.0, None)
-    assert (rows[2]["refused_at"], rows[2]["differs_at"], rows[2]["expected"]) == (0, 0, "You walk.")
-    assert rows[4]["problem"] == "RuntimeError: it fell"
-    assert (rows[5]["problem"], traps.died) == ("it died", 3)
-    assert (rows[6]["recorded_steps"], len(rows[6]["steps"])) == (2, 1)
-    assert (rows[7]["reward"], len(rows[7]["steps"])) == (0.5, 1)
+    assert [row.kept for row in rows] == [True, True, *[False] * 4, True, *[False] * 3]
+    assert (rows[0].recorded_reward, rows[0].reward, rows[1].recorded_reward) == (0.5, 1.0, None)
+    assert (rows[2].refused_at, rows[2].differs_at, rows[2].expected) == (0, 0, "You walk.")
+    assert rows[4].problem == "RuntimeError: it fell"
+    assert (rows[5].problem, traps.died) == ("it died", 3)
+    assert (rows[6].recorded_steps, len(rows[6].steps)) == (2, 1)
+    assert (rows[7].reward, len(rows[7].steps)) == (0.5, 1)
     assert traps.closed == len(traps.begun)
-    assert len({row["import_id"] for row in rows}) == len(rows)
+    assert len({row.import_id for row in rows}) == len(rows)
     assert finished.outcomes.total() == len(rows)
 
 
@@ -120,10 +122,10 @@ async def test_a_failure_of_the_environment_is_tried_again_in_the_next_run_and_a
     journal, given = MemoryJournal(), [recording(0, GOAL), recording(1, "go to door 1", GOAL)]
     broken = Traps(deaths=3)
     _, rows = await imported(given[:1], broken, journal=journal)
-    assert [row["verdict"] for row in rows] == ["environment_error"]
+    assert [row.verdict for row in rows] == ["environment_error"]
     mended = Traps()
     _, rows = await imported(given, mended, journal=journal)
-    assert [row["verdict"] for row in rows] == ["kept", "kept"]
+    assert [row.verdict for row in rows] == ["kept", "kept"]
     assert len(mended.begun) == 2
     _, again = await imported(given, mended, journal=journal)
     assert again == rows and len(mended.begun) == 2
@@ -133,15 +135,15 @@ async def test_two_trajectories_of_a_task_that_begin_alike_have_steps_of_their_o
     given = [recording(0, "go to door 1", GOAL), recording(1, "go to door 1", "go to door 2", GOAL)]
     _, rows = await imported(given)
     steps = expert_rows(kept_trajectories(rows, {TASK.id: TASK}))
-    assert len({step["step_id"] for step in steps}) == len(steps) == 5
+    assert len({step.step_id for step in steps}) == len(steps) == 5
     alone = expert_rows(kept_trajectories(rows[:1], {TASK.id: TASK}))
-    assert [step["step_id"] for step in alone] == [step["step_id"] for step in steps[:2]]
+    assert [step.step_id for step in alone] == [step.step_id for step in steps[:2]]
 
 
 def test_what_our_own_environment_played_is_taken_as_it_is() -> None:
     steps = [Step("z", "fly", REFUSAL), Step("z", GOAL, "You reach door 3.")]
     trajectory = Trajectory("e", TASK, INSTRUCTION, steps, 1.0)
     (row,) = own_rows([trajectory], REFUSAL)
-    assert (row["verdict"], row["kept"], row["row"], row["recorded_reward"]) == ("ours", True, -1, None)
-    assert [step["valid"] for step in row["steps"]] == [False, True]
+    assert (row.verdict, row.kept, row.row, row.recorded_reward) == ("ours", True, -1, None)
+    assert [step.valid for step in row.steps] == [False, True]
     assert list(kept_trajectories([row], {TASK.id: TASK})) == [trajectory]

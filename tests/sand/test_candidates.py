@@ -1,13 +1,16 @@
 from collections.abc import Callable
 
-from sand_dagster.execution.units import Finished, Row
+from sand_dagster.execution.units import Finished
+from sand_dagster.rows.candidates import CandidateRow
 from sand_dagster.sand.candidates import sample_candidates
 from sand_dagster.sand.settings import SamplingSettings
 from sand_dagster.types import Sampling
 from tests.sand.scripted import CUT, ScriptedModel, agent, demonstration, stage
 
 
-async def _rows(reply: Callable[[str, Sampling], str | None]) -> tuple[Finished, list[list[Row]]]:
+async def _rows(
+    reply: Callable[[str, Sampling], str | None],
+) -> tuple[Finished[CandidateRow], list[list[CandidateRow]]]:
     finished = await sample_candidates(stage(), [demonstration()], agent(reply), SamplingSettings())
     return finished, list(finished.rows)
 
@@ -15,11 +18,11 @@ async def _rows(reply: Callable[[str, Sampling], str | None]) -> tuple[Finished,
 async def test_a_step_whose_samples_agree_with_the_expert_does_not_deliberate() -> None:
     _, steps = await _rows(lambda text, sampling: "Action: GO TO DOOR 1.")
     first, second, third = steps
-    assert [row["deliberates"] for row in first] == [False]
-    assert first[0]["votes"] == 5 and first[0]["is_expert"]
-    assert first[0]["texts"] == ["Action: GO TO DOOR 1."] * 5  # the raw text is kept
-    assert [row["deliberates"] for row in second] == [True, True]
-    assert [row["deliberates"] for row in third] == [True, True]
+    assert [row.deliberates for row in first] == [False]
+    assert first[0].votes == 5 and first[0].is_expert
+    assert first[0].texts == ("Action: GO TO DOOR 1.",) * 5  # the raw text is kept
+    assert [row.deliberates for row in second] == [True, True]
+    assert [row.deliberates for row in third] == [True, True]
 
 
 async def test_the_set_is_of_normalised_actions_of_both_grammars() -> None:
@@ -33,10 +36,10 @@ async def test_the_set_is_of_normalised_actions_of_both_grammars() -> None:
 
     finished, steps = await _rows(reply)
     for rows in steps:
-        assert [(row["votes"], row["is_expert"]) for row in rows] == [(0, True), (3, False), (1, False)]
-        assert rows[1]["normalised"] == "move pen 1 to desk 1"
-        assert len(set(rows[1]["texts"])) > 1
-        assert {row["unparsed"] for row in rows} == {1}
+        assert [(row.votes, row.is_expert) for row in rows] == [(0, True), (3, False), (1, False)]
+        assert rows[1].normalised == "move pen 1 to desk 1"
+        assert len(set(rows[1].texts)) > 1
+        assert {row.unparsed for row in rows} == {1}
     assert finished.outcomes["deliberates"] == 3
 
 
@@ -65,11 +68,11 @@ async def test_the_same_inputs_give_the_same_rows_in_any_order_of_work() -> None
 
 async def test_a_sample_that_was_cut_off_in_its_action_is_no_candidate() -> None:
     _, steps = await _rows(lambda text, sampling: f"Thought: up.\nAction: go to do{CUT}")
-    assert [(len(rows), rows[0]["unparsed"], rows[0]["deliberates"]) for rows in steps] == [(1, 5, False)] * 3
+    assert [(len(rows), rows[0].unparsed, rows[0].deliberates) for rows in steps] == [(1, 5, False)] * 3
 
 
 async def test_a_prompt_too_long_is_counted_and_leaves_the_expert_alone() -> None:
     finished, steps = await _rows(lambda text, sampling: None)
     assert finished.outcomes["prompt_too_long"] == 3
-    assert all(len(rows) == 1 and not rows[0]["deliberates"] for rows in steps)
-    assert {rows[0]["outcome"] for rows in steps} == {"prompt_too_long"}
+    assert all(len(rows) == 1 and not rows[0].deliberates for rows in steps)
+    assert {rows[0].outcome for rows in steps} == {"prompt_too_long"}

@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 import pytest
 
+from sand_dagster.rows.steps import Turn
 from sand_dagster.sand.switch import ExpertSwitch, better_rollout
 from sand_dagster.sand.trajectories import Demonstration
+from tests.artifacts.rows import row
 from tests.sand.scripted import GOAL, demonstration
 
-WALK = {"thought": "", "action": "go to door 2", "observation": "You walk.", "valid": True}
-WIN = {"thought": "", "action": GOAL, "observation": "You reach door 3.", "valid": True}
-REFUSED = {"thought": "", "action": "fly", "observation": "Nothing happens.", "valid": False}
-UNPARSED = {"thought": "Well.", "action": "", "observation": "Nothing happens.", "valid": False}
+WALK = Turn(thought="", action="go to door 2", observation="You walk.", valid=True)
+WIN = Turn(thought="", action=GOAL, observation="You reach door 3.", valid=True)
+REFUSED = Turn(thought="", action="fly", observation="Nothing happens.", valid=False)
+UNPARSED = Turn(thought="Well.", action="", observation="Nothing happens.", valid=False)
 
 
 def _better(
-    *rollouts: tuple[int, list[dict[str, Any]], float],
+    *rollouts: tuple[int, list[Turn], float],
     switch: ExpertSwitch = "higher_reward_or_shorter",
     reward: float = 1.0,
     ended: str = "done",
 ) -> str | None:
     """The place of the rollout that replaces three steps of `reward`; a rollout is (index, turns, reward)."""
-    rows = [{**row, "reward": reward} for row in demonstration().rows]
-    candidates = [{"candidate_id": f"{n}", "index": index} for n, (index, _, _) in enumerate(rollouts)]
+    rows = [replace(step, reward=reward) for step in demonstration().rows]
+    candidates = [row("candidate_actions", f"{n}", index=index) for n, (index, _, _) in enumerate(rollouts)]
     played = {
-        f"{n}": {"steps": steps, "reward": reached, "ended": ended}
+        f"{n}": row("rollouts", f"r{n}", steps=tuple(steps), reward=reached, ended=ended)
         for n, (_, steps, reached) in enumerate(rollouts)
     }
     better = better_rollout(Demonstration(rows), candidates, played, switch)
-    return better and better["candidate_id"]
+    return better and better.candidate_id
 
 
 def test_the_same_reward_in_fewer_steps_is_better_where_the_knob_says_so() -> None:
@@ -54,7 +56,7 @@ def test_the_highest_reward_is_taken_then_the_shortest() -> None:
 
 
 @pytest.mark.parametrize("bad", [REFUSED, UNPARSED], ids=["refused", "unparsed"])
-def test_a_rollout_with_a_refused_turn_or_none_replaces_nothing(bad: dict[str, Any]) -> None:
+def test_a_rollout_with_a_refused_turn_or_none_replaces_nothing(bad: Turn) -> None:
     assert _better((0, [bad, WIN], 1.0)) is None
     assert _better((0, [bad, WIN], 1.0), reward=0.0, switch="higher_reward") is None
     assert _better((0, [bad], 1.0), (1, [WIN], 1.0)) == "1", "the next best without one is taken"

@@ -20,8 +20,9 @@ from sand_dagster.environments.alfworld.environment import AlfworldEnvironment, 
 from sand_dagster.environments.alfworld.experts import read_recordings
 from sand_dagster.environments.alfworld.selection import Selection
 from sand_dagster.fingerprints import content_digest, file_digest
-from sand_dagster.recordings.recording import Keep, Recordings
+from sand_dagster.recordings.recording import Recordings
 from sand_dagster.types import Task, Trajectory
+from sand_dagster.verdicts import Keep
 
 DOMAIN = AlfworldDomain()
 PACKAGES = ("alfworld", "textworld", "fast-downward-textworld")

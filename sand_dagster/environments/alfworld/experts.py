@@ -11,8 +11,9 @@ from alfworld_compiled.games import GameError
 from sand_dagster.environments.alfworld.domain import AlfworldDomain
 from sand_dagster.environments.alfworld.environment import as_published
 from sand_dagster.recordings.eto import Malformed, Record, RecordError, read_records, recording
-from sand_dagster.recordings.recording import Recording, Verdict
+from sand_dagster.recordings.recording import Recording
 from sand_dagster.types import Task
+from sand_dagster.verdicts import Verdict
 
 _GAME = re.compile(r"(?:^|/)json_2\.1\.1/(?P<game>.+)$")
 _NO_GAME = (

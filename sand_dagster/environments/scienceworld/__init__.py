@@ -14,8 +14,9 @@ from sand_dagster.environments.scienceworld.specification import require_compare
 from sand_dagster.environments.scienceworld.task_types import from_eto_id
 from sand_dagster.fingerprints import content_digest, file_digest
 from sand_dagster.recordings.eto import Malformed, Record, RecordError, read_records, recording
-from sand_dagster.recordings.recording import Recording, Recordings, Verdict
+from sand_dagster.recordings.recording import Recording, Recordings
 from sand_dagster.types import Task, Trajectory
+from sand_dagster.verdicts import Verdict
 
 __all__ = [
     "DOMAIN",

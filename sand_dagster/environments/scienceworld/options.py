@@ -18,8 +18,8 @@ from sand_dagster.environments import UserPath
 from sand_dagster.environments.scienceworld.specification import spec_of
 from sand_dagster.environments.scienceworld.task_types import PUBLISHED, TASK_TYPES, from_published_name
 from sand_dagster.ids import digest
-from sand_dagster.recordings.recording import Keep
 from sand_dagster.types import Task
+from sand_dagster.verdicts import Keep
 
 _TEST_VARIATIONS = 10
 INDEX_FILES = {"train": "train_indices.json", "seen": "dev_indices.json", "unseen": "test_indices.json"}

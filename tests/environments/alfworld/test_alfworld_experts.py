@@ -11,7 +11,8 @@ import pytest
 
 from sand_dagster.environments.alfworld import Options, experts, recordings, tasks
 from sand_dagster.recordings.eto import RecordError
-from sand_dagster.recordings.recording import Recording, Recordings, Verdict
+from sand_dagster.recordings.recording import Recording, Recordings
+from sand_dagster.verdicts import Verdict
 
 _FOLDER = "data/json_2.1.1/train/pick_heat_then_place_in_recep-Apple-None-Fridge-1/trial_1"
 _TURNS = [

@@ -20,14 +20,14 @@ from sand_dagster.assets.asset import asset_of
 from sand_dagster.environments import alfworld
 from sand_dagster.environments.pool import EnvironmentPool
 from sand_dagster.environments.replay import read_file, replay_all
-from sand_dagster.execution.units import Row
 from sand_dagster.experiments.loading import load_experiment
 from sand_dagster.prompts.turns import conversation
 from sand_dagster.recordings.importing import import_recordings, kept_trajectories
-from sand_dagster.recordings.recording import Verdict
 from sand_dagster.resources import resources
 from sand_dagster.resources.artifacts import Artifacts
+from sand_dagster.rows.experts import ImportRow
 from sand_dagster.sand.trajectories import expert_rows
+from sand_dagster.verdicts import Verdict
 from tests.sand.scripted import stage
 from toy_alfworld import games as household
 
@@ -191,8 +191,8 @@ async def test_two_hundred_broken_variants_each_get_their_verdict(world: World, 
             stage(max_concurrency=16), recordings, pool, alfworld.DOMAIN.refusal
         )
         rows = [row for group in finished.rows for row in group]
-        assert [(row["row"], row["verdict"], row["problem"]) for row in rows] == [
-            (number, verdict, rows[number]["problem"]) for number, verdict in enumerate(expected)
+        assert [(row.row, row.verdict, row.problem) for row in rows] == [
+            (number, verdict, rows[number].problem) for number, verdict in enumerate(expected)
         ]
         _explained(rows)
         kept = list(kept_trajectories(rows, {task.id: task for task in tasks}))
@@ -204,27 +204,27 @@ async def test_two_hundred_broken_variants_each_get_their_verdict(world: World, 
     steps = [step for trajectory in kept for step in trajectory.steps]
     assert not any("moon" in step.action for step in steps)
     assert all(step.observation not in ("", "Nothing happens.") for step in steps)
-    ids = [step["step_id"] for step in expert_rows(kept)]
+    ids = [step.step_id for step in expert_rows(kept)]
     assert len(set(ids)) == len(ids)
 
 
-def _explained(rows: list[Row]) -> None:
+def _explained(rows: list[ImportRow]) -> None:
     """Every verdict comes with what it is given for."""
     for row in rows:
-        match row["verdict"]:
+        match row.verdict:
             case "kept":
-                assert row["differs_at"] is None and row["reward"] == 1.0
+                assert row.differs_at is None and row.reward == 1.0
             case "kept_reworded":
-                assert row["expected"] != row["found"] and row["reward"] == 1.0
+                assert row.expected != row.found and row.reward == 1.0
             case "refused_action":
-                refused = row["steps"][row["refused_at"]]
-                assert refused["action"] in ("go to moon 1", "") and not refused["valid"]
+                refused = row.steps[row.refused_at]
+                assert refused.action in ("go to moon 1", "") and not refused.valid
             case "does_not_win":
-                assert row["reward"] == 0.0
+                assert row.reward == 0.0
             case _:
-                assert row["problem"]
-        if row["verdict"] in ("malformed", "unknown_task"):
-            assert row["reward"] is None and row["steps"] == []
+                assert row.problem
+        if row.verdict in ("malformed", "unknown_task"):
+            assert row.reward is None and row.steps == ()
 
 
 def test_the_sample_itself_replays_text_for_text(world: World, tmp_path: Path) -> None:
@@ -233,8 +233,8 @@ def test_the_sample_itself_replays_text_for_text(world: World, tmp_path: Path) -
     options = options_of(world)
     recordings = read_file(file, KIND, options, tmp_path)  # type: ignore[arg-type]
     rows = list(replay_all(lambda: alfworld.make(options, tmp_path), recordings.rows, "Nothing happens."))
-    assert [(row["verdict"], row["reward"]) for row in rows] == [("kept", 1.0)] * 3
-    assert [row["steps"][-1]["observation"] != "" for row in rows] == [True] * 3
+    assert [(row.verdict, row.reward) for row in rows] == [("kept", 1.0)] * 3
+    assert [row.steps[-1].observation != "" for row in rows] == [True] * 3
 
 
 def test_all_that_can_be_replayed_is_kept_where_the_knob_says_so(world: World, tmp_path: Path) -> None:
@@ -248,7 +248,7 @@ def test_all_that_can_be_replayed_is_kept_where_the_knob_says_so(world: World, t
     assert recordings is not None
     make = lambda: alfworld.make(options, tmp_path)  # noqa: E731
     rows = list(replay_all(make, recordings.rows, "Nothing happens.", recordings.keep))
-    assert [(row["verdict"], row["kept"], row["reward"]) for row in rows] == [
+    assert [(row.verdict, row.kept, row.reward) for row in rows] == [
         ("does_not_win", True, 0.0),
         ("refused_action", True, 1.0),
         ("unknown_task", False, None),
@@ -278,8 +278,8 @@ def test_a_game_that_cannot_be_opened_is_the_row_of_its_trajectory(
         return environment
 
     rows = list(replay_all(make, recordings.rows, "Nothing happens."))
-    assert [row["verdict"] for row in rows] == ["kept", "environment_error", "kept"]
-    assert rows[1]["problem"] == "GameError: it is torn"
+    assert [row.verdict for row in rows] == ["kept", "environment_error", "kept"]
+    assert rows[1].problem == "GameError: it is torn"
 
 
 _EXPERIMENT = """\

@@ -23,8 +23,8 @@ from sand_dagster.environments.scienceworld.task_types import PUBLISHED, TASK_TY
 from sand_dagster.environments.scienceworld.thoughts import thought
 from sand_dagster.prompts.turns import conversation
 from sand_dagster.recordings.eto import RecordError
-from sand_dagster.recordings.recording import Verdict
 from sand_dagster.types import Step, Task
+from sand_dagster.verdicts import Verdict
 
 SHARED = Path(os.environ.get("SAND_SHARED", Path(__file__).parents[4] / "shared"))
 INDICES = SHARED / "data" / "scienceworld"

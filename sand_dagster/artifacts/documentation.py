@@ -1,0 +1,70 @@
+"""The tables as their rows' definitions describe them: comments in SQL, and the page `docs/tables.md`."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from sand_dagster.artifacts.schemas import TABLES, Column, Table
+
+_ITERATION = "the iteration that the row belongs to, such as 01; null in a table without iterations"
+
+_WORDS: dict[type, str] = {pl.String: "text", pl.Int64: "int", pl.Float64: "float", pl.Boolean: "bool"}
+
+_HEAD = """# The tables
+
+A table is one Parquet file an iteration, `$SAND_HOME/<experiment>/<table>/iteration=<k>/data.parquet`,
+or one for all iterations. The first column is the row's id: a hash of what determines the row. A column
+that holds ids of other rows names their tables. In SQL (`sand sql`) each table is a view with a column
+`iteration` besides, and these texts are its comments:
+`SELECT column_name, comment FROM duckdb_columns() WHERE table_name = 'rollouts'`.
+
+This page is made from the definitions in `sand_dagster/rows/` by `make docs`.
+"""
+
+
+def comments(table: Table) -> str:
+    """SQL statements that give a view of `table` the comments of its rows and columns."""
+    told = {name: column.description for name, column in table.columns.items()} | {"iteration": _ITERATION}
+    statements = [f"COMMENT ON VIEW {table.name} IS {_quoted(table.row)}"]
+    statements += [
+        f'COMMENT ON COLUMN {table.name}."{name}" IS {_quoted(text)}' for name, text in told.items()
+    ]
+    return "; ".join(statements)
+
+
+def page() -> str:
+    """`docs/tables.md`."""
+    return "\n".join([_HEAD, *map(_section, TABLES.values())])
+
+
+def _section(table: Table) -> str:
+    where = "One partition an iteration." if table.partitioned else "One for all iterations."
+    rows = [
+        f"| `{name}` | {_type(column.dtype)} | {_cell(column.description)} | {_parents(column)} |"
+        for name, column in table.columns.items()
+    ]
+    head = ["| column | type | what it holds | rows of |", "|---|---|---|---|"]
+    return "\n".join([f"## {table.name}\n", f"A row is {table.row}. {where}\n", *head, *rows]) + "\n"
+
+
+def _type(dtype: object) -> str:
+    if isinstance(dtype, pl.List):
+        return f"list of {_type(dtype.inner)}"
+    if isinstance(dtype, pl.Struct):
+        return f"({', '.join(f'{field.name}: {_type(field.dtype)}' for field in dtype.fields)})"
+    return _WORDS[type(dtype)]
+
+
+def _parents(column: Column) -> str:
+    return ", ".join(
+        f"{parent.table} of the iteration before" if parent.previous else parent.table
+        for parent in column.parents
+    )
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,68 @@
+"""How pieces of work end, as the tables and the stages' counts name it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Indicated(StrEnum):
+    """What the indicator 1_delib(t) says of a step (Eq. 4)."""
+
+    DELIBERATES = "deliberates"
+    AGREES = "agrees"
+
+
+class Sampled(StrEnum):
+    """How the sampling of a step's N candidates ended (Eq. 3)."""
+
+    OK = "ok"
+    PROMPT_TOO_LONG = "prompt_too_long"
+
+
+class Ended(StrEnum):
+    """How a rollout or an episode ended (Section 4.3, Section 5.1)."""
+
+    DONE = "done"
+    """The environment said so."""
+    STEP_LIMIT = "step_limit"
+    """The task's turns were spent."""
+    PROMPT_TOO_LONG = "prompt_too_long"
+    """The context was full."""
+    REPLAY_MISMATCH = "replay_mismatch"
+    """h_{t-1} did not replay, so that the candidate was not executed: nothing was played."""
+
+    @property
+    def was_played(self) -> bool:
+        """Whether the candidate was executed; if not, there is nothing to judge it by."""
+        return self is not Ended.REPLAY_MISMATCH
+
+
+class ReplyOutcome(StrEnum):
+    """Why a critique (Eq. 5) or a thought (Eq. 6) was taken or not."""
+
+    OK = "ok"
+    EMPTY = "empty"
+    NO_MARKER = "no_marker"
+    """A critique without its title `Action Evaluation:`."""
+    NO_LIST = "no_list"
+    """A thought that compares no candidates."""
+    MENTIONS_NOTES = "mentions_notes"
+    """It speaks of the rollouts that it was shown, which the agent will not have."""
+    OTHER_ACTION = "other_action"
+    """A thought that leads to another action than the one to be taken."""
+    CUT_OFF = "cut_off"
+    """At `max_new_tokens`."""
+    PROMPT_TOO_LONG = "prompt_too_long"
+
+
+class StepOutcome(StrEnum):
+    """Why a step of D_delib keeps its thought, other than by what a reply says (Section 4.4, 4.5)."""
+
+    KEPT = "kept"
+    """No deliberation was needed."""
+    NO_CRITIQUE = "no_critique"
+    """Fewer than two candidates have a usable critique, or that of the step's own action has none."""
+    NO_ROLLOUT = "no_rollout"
+    """The same, and a candidate could not be executed."""
+    REJECTED = "rejected"
+    """The deliberation parsed, and a filter did not take it."""

@@ -1,0 +1,22 @@
+"""Who acts: whose action a step holds, and which model an iteration samples from."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Origin(StrEnum):
+    """Who chose the action of a step."""
+
+    EXPERT = "expert"
+    SWITCHED = "switched"
+    """π_k, in a rollout that replaced the demonstration: Section 4.4's expert switch."""
+
+
+class Role(StrEnum):
+    """What an iteration's model is."""
+
+    POLICY = "policy"
+    """π_k, finetuned by the iteration before."""
+    BASE = "base"
+    """The base model, in iteration 00."""
