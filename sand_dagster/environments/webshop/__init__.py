@@ -28,8 +28,9 @@ from sand_dagster.environments.webshop.toy import toy_instructions, toy_nouns, t
 from sand_dagster.fingerprints import file_digest
 from sand_dagster.ids import digest, identify
 from sand_dagster.recordings.eto import Malformed, Record, RecordError, read_records, recording
-from sand_dagster.recordings.recording import Keep, Recording, Recordings, Verdict
+from sand_dagster.recordings.recording import Recording, Recordings
 from sand_dagster.types import Task, Trajectory
+from sand_dagster.verdicts import Keep, Verdict
 
 DOMAIN = WebShopDomain()
 PACKAGES = ("nltk", "rapidfuzz", "regex", "numpy")

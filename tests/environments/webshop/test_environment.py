@@ -14,8 +14,8 @@ from sand_dagster.environments.pool import EnvironmentPool
 from sand_dagster.environments.webshop.catalogue import CatalogueError
 from sand_dagster.recordings.eto import RecordError, write_records
 from sand_dagster.recordings.importing import import_recordings
-from sand_dagster.recordings.recording import Verdict
 from sand_dagster.types import Task, Trajectory
+from sand_dagster.verdicts import Verdict
 from tests.sand.scripted import stage
 
 OPTIONS = webshop.Options(limits=webshop.Limits(train=30, seen=10, unseen=10))
@@ -116,7 +116,7 @@ async def test_trajectories_of_a_file_belong_to_the_goal_whose_instruction_they_
     assert recordings is not None
     async with EnvironmentPool("webshop", options, tmp_path, workers=1) as pool:
         finished = await import_recordings(stage(), recordings, pool, webshop.DOMAIN.refusal)
-        verdicts = [row["verdict"] for group in finished.rows for row in group]
+        verdicts = [row.verdict for group in finished.rows for row in group]
     assert verdicts == [Verdict.KEPT, Verdict.DOES_NOT_WIN, Verdict.UNKNOWN_TASK]
 
 
