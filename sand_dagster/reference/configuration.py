@@ -20,7 +20,7 @@ from sand_dagster.resources.artifacts import Artifacts
 from sand_dagster.resources.generation import ON_A_CPU, ON_A_GPU
 from sand_dagster.resources.loop import Loop
 
-ENVIRONMENTS = ("alfworld", "household", "scienceworld")
+ENVIRONMENTS = ("alfworld", "household", "scienceworld", "webshop")
 """The environments that come with the project."""
 
 _WORDS = {str: "text", int: "integer", float: "number", bool: "`true` or `false`", Path: "path"}
