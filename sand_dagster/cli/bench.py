@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Protocol
 
 import typer
 from rich.console import RenderableType
+from rich.text import Text
 
 from sand_dagster.cli.arguments import AsJson, ExperimentName, iteration_key
 from sand_dagster.cli.errors import FAILED, command, fail
@@ -54,14 +55,15 @@ def environments(
     The exit code is 1 where they differ.
     """
     if environment == "alfworld":
-        from alfworld_compiled.bench.report import run
+        from alfworld_compiled.bench.engines import run
 
         try:
             with progress("comparing games") as told:
                 played = run(games or published_games(), limit, seed, told)
         except ValueError as error:
             fail(str(error))
-        _tell(played, differs=played.differences > 0, as_json=as_json, out=out)
+        differs = played.differences > 0 or not played.throughput.same_episodes
+        _tell(played, differs=differs, as_json=as_json, out=out)
     else:
         from sand_dagster.bench.scienceworld import run as run_scienceworld
         from sand_dagster.environments.scienceworld.task_types import TASK_TYPES
@@ -145,7 +147,8 @@ def _tell(report: _Report, *, differs: bool, as_json: bool, out: Path | None) ->
     if as_json:
         print_json(report.to_json())
     else:
-        console().print(report.render())
+        shown = report.render()
+        console().print(Text(shown) if isinstance(shown, str) else shown)
     if out is not None:
         ran = {"command": shlex.join(["sand", *sys.argv[1:]]), "date": date.today().isoformat()}
         out.parent.mkdir(parents=True, exist_ok=True)
