@@ -1,4 +1,4 @@
-"""The engine's tests know nothing of this project's shared data: this says where the published games lie in it."""
+"""Says where the published games lie in the shared data: the engine's own tests know nothing of that."""
 
 import os
 from pathlib import Path

@@ -27,8 +27,8 @@ class AlfworldBatchEnv:
         observations, scores, dones, infos = env.step(commands)
 
     The games come in the stock environment's order. A game that is done stays as it was, whatever it is sent,
-    until `reset`; with `auto_reset` its next step starts it again instead. Nothing obliges the games to keep in
-    step: `reset_one` and `step_one` move one of them and leave the others.
+    until `reset`; with `auto_reset` its next step starts it again instead. The games need not keep in step:
+    `reset_one` and `step_one` move one of them and leave the others.
     """
 
     def __init__(

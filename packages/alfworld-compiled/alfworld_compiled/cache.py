@@ -34,7 +34,7 @@ _MAX_BYTES = 256 * 2**20
 
 
 def default_cache() -> Path:
-    """The folder of compiled games: `$ALFWORLD_COMPILED_CACHE`, else `alfworld-compiled` in the user's cache."""
+    """Where compiled games are kept: `$ALFWORLD_COMPILED_CACHE`, else `~/.cache/alfworld-compiled`."""
     named = os.environ.get("ALFWORLD_COMPILED_CACHE")
     if named:
         return Path(named).expanduser()

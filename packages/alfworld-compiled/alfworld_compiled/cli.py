@@ -20,7 +20,7 @@ _OK, _DIFFERS, _WRONG = 0, 1, 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status: 1 where the engines differ or a game is refused, 2 for a mistake."""
+    """Run a command; the status is 1 where the engines differ or a game is refused, 2 for a mistake."""
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         help="folder with train/, valid_seen/, valid_unseen/ (alfworld-download fetches json_2.1.1)",
     )
     bench.add_argument("--limit", type=int, help="how many games, drawn by the seed; all without it")
+    bench.add_argument("--minutes", type=float, help="begin no further game after this time")
     bench.add_argument("--seed", type=int, default=0, help="draws the games and the walks (0)")
     bench.add_argument("--json", action="store_true", help="print JSON instead of a table")
     bench.add_argument("--out", type=Path, help="write JSON here as well, with the command and the day")
@@ -104,7 +105,7 @@ def _compile(options: argparse.Namespace) -> int:
 def _bench(options: argparse.Namespace) -> int:
     from alfworld_compiled.bench.engines import run
 
-    report = run(options.games, options.limit, options.seed, _shown("compared"))
+    report = run(options.games, options.limit, options.seed, _shown("compared"), options.minutes)
     found = report.to_json()
     if options.out is not None:
         content = {"command": shlex.join(["alfworld-compiled", *sys.argv[1:]]), "date": f"{date.today()}"}

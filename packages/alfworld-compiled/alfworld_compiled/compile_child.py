@@ -40,7 +40,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """How it went. `construct`: what the compiler refuses; `error`: why the game cannot be compiled at all."""
+    """How it went. `construct`: what the compiler refuses; `error`: why the game cannot be compiled."""
 
     construct: str | None = None
     error: str | None = None

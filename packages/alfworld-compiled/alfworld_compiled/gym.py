@@ -26,8 +26,8 @@ class AlfworldEnv(gymnasium.Env[str, str]):
         observation, info = env.reset(seed=7)
         observation, reward, terminated, truncated, info = env.step(info["admissible_commands"][0])
 
-    An episode terminates when the goal is reached, with reward 1, and is truncated at the step limit. `info` has
-    `won`, `admissible_commands` and `extra.gamefile`.
+    An episode terminates when the goal is reached, with reward 1, and is truncated at the step limit. `info`
+    has `won`, `admissible_commands` and `extra.gamefile`.
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012 (Gymnasium declares it so)

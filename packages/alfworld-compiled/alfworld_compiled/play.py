@@ -17,7 +17,7 @@ _OPEN_GAMES = 256
 
 
 class Play:
-    """An episode with a step limit. `score` is 1 while the goal holds; `done` once it does, or no step is left."""
+    """An episode with a step limit: `score` is 1 while the goal holds, `done` then or with no step left."""
 
     __slots__ = ("_episode", "_limit", "_steps", "game_file", "observation", "won")
 

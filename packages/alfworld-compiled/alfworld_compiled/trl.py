@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 INSTRUCTION = (
-    "You are in a house and have a task to do there. Call the tool `act` with one action at a time and read what "
-    "comes of it. Actions are spelt exactly, such as: go to desk 1, open drawer 2, take mug 1 from desk 1, move "
-    "mug 1 to shelf 1, use desklamp 1, heat mug 1 with microwave 1, cool mug 1 with fridge 1, clean mug 1 with "
-    "sinkbasin 1, examine mug 1, look, inventory.\n\n"
+    "You are in a house and have a task to do there. Call the tool `act` with one action at a time and read "
+    "what comes of it. Actions are spelt exactly, such as: go to desk 1, open drawer 2, take mug 1 from desk "
+    "1, move mug 1 to shelf 1, use desklamp 1, heat mug 1 with microwave 1, cool mug 1 with fridge 1, clean "
+    "mug 1 with sinkbasin 1, examine mug 1, look, inventory.\n\n"
 )
 _OVER = "The episode is over."
 
@@ -71,7 +71,7 @@ class AlfworldToolEnv:
 
 
 def dataset(games: str | Path | Sequence[str | Path], instruction: str = INSTRUCTION) -> Dataset:
-    """A row for each game file (see `find_games`): `prompt`, to which the first observation is added, and `game`.
+    """A row for each game file (see `find_games`): `game`, and the `prompt` that its first observation ends.
 
     Raises:
         GameError: there is no game.

@@ -20,9 +20,9 @@ __all__ = ["AlfworldEnv", "AlfworldTaskset"]
 
 SYSTEM_PROMPT = (
     "You are in a house and have a task to do there. Think first, then end each reply with one line "
-    "`Action: …` that says what you do. Actions are spelt exactly, such as: go to desk 1, open drawer 2, take "
-    "mug 1 from desk 1, move mug 1 to shelf 1, use desklamp 1, heat mug 1 with microwave 1, cool mug 1 with "
-    "fridge 1, clean mug 1 with sinkbasin 1, examine mug 1, look, inventory."
+    "`Action: …` that says what you do. Actions are spelt exactly, such as: go to desk 1, open drawer 2, "
+    "take mug 1 from desk 1, move mug 1 to shelf 1, use desklamp 1, heat mug 1 with microwave 1, cool mug 1 "
+    "with fridge 1, clean mug 1 with sinkbasin 1, examine mug 1, look, inventory."
 )
 _MARK = "Action:"
 

@@ -149,7 +149,7 @@ def test_mistakes_are_explained(kitchens: list[Path], tmp_path: Path) -> None:
     env.reset()
     with pytest.raises(ValueError, match="expected a list of 2 commands"):
         env.step("look")
-    with pytest.raises(GameError, match="there is no game .*nothing"):
+    with pytest.raises(GameError, match=r"there is no game .*nothing"):
         AlfworldBatchEnv(tmp_path / "nothing", 2)
     missing = tmp_path / "missing" / "game.tw-pddl"
     with pytest.raises(GameError, match="there is no game"):

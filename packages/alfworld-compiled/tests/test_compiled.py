@@ -129,7 +129,7 @@ def test_games_are_found_at_any_depth(write_game: WriteGame, tmp_path: Path) -> 
     (tmp_path / "empty").mkdir()
     with pytest.raises(GameError, match=r"no game.tw-pddl in .*empty"):
         find_games(tmp_path / "empty")
-    with pytest.raises(GameError, match="there is no game .*missing"):
+    with pytest.raises(GameError, match=r"there is no game .*missing"):
         find_games([two[0], tmp_path / "missing"])
 
 

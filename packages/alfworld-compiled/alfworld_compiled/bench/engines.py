@@ -47,6 +47,9 @@ class Report:
     """What a run found. `refused` are the games that the compiler does not take, with the construct."""
 
     games: int
+    left: int
+    """Games that were drawn and not begun, for want of time."""
+
     steps: int
     wins: int
     verbs: dict[str, int]
@@ -88,7 +91,7 @@ class Report:
             "",
             self.throughput.render(),
             "",
-            f"{self.games} games, {self.steps} steps, {self.wins} walkthroughs won, "
+            f"{self.games} games ({self.left} left), {self.steps} steps, {self.wins} walkthroughs won, "
             f"{self.differences} differences, {len(self.refused)} games refused; {self.seconds:.0f} s",
             "commands: " + ", ".join(f"{verb} {count}" for verb, count in self.verbs.items()),
             f"memory: {self.memory.mb_a_game:.2f} MB a game open ({self.memory.open_games} games); "
@@ -104,9 +107,15 @@ class Report:
 
 
 def run(
-    games: Path, limit: int | None, seed: int, progress: Callable[[int, int], None] = lambda done, total: None
+    games: Path,
+    limit: int | None,
+    seed: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    minutes: float | None = None,
 ) -> Report:
     """Compare the engines over `limit` games of the folder `games`, drawn by `seed`; all where it is None.
+
+    Once `minutes` are over no further game is begun, and the report says how many were left.
 
     Compiles into a folder of its own, so that the times hold whatever was compiled before.
 
@@ -117,21 +126,25 @@ def run(
     if not names:
         raise GameError(f"{games} holds no game.tw-pddl in {', '.join(SPLITS)}")
     if limit is not None and limit < len(names):
-        names = sorted(random.Random(seed).sample(names, limit))
+        names = random.Random(seed).sample(names, limit)
     tally, refused, start = Tally(), dict[str, str](), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="alfworld-compiled-bench-") as folder:
         for done, name in enumerate(names):
+            if minutes is not None and done and time.monotonic() - start > minutes * 60:
+                break
             progress(done, len(names))
             try:
                 compare(locate(games, name), name, seed, _WALK, Path(folder), tally)
             except UnsupportedGame as error:
                 refused[name] = error.construct
         progress(len(names), len(names))
-        played = [locate(games, n) for n in names if n not in refused]
+        begun = names[: tally.games + len(refused)]
+        played = [locate(games, n) for n in begun if n not in refused]
         memory = measure_memory(played, Path(folder))
         throughput = measure_throughput(played[:BATCH], seed, Path(folder))
     return Report(
         games=tally.games,
+        left=len(names) - len(begun),
         steps=tally.steps,
         wins=tally.wins,
         verbs=dict(tally.verbs.most_common()),

@@ -27,7 +27,7 @@ _LEAST_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """What one way did. An episode counts from opening its game to its last step; games are compiled before."""
+    """What one way did. An episode lasts from opening its game, compiled before, to its last step."""
 
     way: str
     episodes: int
