@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -153,4 +155,18 @@ def _stock_batch(games: Sequence[Path]) -> Any:
         max_episode_steps=_STEP_LIMIT,
         wrappers=[AlfredDemangler(), AlfredInfos],
     )
-    return textworld.gym.make(name)
+    with _silent_forks():
+        return textworld.gym.make(name)
+
+
+@contextmanager
+def _silent_forks() -> Iterator[None]:
+    """Processes forked meanwhile have no standard error: textworld's print a traceback when they are closed."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
