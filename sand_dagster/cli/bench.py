@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Protocol
 
 import typer
 from rich.console import RenderableType
+from rich.text import Text
 
 from sand_dagster.cli.arguments import AsJson, ExperimentName, iteration_key
 from sand_dagster.cli.errors import FAILED, command, fail
@@ -54,14 +55,15 @@ def environments(
     """
     machine = _machine(out)
     if environment == "alfworld":
-        from alfworld_compiled.bench.report import run
+        from alfworld_compiled.bench.engines import run
 
         try:
             with progress("comparing games") as told:
                 played = run(games or published_games(), limit, seed, told)
         except ValueError as error:
             fail(str(error))
-        _tell(played, differs=played.differences > 0, as_json=as_json, out=out, machine=machine)
+        differs = played.differences > 0 or not played.throughput.same_episodes
+        _tell(played, differs=differs, as_json=as_json, out=out, machine=machine)
     else:
         from sand_dagster.bench.scienceworld import run as run_scienceworld
         from sand_dagster.environments.scienceworld.task_types import TASK_TYPES
@@ -213,7 +215,8 @@ def _tell(
     if as_json:
         print_json(report.to_json())
     else:
-        console().print(report.render())
+        shown = report.render()
+        console().print(Text(shown) if isinstance(shown, str) else shown)
     if out is not None:
         from sand_dagster.bench.record import measured, write
 

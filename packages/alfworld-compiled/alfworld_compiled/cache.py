@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import sys
 import tempfile
 import zlib
@@ -20,44 +21,38 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from alfworld_compiled.compiler import compile_game
-from alfworld_compiled.games import GameError, read_game
+from alfworld_compiled.games import GameError
 from alfworld_compiled.program import Lexicon, Mechanics, Program
 
 ENGINE_VERSION = 1
 """Raise it whenever the compiler would make another `Program` of the same game."""
 
-_MARK = b"SAND compiled ALFWorld game\n"
+_MARK = b"alfworld-compiled game\n"
 _HASH_BYTES = 32
 _MAX_BYTES = 256 * 2**20
 """Of a file once inflated. The largest published game has some 1 MB."""
 
 
-def open_program(game: Path, folder: Path) -> Program:
-    """The compiled form of `game`, from the cache `folder` where it has it, compiled and put there otherwise.
-
-    Raises:
-        GameError: the game is missing, malformed or unsupported.
-    """
-    place = _place(game, folder)
-    program = _read(place)
-    if program is None:
-        program = compile_game(read_game(game))
-        _write(place, program)
-    return program
+def default_cache() -> Path:
+    """Where compiled games are kept: `$ALFWORLD_COMPILED_CACHE`, else `~/.cache/alfworld-compiled`."""
+    named = os.environ.get("ALFWORLD_COMPILED_CACHE")
+    if named:
+        return Path(named).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "alfworld-compiled"
 
 
-def is_compiled(game: Path, folder: Path) -> bool:
-    """Whether the cache `folder` has something for `game`. `open_program` checks whether it is whole."""
-    return _place(game, folder).exists()
-
-
-def _place(game: Path, folder: Path) -> Path:
+def place_of(game: Path, folder: Path) -> Path:
+    """Where the cache `folder` has `game`, or would have it."""
     try:
         content = game.read_bytes()
     except OSError:
         content = b""
     return folder / f"{_key(content)}.game"
+
+
+def is_compiled(game: Path, folder: Path) -> bool:
+    """Whether the cache `folder` has something for `game`. `read_program` says whether it is whole."""
+    return place_of(game, folder).exists()
 
 
 @cache
@@ -70,7 +65,7 @@ def _key(content: bytes) -> str:
     return hashlib.sha256(_versions() + b"\n" + content).hexdigest()[:32]
 
 
-def _read(place: Path) -> Program | None:
+def read_program(place: Path) -> Program | None:
     """The program at `place`; None where there is none, or none that is whole."""
     try:
         data = place.read_bytes()
@@ -90,7 +85,12 @@ def _read(place: Path) -> Program | None:
         return None
 
 
-def _write(place: Path, program: Program) -> None:
+def write_program(place: Path, program: Program) -> None:
+    """Keep `program` at `place`.
+
+    Raises:
+        GameError: there is no space for it, or no permission.
+    """
     content = {"lexicon": _plain(program.lexicon), "mechanics": _plain(program.mechanics)}
     packed = zlib.compress(json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(), 3)
     try:

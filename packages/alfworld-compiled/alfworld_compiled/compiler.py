@@ -18,27 +18,23 @@ from alfworld_compiled.grammar import (
     read_grammar,
 )
 from alfworld_compiled.grounding import Grounded, Literal, Operator, ground
-from alfworld_compiled.limits import collector_paused, limited
+from alfworld_compiled.limits import collector_paused
 from alfworld_compiled.link import Linker, first_changing
 from alfworld_compiled.program import Lexicon, Program
 from alfworld_compiled.queries import NEGATION, STATED, TRUE
 from alfworld_compiled.refusal import UnsupportedGame
 from alfworld_compiled.text import Texts, read_texts
 
-MAX_SECONDS = 300.0
-MAX_BYTES = 3 * 2**30
-"""What compiling a game may take, and add to the process. The largest published one takes 1 s."""
-
 
 def compile_game(game: GameFile) -> Program:
-    """Compile a game.
+    """Compile a game, with no bound on what it takes: `open_program` has a process that is bounded do it.
 
     Raises:
-        UnsupportedGame: it has a construct whose text could come out wrong, or takes too much to ground.
+        UnsupportedGame: it has a construct whose text could come out wrong.
         GameError: its PDDL or grammar is not well formed.
     """
     try:
-        with limited(MAX_SECONDS, MAX_BYTES), collector_paused():
+        with collector_paused():
             return _Compiler(ground(game.domain, game.problem), read_grammar(game.grammar)).program()
     except UnsupportedGame as error:
         raise UnsupportedGame(error.construct, game.path) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,7 @@ MAX_BYTES = 8 * 2**20
 
 _KIND = re.compile(r"[a-z_]+")
 _GET_GAMES = (
-    "point `games` at a folder with train/, valid_seen/ and valid_unseen/ in it (alfworld-download fetches "
-    "json_2.1.1)"
+    "name a folder with train/, valid_seen/ and valid_unseen/ in it (alfworld-download fetches json_2.1.1)"
 )
 
 
@@ -88,20 +87,45 @@ def locate(games: Path, game: str) -> Path:
     return path
 
 
-def list_games(games: Path, split: str) -> Iterator[str]:
-    """The games of a split's folder, sorted, as paths relative to `games`.
+def find_games(games: str | Path | Sequence[str | Path]) -> list[Path]:
+    """The game files that `games` names: a game file, a folder with some at any depth, or a list of either.
 
-    Those that the stock engine's own collection leaves out (movable receptacles, sliced objects) are too.
+    What is found in a folder is sorted, without those that the stock engine's own collection leaves out
+    (movable receptacles, sliced objects).
+
+    Raises:
+        GameError: there is none, or a place is missing.
+    """
+    named = [games] if isinstance(games, str | Path) else games
+    found: list[Path] = []
+    for place in map(Path, named):
+        if not place.exists():
+            raise GameError(f"there is no game {place}; {_GET_GAMES}")
+        found += _below(place) if place.is_dir() else [place]
+    if not found:
+        raise GameError(
+            f"there is no {GAME_FILE} in {', '.join(map(str, named)) or 'no folder'}; {_GET_GAMES}"
+        )
+    return found
+
+
+def list_games(games: Path, split: str) -> Iterator[str]:
+    """The games of a split's folder, as `find_games` has them, as paths relative to `games`.
 
     Raises:
         GameError: the games folder is missing.
     """
     if not games.is_dir():
         raise GameError(f"there is no games folder {games}; {_GET_GAMES}")
-    for path in sorted((games / split).glob(f"**/{GAME_FILE}")):
-        game = path.relative_to(games).as_posix()
-        if "movable" not in game and "Sliced" not in game:
-            yield game
+    for path in _below(games / split, relative_to=games):
+        yield path.relative_to(games).as_posix()
+
+
+def _below(folder: Path, relative_to: Path | None = None) -> Iterator[Path]:
+    for path in sorted(folder.glob(f"**/{GAME_FILE}")):
+        name = path.relative_to(relative_to or folder.parent).as_posix()
+        if "movable" not in name and "Sliced" not in name:
+            yield path
 
 
 def kind_of(game: str) -> str:

@@ -88,6 +88,8 @@ def ground(domain: str, problem: str) -> Grounded:
             task, sas = fast_downward.pddl2sas(domain, problem)
         except RecursionError as error:
             raise UnsupportedGame("PDDL nested this deeply") from error
+        except MemoryError:
+            raise
         except (Exception, SystemExit) as error:
             raise GameError(f"its PDDL cannot be translated ({type(error).__name__}: {error})") from error
     return _Reader(sas).read(task)

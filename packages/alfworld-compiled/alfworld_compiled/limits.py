@@ -1,59 +1,46 @@
-"""A bound on the time and memory that compiling a stranger's game may take."""
+"""Bounds on the time and memory that compiling a stranger's game may take, kept by the operating system."""
 
 from __future__ import annotations
 
-import ctypes
 import gc
+import math
 import resource
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from threading import Event, Thread, get_ident
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
 
-from alfworld_compiled.refusal import UnsupportedGame
-
-_POLL_S = 0.05
-_UNIT = 1 if sys.platform == "darwin" else 1024
-
-
-class _OverLimit(BaseException):
-    """Not an Exception, so that no handler of the libraries takes it."""
+MAX_SECONDS = 300.0
+MAX_BYTES = 3 * 2**30
+"""What compiling a game may take of processor time and of memory. The largest published one takes 1 s."""
 
 
-@contextmanager
-def limited(seconds: float, memory: int) -> Iterator[None]:
-    """Run pure Python code that ends with `UnsupportedGame` once it took `seconds`, or `memory` bytes more.
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Processor time in seconds, and bytes of memory beside what the process has already."""
 
-    A second thread watches, and raises the error in this one: nothing in the translator could be asked to
-    stop.
+    seconds: float = MAX_SECONDS
+    bytes: int = MAX_BYTES
+
+    @property
+    def construct(self) -> str:
+        """What a game that goes beyond them is refused for."""
+        return f"a game that takes more than {self.seconds:.0f} s or {self.bytes / 2**30:.1f} GiB to ground"
+
+
+def limit_this_process(limits: Limits) -> None:
+    """Bound what this process takes from now on, counted anew at each call.
+
+    Beyond the time it is ended by SIGXCPU, to the second; beyond the memory Python raises `MemoryError`, and
+    native code may end the process. macOS keeps the first alone.
     """
-    finished, over = Event(), Event()
-    worker, start, peak = get_ident(), time.monotonic(), _peak()
-
-    def watch() -> None:
-        while not finished.wait(_POLL_S):
-            if time.monotonic() - start > seconds or _peak() - peak > memory:
-                over.set()
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                    ctypes.c_ulong(worker), ctypes.py_object(_OverLimit)
-                )
-                return
-
-    watcher = Thread(target=watch, daemon=True, name="compile-limits")
-    watcher.start()
-    try:
-        try:
-            yield
-        finally:
-            finished.set()
-            watcher.join()
-    except _OverLimit:
-        pass
-    if over.is_set():
-        raise UnsupportedGame(
-            f"a game that takes more than {seconds:.0f} s or {memory / 2**30:.1f} GiB to ground"
-        )
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    seconds = math.ceil(usage.ru_utime + usage.ru_stime + limits.seconds)
+    _lower(resource.RLIMIT_CPU, seconds)
+    _lower(resource.RLIMIT_CORE, 0)
+    if sys.platform == "linux":
+        _lower(resource.RLIMIT_AS, _address_space() + limits.bytes)
 
 
 @contextmanager
@@ -68,6 +55,13 @@ def collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-def _peak() -> int:
-    """The most memory, in bytes, that this process has had resident."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT
+def _lower(what: int, value: int) -> None:
+    """Set a soft limit, never above the hard one."""
+    _, hard = resource.getrlimit(what)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(what, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
+
+
+def _address_space() -> int:
+    """The bytes of address space that this process has, on Linux."""
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

@@ -14,6 +14,6 @@ class UnsupportedGame(GameError):
         place = f"{path}: " if path else ""
         super().__init__(
             f"{place}the compiled engine does not support {construct}; "
-            "the game is left out, or with `unsupported: stock` played by the stock engine"
+            "leave the game out, or play it with the stock engine"
         )
         self.construct = construct

@@ -9,9 +9,12 @@ import json
 import os
 import tarfile
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import pytest
+
+from alfworld_compiled.games import GAME_FILE
 
 GAME = "train/pick_heat_then_place_in_recep-Apple-None-Fridge-1/trial_1/game.tw-pddl"
 
@@ -75,7 +78,7 @@ WALKTHROUGH = [
 
 WriteGame = Callable[..., Path]
 
-__all__ = ["kitchen", "published", "published_games", "shared", "shipped", "write_game"]
+__all__ = ["kitchen", "published_games", "shipped", "write_game"]
 
 
 @pytest.fixture(scope="session")
@@ -109,33 +112,30 @@ def kitchen(write_game: WriteGame) -> Path:
 
 
 @pytest.fixture(scope="session")
-def shared() -> Path:
-    """The folder of shared data; skips where there is none."""
-    folder = Path(os.environ.get("SAND_SHARED", Path.cwd().parent / "shared"))
-    if not (folder / "data/alfworld").is_dir():
-        pytest.skip(f"no published data: {folder}/data/alfworld is missing (set SAND_SHARED)")
-    return folder
+def published_games(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Published games: two, or as many as ALFWORLD_COMPILED_TEST_GAMES says; skips where there are none.
+
+    They are taken from what ALFWORLD_COMPILED_GAMES names, a folder or an archive of it, else from
+    `$ALFWORLD_DATA/json_2.1.1`, where alfworld-download puts them.
+    """
+    count = int(os.environ.get("ALFWORLD_COMPILED_TEST_GAMES", "2"))
+    data = Path(os.environ.get("ALFWORLD_DATA", Path.home() / ".cache" / "alfworld"))
+    place = Path(os.environ.get("ALFWORLD_COMPILED_GAMES", data / "json_2.1.1"))
+    if place.is_file():
+        return _unpacked(place, tmp_path_factory.mktemp("published"), count)
+    found = list(islice(sorted(place.glob(f"**/{GAME_FILE}")), count)) if place.is_dir() else []
+    if not found:
+        pytest.skip(f"no published games in {place} (set ALFWORLD_DATA or ALFWORLD_COMPILED_GAMES)")
+    return found
 
 
-@pytest.fixture(scope="session")
-def published(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Published games: those of ETO's sample, and one more, or as many as SAND_PUBLISHED_GAMES says."""
-    folder, more = tmp_path_factory.mktemp("published"), int(os.environ.get("SAND_PUBLISHED_GAMES", "1"))
-    sample = json.loads((shared / "data/alfworld/eto_sft_sample.json").read_text())
-    wanted = {f"{record['game_file'].removeprefix('data/')}/game.tw-pddl" for record in sample}
-    with tarfile.open(shared / "data/alfworld/games.tar.xz") as tar:
+def _unpacked(archive: Path, folder: Path, count: int) -> list[Path]:
+    found: list[Path] = []
+    with tarfile.open(archive) as tar:
         for member in tar:
-            if not wanted and more <= 0:
+            if len(found) == count:
                 break
-            if member.name in wanted or (member.isfile() and more > 0):
+            if member.isfile() and Path(member.name).name == GAME_FILE:
                 tar.extract(member, folder, filter="data")
-                more -= member.name not in wanted
-                wanted.discard(member.name)
-    return folder / "json_2.1.1"
-
-
-@pytest.fixture(scope="session")
-def published_games(published: Path) -> list[Path]:
-    """One published game more than SAND_PUBLISHED_GAMES asks for."""
-    count = int(os.environ.get("SAND_PUBLISHED_GAMES", "1")) + 1
-    return sorted(published.glob("**/game.tw-pddl"))[:count]
+                found.append(folder / member.name)
+    return found

@@ -9,8 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from alfworld_compiled import CompiledEpisode, CompiledGame, UnsupportedGame
-from alfworld_compiled.ahead import compile_ahead
+from alfworld_compiled import (
+    CompiledEpisode,
+    CompiledGame,
+    GameError,
+    UnsupportedGame,
+    compile_ahead,
+    compile_process,
+    find_games,
+)
 from alfworld_compiled.games import read_game
 
 WriteGame = Callable[..., Path]
@@ -51,16 +58,79 @@ def test_forks_go_their_own_way(kitchen: Path, tmp_path: Path) -> None:
     assert play.step("inventory") == "You are not carrying anything."
 
 
+def test_an_episode_begins_in_a_state_that_was_kept(kitchen: Path, tmp_path: Path) -> None:
+    game = CompiledGame.load(kitchen, tmp_path / "cache")
+    first = game.start()
+    first.step("go to countertop 1")
+    kept = first.state
+    first.step("take apple 2 from countertop 1")
+
+    second = CompiledEpisode(game, kept)
+
+    assert second.state == kept != first.state
+    assert "take apple 2 from countertop 1" in second.admissible()
+
+
 def test_the_cache_is_used(kitchen: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = CompiledGame.load(kitchen, tmp_path / "cache")
     monkeypatch.setattr(
-        "alfworld_compiled.cache.compile_game",
-        lambda game: pytest.fail("compiled again"),
+        "alfworld_compiled.compile_process.CompileProcess.compile",
+        lambda *_: pytest.fail("compiled again"),
     )
     second = CompiledGame.load(kitchen, tmp_path / "cache")
 
     assert second.intro == first.intro
     assert second.step(second.initial, "go to desk 2") == first.step(first.initial, "go to desk 2")
+
+
+def test_without_a_folder_the_cache_is_the_users(
+    kitchen: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALFWORLD_COMPILED_CACHE", str(tmp_path / "mine"))
+    CompiledGame.load(str(kitchen))
+
+    assert [file.suffix for file in (tmp_path / "mine").iterdir()] == [".game"]
+
+
+def test_one_process_compiles_game_after_game(
+    write_game: WriteGame, shipped: dict[str, str], tmp_path: Path
+) -> None:
+    pids = []
+    for number in range(2):
+        grammar = shipped["grammar"].replace("put a hot apple in fridge", f"task {number}")
+        game = write_game(f"train/{number}/trial/game.tw-pddl", grammar=grammar)
+        CompiledGame.load(game, tmp_path / "cache")
+        with compile_process.warm_process() as process:
+            pids.append(process.pid)
+
+    assert pids[0] is not None and pids[0] == pids[1]
+
+
+def test_a_relative_path_is_that_of_the_caller(
+    kitchen: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with compile_process.warm_process() as process:
+        process.close()
+    monkeypatch.chdir(kitchen.parent)
+
+    assert "hot apple" in CompiledGame.load(kitchen.name, tmp_path / "cache").intro
+    monkeypatch.chdir(tmp_path)
+    relative = kitchen.relative_to(tmp_path)
+    assert "hot apple" in CompiledGame.load(relative, Path("other")).intro
+    assert (tmp_path / "other").is_dir()
+
+
+def test_games_are_found_at_any_depth(write_game: WriteGame, tmp_path: Path) -> None:
+    two = [write_game(f"train/type-{n}/trial/game.tw-pddl") for n in "ab"]
+    write_game("train/pick-movable-x/trial/game.tw-pddl")
+
+    assert find_games(tmp_path / "games") == two
+    assert find_games([str(two[1]), tmp_path / "games" / "train" / "type-a"]) == [two[1], two[0]]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(GameError, match=r"no game.tw-pddl in .*empty"):
+        find_games(tmp_path / "empty")
+    with pytest.raises(GameError, match=r"there is no game .*missing"):
+        find_games([two[0], tmp_path / "missing"])
 
 
 @pytest.mark.parametrize("harm", ["torn", "flipped", "emptied", "forged"])

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from alfworld_compiled import CompiledGame, UnsupportedGame
+from alfworld_compiled.compiling import compile_ahead, open_program
 from alfworld_compiled.expressions import Entity, evaluate, read_expression
 from alfworld_compiled.games import GameError, locate, read_game
-from alfworld_compiled.limits import limited
+from alfworld_compiled.limits import Limits
 
 WriteGame = Callable[..., Path]
 
@@ -124,27 +124,44 @@ def test_a_query_without_end_is_refused(
         CompiledGame.load(write_game(grammar=grammar), tmp_path / "cache")
 
 
-def test_grounding_without_end_is_stopped(
-    write_game: WriteGame, shipped: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("alfworld_compiled.compiler.MAX_SECONDS", 1.0)
+@pytest.fixture
+def endless(write_game: WriteGame, shipped: dict[str, str]) -> Path:
+    """A game of which grounding makes some 6^12 operators."""
     names = [f"?x{i}" for i in range(12)]
     facts = " ".join(f"(checked {name})" for name in names)
     explosion = f"(:action help :parameters ({' '.join(f'{n} - receptacle' for n in names)})"
     domain = shipped["pddl_domain"].replace(
         "(:action help", f"{explosion} :precondition () :effect (and {facts}))\n(:action help2", 1
     )
-    start = time.monotonic()
-
-    with pytest.raises(UnsupportedGame, match="to ground"):
-        CompiledGame.load(write_game(pddl_domain=domain), tmp_path / "cache")
-    assert time.monotonic() - start < 30
+    return write_game("train/endless/trial/game.tw-pddl", pddl_domain=domain)
 
 
-def test_the_limits_leave_ordinary_work_alone() -> None:
-    with limited(seconds=30, memory=2**30):
-        total = sum(range(1000))
-    assert total == 499500
+@pytest.mark.parametrize("limits", [Limits(seconds=2.0), Limits(bytes=48 * 2**20)], ids=["time", "memory"])
+def test_grounding_without_end_is_stopped(
+    endless: Path, kitchen: Path, tmp_path: Path, limits: Limits
+) -> None:
+    with pytest.raises(UnsupportedGame, match=r"takes more than .* to ground") as refusal:
+        open_program(endless, tmp_path / "cache", limits)
+
+    assert refusal.value.construct == limits.construct
+    assert str(endless) in str(refusal.value)
+    assert not (tmp_path / "cache").exists()
+    assert "hot apple" in CompiledGame.load(kitchen, tmp_path / "cache").intro
+
+
+def test_games_are_compiled_beside_one_without_end(
+    endless: Path, write_game: WriteGame, shipped: dict[str, str], tmp_path: Path
+) -> None:
+    good = []
+    for number in range(16):
+        grammar = shipped["grammar"].replace("put a hot apple in fridge", f"task {number % 2}")
+        good.append(write_game(f"train/good-{number}/trial/game.tw-pddl", grammar=grammar))
+    limits = Limits(seconds=3.0)
+
+    assert compile_ahead([good[0], endless, *good[1:]], tmp_path / "cache", limits=limits) == {
+        endless: limits.construct
+    }
+    assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from alfworld_compiled import CompiledEpisode, CompiledGame, UnsupportedGame
+from alfworld_compiled import CompiledGame, UnsupportedGame
 from alfworld_compiled.episode import Episode
 from alfworld_compiled.games import SPLITS, GameError, kind_of, list_games, locate, read_game
 from alfworld_compiled.spelling import PUT_TOGGLE, Spelling, spelling_of
@@ -83,7 +83,7 @@ def make(options: Options, home: Path) -> AlfworldEnvironment:
         if options.engine == "stock":
             return StockEpisode(path)
         try:
-            return CompiledEpisode(compiled(path))
+            return compiled(path).start()
         except UnsupportedGame:
             if options.unsupported == "leave_out":
                 raise

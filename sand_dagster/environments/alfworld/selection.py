@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from alfworld_compiled.ahead import compile_ahead
+from alfworld_compiled import compile_ahead
 from alfworld_compiled.games import locate, read_game
 from sand_dagster.environments import Progress
 from sand_dagster.ids import digest

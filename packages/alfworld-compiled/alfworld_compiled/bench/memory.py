@@ -6,6 +6,7 @@ import gc
 import multiprocessing
 import resource
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
@@ -32,8 +33,8 @@ class Memory:
 
 def measure_memory(games: Sequence[Path], cache: Path) -> Memory:
     """Measure, in a process of its own, over `games` that are compiled in `cache` already."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_measure, (list(games), cache))
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_measure, list(games), cache).result()
 
 
 def _measure(games: list[Path], cache: Path) -> Memory:

@@ -86,6 +86,16 @@ class Walker:
         return self._random.choice(spelled or ["put apple 1 in/on fridge 1", "toggle desklamp 1 desk 1"])
 
 
+class Player:
+    """Chooses an admissible command, by a seed: an agent without a model."""
+
+    def __init__(self, seed: str) -> None:
+        self._random = random.Random(seed)
+
+    def choose(self, admissible: Sequence[str]) -> str:
+        return self._random.choice(admissible)
+
+
 _SPOILERS: tuple[Callable[[str], str], ...] = (
     str.upper,
     str.title,

@@ -1,17 +1,12 @@
-"""`sand bench environments`: the compiled ALFWorld engine against the stock one, compared and timed.
-
-python -m alfworld_compiled.bench.report --games FOLDER [--limit N] [--seed S] [--json]
-"""
+"""The compiled engine against the stock one over many games: compared, and timed."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
 import random
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,14 +15,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
-from rich.table import Table
-from rich.text import Text
-
-from alfworld_compiled import UnsupportedGame
 from alfworld_compiled.bench.comparison import OPERATIONS, Difference, Samples, Tally, compare
 from alfworld_compiled.bench.memory import Memory, measure_memory
+from alfworld_compiled.bench.throughput import BATCH, Throughput, measure_throughput
 from alfworld_compiled.games import SPLITS, GameError, list_games, locate
+from alfworld_compiled.refusal import UnsupportedGame
 
 _WALK = 30
 """Random steps from a game's start; half as many more follow its walkthrough."""
@@ -55,6 +47,9 @@ class Report:
     """What a run found. `refused` are the games that the compiler does not take, with the construct."""
 
     games: int
+    left: int
+    """Games that were drawn and not begun, for want of time."""
+
     steps: int
     wins: int
     verbs: dict[str, int]
@@ -63,6 +58,7 @@ class Report:
     first_difference: Difference | None
     timings: dict[str, Timing]
     memory: Memory
+    throughput: Throughput
     seconds: float
     machine: dict[str, str]
 
@@ -72,6 +68,7 @@ class Report:
         ratios = {f"{o} {r:g}x": self.timings[o].ratio >= r for o, r in _TARGETS.items() if o in self.timings}
         return {
             "no difference": self.differences == 0,
+            "same episodes in every interface": self.throughput.same_episodes,
             **ratios,
             f"step below {_MAX_STEP_MS:g} ms": self.timings["step"].compiled_ms < _MAX_STEP_MS,
             f"cached open below {_MAX_LOAD_MS:g} ms": self.timings["load"].compiled_ms < _MAX_LOAD_MS,
@@ -83,18 +80,18 @@ class Report:
         """Everything, as plain data."""
         return {**asdict(self), "targets": self.targets}
 
-    def render(self) -> RenderableType:
+    def render(self) -> str:
         """For a terminal."""
-        table = Table("", "stock, ms", "compiled, ms", "ratio", title="Median times")
+        lines = [f"{'median times':20}{'stock, ms':>12}{'compiled, ms':>15}{'ratio':>10}"]
         for operation, timing in self.timings.items():
-            table.add_row(
-                operation.replace("_", " "),
-                f"{timing.stock_ms:.1f}",
-                f"{timing.compiled_ms:.4f}",
-                f"{timing.ratio:,.0f}x" if timing.ratio >= 10 else f"{timing.ratio:.2f}x",
-            )
-        lines = [
-            f"{self.games} games, {self.steps} steps, {self.wins} walkthroughs won, "
+            ratio = f"{timing.ratio:,.0f}x" if timing.ratio >= 10 else f"{timing.ratio:.2f}x"
+            name = operation.replace("_", " ")
+            lines.append(f"{name:20}{timing.stock_ms:12,.1f}{timing.compiled_ms:15.4f}{ratio:>10}")
+        lines += [
+            "",
+            self.throughput.render(),
+            "",
+            f"{self.games} games ({self.left} left), {self.steps} steps, {self.wins} walkthroughs won, "
             f"{self.differences} differences, {len(self.refused)} games refused; {self.seconds:.0f} s",
             "commands: " + ", ".join(f"{verb} {count}" for verb, count in self.verbs.items()),
             f"memory: {self.memory.mb_a_game:.2f} MB a game open ({self.memory.open_games} games); "
@@ -106,13 +103,19 @@ class Report:
         ]
         if self.first_difference is not None:
             lines.append("first difference:\n" + json.dumps(asdict(self.first_difference), indent=2))
-        return Group(table, Text("\n".join(lines)))
+        return "\n".join(lines)
 
 
 def run(
-    games: Path, limit: int | None, seed: int, progress: Callable[[int, int], None] = lambda done, total: None
+    games: Path,
+    limit: int | None,
+    seed: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    minutes: float | None = None,
 ) -> Report:
     """Compare the engines over `limit` games of the folder `games`, drawn by `seed`; all where it is None.
+
+    Once `minutes` are over no further game is begun, and the report says how many were left.
 
     Compiles into a folder of its own, so that the times hold whatever was compiled before.
 
@@ -123,19 +126,25 @@ def run(
     if not names:
         raise GameError(f"{games} holds no game.tw-pddl in {', '.join(SPLITS)}")
     if limit is not None and limit < len(names):
-        names = sorted(random.Random(seed).sample(names, limit))
+        names = random.Random(seed).sample(names, limit)
     tally, refused, start = Tally(), dict[str, str](), time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="sand-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="alfworld-compiled-bench-") as folder:
         for done, name in enumerate(names):
+            if minutes is not None and done and time.monotonic() - start > minutes * 60:
+                break
             progress(done, len(names))
             try:
                 compare(locate(games, name), name, seed, _WALK, Path(folder), tally)
             except UnsupportedGame as error:
                 refused[name] = error.construct
         progress(len(names), len(names))
-        memory = measure_memory([locate(games, n) for n in names if n not in refused], Path(folder))
+        begun = names[: tally.games + len(refused)]
+        played = [locate(games, n) for n in begun if n not in refused]
+        memory = measure_memory(played, Path(folder))
+        throughput = measure_throughput(played[:BATCH], seed, Path(folder))
     return Report(
         games=tally.games,
+        left=len(names) - len(begun),
         steps=tally.steps,
         wins=tally.wins,
         verbs=dict(tally.verbs.most_common()),
@@ -144,6 +153,7 @@ def run(
         first_difference=tally.differences[0] if tally.differences else None,
         timings={o: _timing(tally.times[o]) for o in OPERATIONS if tally.times[o].stock},
         memory=memory,
+        throughput=throughput,
         seconds=time.monotonic() - start,
         machine=_machine(),
     )
@@ -160,32 +170,3 @@ def _machine() -> dict[str, str]:
         "cores": str(os.cpu_count()),
         **{name: version(name) for name in ("alfworld", "textworld", "fast-downward-textworld")},
     }
-
-
-def main() -> int:
-    """The command line; the exit status is 1 where the engines differ."""
-    parser = argparse.ArgumentParser(prog="python -m alfworld_compiled.bench.report", description=__doc__)
-    parser.add_argument(
-        "--games", type=Path, required=True, help="folder with train/, valid_seen/, valid_unseen/"
-    )
-    parser.add_argument("--limit", type=int, help="how many games, drawn by the seed; all without it")
-    parser.add_argument("--seed", type=int, default=0, help="draws the games and the walks")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    options = parser.parse_args()
-    shown = Console(stderr=True)
-    with shown.status("comparing") as status:
-        report = run(
-            options.games,
-            options.limit,
-            options.seed,
-            lambda done, total: status.update(f"compared {done} of {total} games"),
-        )
-    if options.json:
-        print(json.dumps(report.to_json(), indent=2, ensure_ascii=False))
-    else:
-        Console().print(report.render())
-    return 1 if report.differences else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

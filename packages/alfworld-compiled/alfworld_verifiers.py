@@ -1,0 +1,5 @@
+"""The name under which verifiers finds `alfworld_compiled.verifiers`: it takes no dotted names."""
+
+from alfworld_compiled.verifiers import AlfworldEnv, AlfworldTaskset
+
+__all__ = ["AlfworldEnv", "AlfworldTaskset"]
