@@ -1,0 +1,151 @@
+"""One version of one partition, as lineage looks at it: ids found by search, a few rows read by their place."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import polars as pl
+
+from sand_dagster.artifacts.history import Version
+from sand_dagster.artifacts.links import PartitionLinks
+from sand_dagster.artifacts.schemas import TABLES, Table
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
+
+
+class Node(NamedTuple):
+    """A row. `iteration` is None for a table without partitions; a base model is one node, not one a file.
+
+    `experiment` is empty for the experiment that was asked, `version` for the rows that are there now; else
+    it is the beginning of the content hash of an earlier version.
+    """
+
+    table: str
+    iteration: str | None
+    id: str
+    experiment: str = ""
+    version: str = ""
+
+
+class Part:
+    """A partition's version. `alias` names the column whose values are its nodes, where its key's are not."""
+
+    def __init__(
+        self,
+        version: Version,
+        table: str,
+        iteration: str | None,
+        experiment: str,
+        short: str,
+        alias: str | None,
+    ) -> None:
+        self.table, self.iteration, self.experiment, self.version = table, iteration, experiment, short
+        self._version, self._alias = version, alias
+
+    @property
+    def schema(self) -> Table:
+        return TABLES[self.table]
+
+    @property
+    def content_hash(self) -> str:
+        return self._version.manifest.content_hash
+
+    @property
+    def inputs(self) -> Mapping[str, str]:
+        """Content hashes of what it was made of."""
+        return self._version.manifest.inputs
+
+    @property
+    def source(self) -> Version:
+        """The version that it is."""
+        return self._version
+
+    @cached_property
+    def links(self) -> PartitionLinks:
+        """The ids in its rows."""
+        return self._version.links()
+
+    @cached_property
+    def _file(self) -> pq.ParquetFile:
+        import pyarrow.parquet as pq
+
+        return pq.ParquetFile(self._version.data, memory_map=True)
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        """The place of each row group's first row."""
+        about = self._file.metadata
+        sizes = (about.row_group(n).num_rows for n in range(about.num_row_groups))
+        return list(accumulate(sizes, initial=0))
+
+    def place(self, id: str) -> int | None:
+        """The place of the row that the id stands for."""
+        if self._alias is not None and (named := self.links.naming(id).get(self._alias)) is not None:
+            return int(named[0])
+        return self.links.row(id)
+
+    def places(self, ids: pl.Series) -> tuple[list[int], pl.Series]:
+        """The places of the rows that the ids stand for, in the ids' order, and the ids of none."""
+        if self._alias is not None:
+            there = pl.Series([self.place(id) is not None for id in ids], dtype=pl.Boolean)
+        else:
+            there = self.links.has(ids)
+        if not there.any():
+            return [], ids
+        known, rest = ids.filter(there), ids.filter(~there)
+        if self._alias is not None:
+            return [place for id in known if (place := self.place(id)) is not None], rest
+        return self.links.rows(known), rest
+
+    def naming(self, ids: Sequence[str], column: str) -> Sequence[int]:
+        """The places of the rows that name one of the ids in `column`."""
+        if len(ids) == 1:
+            rows = self.links.naming(ids[0]).get(column)
+            return [] if rows is None else rows
+        found = [rows for id in ids if (rows := self.links.naming(id).get(column)) is not None]
+        return pl.concat(found).unique().sort() if found else []
+
+    def node(self, row: int) -> Node:
+        """The node of the row at a place."""
+        if self._alias is not None:
+            return self.node_of(str(self.rows([row], [self._alias])[row][self._alias]))
+        return self.node_of(self.links.keys[row])
+
+    def node_of(self, id: str) -> Node:
+        """The node that an id of this partition stands for."""
+        return Node(self.table, self.iteration, id, self.experiment, self.version)
+
+    def ids(self, rows: Sequence[int], columns: Sequence[str]) -> dict[str, pl.Series]:
+        """The different ids that the columns of the rows hold, in order, without the empty one."""
+        frame = self._frame(rows, columns)
+        return {name: _flat(frame[name]) for name in columns}
+
+    def rows(self, rows: Sequence[int], columns: Sequence[str]) -> dict[int, dict[str, Any]]:
+        """The columns' values by the row's place."""
+        frame = self._frame(rows, columns)
+        return dict(zip(rows, frame.iter_rows(named=True), strict=True))
+
+    def _frame(self, rows: Sequence[int], columns: Sequence[str]) -> pl.DataFrame:
+        """The rows at these places, in ascending order; only the row groups that hold them are read."""
+        groups = sorted({bisect_right(self._starts, row) - 1 for row in rows})
+        if not groups or not columns:
+            return pl.DataFrame(schema={name: self.schema.columns[name].dtype for name in columns})
+        read = pl.from_arrow(self._file.read_row_groups(groups, columns=list(columns)))
+        assert isinstance(read, pl.DataFrame)
+        offsets, taken = {}, 0
+        for group in groups:
+            offsets[group] = taken - self._starts[group]
+            taken += self._starts[group + 1] - self._starts[group]
+        return read[[row + offsets[bisect_right(self._starts, row) - 1] for row in rows]]
+
+
+def _flat(values: pl.Series) -> pl.Series:
+    if isinstance(values.dtype, pl.List):
+        values = values.explode()
+    values = values.drop_nulls()
+    return values.filter(values != "").unique(maintain_order=True)
