@@ -12,6 +12,7 @@ PACKAGE = Path(sand_dagster.__file__).parent
 LAYERS = (
     {"cli"},
     {"bench"},
+    {"audit"},
     {"definitions"},
     {"jobs"},
     {"assets"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,7 +33,7 @@ _PREFIX = 4
 """The fewest letters of an id that can stand for it."""
 
 _ALIASES = {"base_model": "model_id"}
-"""The column whose values are the nodes of a table instead of its rows: a base model is one, not one a file."""
+"""The column whose values are the nodes of a table instead of its rows: a base model is one node."""
 
 _MANY = 20
 """Ids that an error names."""
@@ -172,6 +172,16 @@ class Lineage:
         part = self.part(node)
         row = part.place(node.id)
         return [] if row is None else self._up_from(part, [row])
+
+    def up_all(self, nodes: Iterable[Node]) -> Iterator[Links]:
+        """What `nodes` name, a partition of theirs at a time."""
+        by_part: dict[Part, set[int]] = {}
+        for node in nodes:
+            part = self.part(node)
+            if (row := part.place(node.id)) is not None:
+                by_part.setdefault(part, set()).add(row)
+        for part, rows in by_part.items():
+            yield from self._up_from(part, sorted(rows))
 
     def down(self, node: Node) -> list[Links]:
         """What names `node`."""

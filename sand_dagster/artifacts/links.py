@@ -98,7 +98,8 @@ class _InOrder(Sequence[str]):
     def __getitem__(self, index: int | slice) -> str | list[str]:
         if isinstance(index, slice):
             return [self[place] for place in range(*index.indices(len(self)))]
-        return self._ids[self._order[index].as_py()]
+        place: int = self._order[index].as_py()
+        return self._ids[place]
 
 
 class PartitionLinks:

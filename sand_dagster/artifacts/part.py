@@ -1,4 +1,4 @@
-"""One version of one partition, as lineage looks at it: ids found by search, a few rows read by their place."""
+"""One version of one partition: ids found by search, a few rows read by their place."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import polars as pl
 
@@ -106,9 +106,9 @@ class Part:
         """The places of the rows that name one of the ids in `column`."""
         if len(ids) == 1:
             rows = self.links.naming(ids[0]).get(column)
-            return [] if rows is None else rows
+            return _places(rows)
         found = [rows for id in ids if (rows := self.links.naming(id).get(column)) is not None]
-        return pl.concat(found).unique().sort() if found else []
+        return _places(pl.concat(found).unique().sort() if found else None)
 
     def node(self, row: int) -> Node:
         """The node of the row at a place."""
@@ -142,6 +142,11 @@ class Part:
             offsets[group] = taken - self._starts[group]
             taken += self._starts[group + 1] - self._starts[group]
         return read[[row + offsets[bisect_right(self._starts, row) - 1] for row in rows]]
+
+
+def _places(rows: pl.Series | None) -> Sequence[int]:
+    # A series is one, but for its type: a million places stay where they are.
+    return [] if rows is None else cast("Sequence[int]", rows)
 
 
 def _flat(values: pl.Series) -> pl.Series:

@@ -1,4 +1,4 @@
-"""An experiment's tables in SQL: DuckDB in memory, confined to the tables' files, limited in time and memory."""
+"""An experiment's tables in SQL: DuckDB in memory, no other files, limits of time and memory."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Database:
     """SQL over an experiment's complete partitions.
 
     There is a view a table, with a column `iteration` (text, null for a table without partitions); a table
-    without complete partitions has none. Beside them: `links`, `left_out`, `manifests`, `inputs` and `extras`.
+    without complete partitions has none. Beside them: `links`, `left_out`, `manifests`, `inputs`, `extras`.
     The tables of another experiment are in the schema of its name (`"household-base".rollouts`), those of all
     in `everywhere`. A snapshot: what is committed later is not seen.
     """

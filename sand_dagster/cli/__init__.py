@@ -23,8 +23,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (experiments, run, plan, scores, compare, show, lineage, sql, status, play, replay):
+for command in (experiments, run, plan, scores, compare, show, sql, status, play, replay):
     app.command()(command)
 app.add_typer(bench)
+app.add_typer(lineage)
 
 __all__ = ["app"]

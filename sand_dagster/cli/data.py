@@ -24,10 +24,24 @@ def show(
     where: Annotated[
         str | None, typer.Option(metavar="ID", help="Only rows that have this id, or name it.")
     ] = None,
+    prompt: Annotated[
+        bool,
+        typer.Option(
+            "--prompt", help="The exact text that the model was given, rebuilt and checked against its hash."
+        ),
+    ] = False,
+    turn: Annotated[
+        int | None, typer.Option(min=1, help="With --prompt: which turn of a rollout or episode; the last.")
+    ] = None,
+    rendered: Annotated[
+        bool, typer.Option("--rendered", help="With --prompt: as the model's chat template writes it.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show rows as text: deliberations as the model will see them, rollouts and episodes as transcripts."""
     from sand_dagster.artifacts.schemas import TABLES
+    from sand_dagster.artifacts.lineage import Lineage
+    from sand_dagster.cli.prompts import print_prompts
     from sand_dagster.cli.reading import Reader, mentions
 
     if asset not in TABLES:
@@ -36,12 +50,17 @@ def show(
     key = iteration_key(iteration) if iteration and TABLES[asset].partitioned else None
     if TABLES[asset].partitioned and key is None:
         key = next(reversed(store.iterations(asset)), "00")
+    if where is not None:
+        where = Lineage(store.home, experiment).complete(where)
     frame = store.read(asset, key)
     rows = [
         row for row in frame.iter_rows(named=True) if where is None or mentions(TABLES[asset], row, where)
     ]
     if where is not None and not rows:
         fail(f"no row of {asset}{f' in iteration {key}' if key else ''} has or names the id {where!r}")
+    if prompt:
+        ids = [row[TABLES[asset].key] for row in rows]
+        return print_prompts(Lineage(store.home, experiment), asset, key, ids[:limit], turn, rendered, as_json)
     if as_json:
         return print_json(rows[:limit])
     reader = Reader(store, asset, key)
