@@ -106,14 +106,16 @@ class _Rows:
 
     def named(self, column: str) -> list[Row]:
         """The rows that `column` names, in its order."""
-        ends = [end for links in self._lineage.up(self._node) if links.column == column for end in links.nodes()]
+        ends = [
+            end for links in self._lineage.up(self._node) if links.column == column for end in links.nodes()
+        ]
         wanted = self._lineage.row(self._node)[column]
         by_id = {end.id: self._lineage.row(end) for end in ends}
         missing = [id for id in ([wanted] if isinstance(wanted, str) else wanted) if id and id not in by_id]
         if missing:
             raise LineageError(
-                f"{self._node.table} {self._node.id} names {', '.join(missing)} in {column}, which is not there "
-                "in any version that is kept: the prompt cannot be rebuilt"
+                f"{self._node.table} {self._node.id} names {', '.join(missing)} in {column}, which is not "
+                "there in any version that is kept: the prompt cannot be rebuilt"
             )
         order = [wanted] if isinstance(wanted, str) else wanted
         return [by_id[id] for id in order if id]
@@ -121,7 +123,10 @@ class _Rows:
     def demonstration(self, step_column: str) -> tuple[Demonstration, int]:
         """The demonstration of the step that `step_column` names, and the step's index."""
         (end,) = (
-            end for links in self._lineage.up(self._node) if links.column == step_column for end in links.nodes()
+            end
+            for links in self._lineage.up(self._node)
+            if links.column == step_column
+            for end in links.nodes()
         )
         part = self._lineage.part(end)
         step = self._lineage.row(end)
@@ -163,7 +168,9 @@ class _Rows:
         same = [kept for kept in unit["rows"] if kept[id] == row[id]]
         if not same:
             return key, ["the journal's unit has no such row"]
-        return key, [f"{name} is not what the journal holds" for name in same[0] if same[0][name] != row[name]]
+        return key, [
+            f"{name} is not what the journal holds" for name in same[0] if same[0][name] != row[name]
+        ]
 
     def changed(self) -> list[str]:
         """What of the stage's code and texts is not as it was, and which tables are gone."""
@@ -215,7 +222,9 @@ def _deliberation(rows: _Rows, row: Row, _: int | None) -> Prompt:
     demonstration, t = rows.demonstration("parent_step_id")
     told = demonstration.instruction, render_history(demonstration.history(t))
     if row["candidate_ids"]:
-        critiques = {critique["candidate_id"]: critique["critique"] for critique in rows.named("critique_ids")}
+        critiques = {
+            critique["candidate_id"]: critique["critique"] for critique in rows.named("critique_ids")
+        }
         pairs = [
             (candidate["action"], critiques.get(candidate["candidate_id"], ""))
             for candidate in rows.named("candidate_ids")
@@ -241,7 +250,9 @@ def _rollout(rows: _Rows, row: Row, turn: int | None) -> Prompt:
     (policy,), (candidate,) = rows.named("policy_id"), rows.named("candidate_id")
     history = demonstration.history(t)
     asked = _turn(row, turn, first=2)
-    messages = rows.conversation(row["task_id"], demonstration.instruction, [*history, *_steps(row)[: asked - 1]])
+    messages = rows.conversation(
+        row["task_id"], demonstration.instruction, [*history, *_steps(row)[: asked - 1]]
+    )
     told = rows.conversation(row["task_id"], demonstration.instruction, history)
     replayed = rows.config.get("rollouts.expert_rollout") == "demonstration" and candidate["is_expert"]
     shown = demonstration.rows if replayed else ()

@@ -84,9 +84,9 @@ def _training_steps(lineage: Lineage, steps: list[Node]) -> Iterator[str]:
     deliberated = [node for node in steps if rows[node]["deliberated"]]
     asked = [node for node in steps if rows[node]["outcome"] != "kept"]
     trajectories = {row["trajectory_id"] for row in rows.values()}
+    of = _count(len(trajectories), "trajectory", "trajectories")
     yield (
-        f"It was trained on {_count(len(steps), 'step')} of {_count(len(trajectories), 'trajectory', 'trajectories')}"
-        f", {len(deliberated)} of them with a deliberation{_named(deliberated)}."
+        f"It was trained on {_count(len(steps), 'step')} of {of}, {len(deliberated)} of them with a deliberation{_named(deliberated)}."
     )
     refused = Counter(rows[node]["outcome"] for node in asked if rows[node]["outcome"] != "ok")
     if refused:
@@ -94,7 +94,8 @@ def _training_steps(lineage: Lineage, steps: list[Node]) -> Iterator[str]:
         yield f"{_count(sum(refused.values()), 'step')} kept the earlier thought: {listed}."
     switched = [node for node in steps if rows[node]["origin"] == "switched"]
     if switched:
-        yield f"{_count(len(switched), 'step')} were switched from the expert to a better rollout{_named(switched)}."
+        steps_of = _count(len(switched), "step")
+        yield f"{steps_of} were switched from the expert to a better rollout{_named(switched)}."
     if not asked:
         return
     candidates = _ends(lineage, asked, "candidate_ids")
@@ -125,7 +126,11 @@ def _parent(lineage: Lineage, node: Node, column: str) -> Node | None:
 
 def _ends(lineage: Lineage, nodes: Iterable[Node], column: str) -> list[Node]:
     """The different rows that `nodes` name in `column`."""
-    return list(dict.fromkeys(end for links in lineage.up_all(nodes) if links.column == column for end in links.nodes()))
+    return list(
+        dict.fromkeys(
+            end for links in lineage.up_all(nodes) if links.column == column for end in links.nodes()
+        )
+    )
 
 
 def _named(nodes: list[Node]) -> str:

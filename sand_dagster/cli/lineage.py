@@ -90,7 +90,7 @@ def trace(
 @lineage.command()
 @command
 def why(id: Id, experiment: Experiment = None, iteration: Iteration = None) -> None:
-    """Tell why an episode or a score is what it is: its checkpoint, what that was trained on, and so on back."""
+    """Tell why an episode or a score is what it is: its checkpoint, its training, and so on back."""
     from sand_dagster.audit.locate import locate
     from sand_dagster.audit.why import why as tell
 
