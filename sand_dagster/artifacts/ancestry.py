@@ -32,7 +32,7 @@ _TELLING: dict[str, Sequence[str]] = {
 """The columns that tell a person which row this is."""
 
 _TEXT_WIDTH = 60
-_COUNTED = 20_000
+_COUNTED = 10_000
 """Rows that are counted above a tree before the count is left open."""
 
 

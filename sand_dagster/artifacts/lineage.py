@@ -161,11 +161,11 @@ class Lineage:
 
     def ancestors(self, node: Node) -> pl.DataFrame:
         """All rows that `node` came from, through all iterations: `table`, `iteration`, `id`."""
-        return _frame(self.reached(node, up=True)[0])
+        return _frame(self.reached(node, up=True))
 
     def descendants(self, node: Node) -> pl.DataFrame:
         """All rows that came of `node`, through all iterations: `table`, `iteration`, `id`."""
-        return _frame(self.reached(node, up=False)[0])
+        return _frame(self.reached(node, up=False))
 
     def up(self, node: Node) -> list[Links]:
         """What `node` names."""
@@ -188,15 +188,28 @@ class Lineage:
         part = self.part(node)
         return list(self._down_from(part, [node.id]))
 
-    def reached(self, node: Node, *, up: bool, limit: int | None = None) -> tuple[list[Node], bool]:
-        """All rows that `node` came from, or that came of it, and whether these are all.
+    def reached(self, node: Node, *, up: bool) -> list[Node]:
+        """All rows that `node` came from, or that came of it."""
+        seen, _ = self._reach(node, up=up, limit=None)
+        nodes = (part.node(row) for part, rows in seen.items() for row in sorted(rows))
+        return [each for each in dict.fromkeys(nodes) if each != node]
 
-        It ends soon after `limit` of them are found: each step takes the rows of a partition together.
-        """
+    def counts(self, node: Node, *, up: bool, limit: int) -> tuple[dict[str, int], bool]:
+        """How many rows of each table `reached` finds, and whether these are all; it ends after `limit`."""
+        seen, complete = self._reach(node, up=up, limit=limit)
+        counts: dict[str, int] = {}
+        for part, rows in seen.items():
+            counts[part.table] = counts.get(part.table, 0) + len(rows)
+        counts[node.table] -= 1
+        return {table: count for table, count in counts.items() if count}, complete
+
+    def _reach(self, node: Node, *, up: bool, limit: int | None) -> tuple[dict[Part, set[int]], bool]:
+        """The places of the rows by partition, `node`'s own among them; each step takes those of a partition
+        together."""
         start = self.part(node)
         row = start.place(node.id)
         if row is None:
-            return [], True
+            return {}, True
         seen: dict[Part, set[int]] = {start: {row}}
         waiting: dict[Part, set[int]] = {start: {row}}
         count = 0
@@ -215,16 +228,7 @@ class Lineage:
                     count += len(new)
                     there |= new
                     waiting.setdefault(links.part, set()).update(new)
-        nodes = [part.node(row) for part, rows in seen.items() for row in sorted(rows)[:limit]]
-        return [each for each in dict.fromkeys(nodes) if each != node], not waiting
-
-    def counts(self, node: Node, *, up: bool, limit: int) -> tuple[dict[str, int], bool]:
-        """How many rows of each table `reached` finds, and whether these are all."""
-        nodes, complete = self.reached(node, up=up, limit=limit)
-        counts: dict[str, int] = {}
-        for each in nodes:
-            counts[each.table] = counts.get(each.table, 0) + 1
-        return counts, complete
+        return seen, not waiting
 
     def values(
         self, nodes: Sequence[Node], columns: Mapping[str, Sequence[str]]

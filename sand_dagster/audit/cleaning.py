@@ -35,8 +35,9 @@ def removals(home: Path, experiment: str, *, superseded: bool, journals: bool) -
 
     Earlier versions of tables and checkpoints that no kept score of any experiment of this home stands on,
     and files that a killed process left. Kept are the scores that are there now and, unless `superseded`,
-    those of earlier versions. With `journals` the journals of complete partitions go too: what they hold is in the
-    tables, but the stage's units are worked anew when it runs again, and prompts of turns are not checked.
+    those of earlier versions. With `journals` the journals of complete partitions go too: what they hold is
+    in the tables, but the stage's units are worked anew when it runs again, and prompts of turns cannot be
+    checked.
     """
     ArtifactStore(home, experiment)  # an old layout is an error
     kept = {

@@ -39,8 +39,7 @@ def why(lineage: Lineage, node: Node) -> Iterator[str]:
 
 def scores_of(lineage: Lineage, node: Node) -> list[Node]:
     """The scores that used the row, of this experiment and of controls measured by it."""
-    reached, _ = lineage.reached(node, up=False)
-    return [each for each in [node, *reached] if each.table == "eval_scores"]
+    return [each for each in [node, *lineage.reached(node, up=False)] if each.table == "eval_scores"]
 
 
 def _episode(lineage: Lineage, node: Node) -> Iterator[str]:
@@ -86,7 +85,8 @@ def _training_steps(lineage: Lineage, steps: list[Node]) -> Iterator[str]:
     trajectories = {row["trajectory_id"] for row in rows.values()}
     of = _count(len(trajectories), "trajectory", "trajectories")
     yield (
-        f"It was trained on {_count(len(steps), 'step')} of {of}, {len(deliberated)} of them with a deliberation{_named(deliberated)}."
+        f"It was trained on {_count(len(steps), 'step')} of {of}, {len(deliberated)} of "
+        f"them with a deliberation{_named(deliberated)}."
     )
     refused = Counter(rows[node]["outcome"] for node in asked if rows[node]["outcome"] != "ok")
     if refused:

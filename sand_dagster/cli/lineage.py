@@ -13,7 +13,7 @@ from sand_dagster.cli.output import console, print_json, print_table
 from sand_dagster.home import sand_home
 
 if TYPE_CHECKING:
-    import click
+    from typer._click import Command, Context
 
 _TRACE = "trace"
 
@@ -21,9 +21,7 @@ _TRACE = "trace"
 class _Lineage(TyperGroup):
     """`sand lineage EXPERIMENT ID` is `sand lineage trace ID --experiment EXPERIMENT`."""
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(self, ctx: Context, args: list[str]) -> tuple[str | None, Command | None, list[str]]:
         if args and args[0] not in self.commands and len(args) > 1 and not args[0].startswith("-"):
             args = [_TRACE, *args[1:], "--experiment", args[0]]
         return super().resolve_command(ctx, args)

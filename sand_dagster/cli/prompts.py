@@ -29,7 +29,7 @@ def print_prompts(
     """
     from sand_dagster.audit.prompts import NoPrompt, prompt_of, rendered, text_of
 
-    told = []
+    told: list[dict[str, object]] = []
     wrong = False
     to = console()
     for id in ids:
@@ -49,7 +49,11 @@ def print_prompts(
         if as_rendered:
             same = "" if prompt.tokens is None else f", {prompt.tokens} recorded"
             verdict += f"; {tokens} tokens by the model's tokenizer{same}"
-        about = {"recorded": prompt.recorded, "rebuilt": prompt.rebuilt, "agrees": prompt.agrees}
+        about: dict[str, object] = {
+            "recorded": prompt.recorded,
+            "rebuilt": prompt.rebuilt,
+            "agrees": prompt.agrees,
+        }
         told.append({"id": id, "messages": prompt.messages, "text": text, **about, "verdict": verdict})
         if as_json:
             continue
