@@ -173,15 +173,14 @@ class _Rows:
         ]
 
     def changed(self) -> list[str]:
-        """What of the stage's code and texts is not as it was, and which tables are gone."""
+        """What of the stage's code and texts is not as it was."""
         made = self.part.source.manifest.identity.code
-        names = sorted(name for name in made if made[name] != _hash_now(name))
+        files = (name for name in made if not name.startswith("columns of "))
+        names = sorted(name for name in files if made[name] != _hash_now(name))
         return [f"changed since: {', '.join(names)}"] if names else []
 
 
 def _hash_now(name: str) -> str | None:
-    if name.startswith("columns of "):
-        return None
     module = name.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
     try:
         found = code_of((module,), follow=False) if name.endswith(".py") else code_of((), (name,))

@@ -226,13 +226,15 @@ def _selects(steps: int) -> Any:
     """Table, iteration and the SQL that makes its rows, in the pipeline's order; `n` counts steps."""
     trajectory = f"(n // {STEPS})"
     common = (
-        f"{_id('j', trajectory)} AS trajectory_id, 'train/' || {trajectory} AS task_id, n % {STEPS} AS \"index\", "
-        "'put a mug on the desk' AS instruction, 'I look for a mug, then for the desk, step ' || n AS thought, "
+        f"{_id('j', trajectory)} AS trajectory_id, 'train/' || {trajectory} AS task_id, "
+        f"n % {STEPS} AS \"index\", 'put a mug on the desk' AS instruction, "
+        "'I look for a mug, then for the desk, step ' || n AS thought, "
         "'go to desk ' || n % 9 AS action, 'On the desk you see a mug.' AS observation, 1.0 AS reward, "
         "'expert' AS origin"
     )
     every = f"FROM range({steps}) AS t(n)"
-    tasks = f"SELECT 'train/' || n AS task_id, 'train' AS split, 'put' AS kind FROM range({steps // STEPS}) AS t(n)"
+    trained = f"FROM range({steps // STEPS}) AS t(n)"
+    tasks = f"SELECT 'train/' || n AS task_id, 'train' AS split, 'put' AS kind {trained}"
     tested = f"SELECT 'seen/' || n, 'seen', 'put' FROM range({TESTED}) AS t(n)"
     yield "tasks", None, f"{tasks} UNION ALL {tested}"
     yield "base_model", None, "SELECT 'f0' AS file_id, 'base' AS model_id, 'config.json' AS file"
@@ -259,7 +261,8 @@ def _selects(steps: int) -> Any:
             "checkpoints",
             key,
             f"SELECT {_id('k', '0', k)} AS checkpoint_id, {_id('p', '0', k)} AS policy_id, "
-            f"(SELECT list({_id('d', 'n', k)} ORDER BY n) {every}) AS step_ids, {_id('k', '0', k)} AS model_id",
+            f"(SELECT list({_id('d', 'n', k)} ORDER BY n) {every}) AS step_ids, "
+            f"{_id('k', '0', k)} AS model_id",
         )
         episode = _id("v", "n", k)
         yield (
@@ -273,7 +276,8 @@ def _selects(steps: int) -> Any:
             "eval_scores",
             key,
             f"SELECT {_id('s', '0', k)} AS score_id, {_id('k', '0', k)} AS checkpoint_id, 'seen' AS split, "
-            f"(SELECT list({episode} ORDER BY n) FROM range({TESTED}) AS t(n)) AS episode_ids, {TESTED} AS tasks",
+            f"(SELECT list({episode} ORDER BY n) FROM range({TESTED}) AS t(n)) AS episode_ids, "
+            f"{TESTED} AS tasks",
         )
 
 
@@ -315,9 +319,9 @@ def _deliberations(k: int, common: str, every: str) -> str:
         f"[{', '.join(_id(letter, f'({place})', k) for place in places)}]" if k else "[]::VARCHAR[]"
         for letter in "cq"
     )
+    outcome = "ok" if k else "kept"
     return (
         f"SELECT {_id('d', 'n', k)} AS step_id, {common}, {_id('x', 'n', k)} AS parent_step_id, "
-        f"{candidates} AS candidate_ids, {critiques} AS critique_ids, {'true' if k else 'false'} AS deliberated, "
-        f"'base' AS model_id, '{'ok' if k else 'kept'}' AS outcome, '{'ok' if k else 'kept'}' AS first_outcome, "
-        f"{min(k, 1)} AS attempts {every}"
+        f"{candidates} AS candidate_ids, {critiques} AS critique_ids, {k > 0} AS deliberated, "
+        f"'base' AS model_id, '{outcome}' AS outcome, '{outcome}' AS first_outcome, {min(k, 1)} AS attempts {every}"
     )
