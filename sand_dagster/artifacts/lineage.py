@@ -35,6 +35,8 @@ _PREFIX = 4
 _ALIASES = {"base_model": "model_id"}
 """The column whose values are the nodes of a table instead of its rows: a base model is one node."""
 
+_REFERENCES = tuple(references(tuple(TABLES)))
+
 _MANY = 20
 """Ids that an error names."""
 
@@ -320,27 +322,28 @@ class Lineage:
         owner = part.experiment or self.experiment
         found = list(self._controls_up(part))
         by_column: dict[str, list[Reference]] = {}
-        for reference in references(tuple(TABLES)):
+        for reference in _REFERENCES:
             if reference.table == part.table:
                 by_column.setdefault(reference.column, []).append(reference)
         values = part.ids(rows, list(by_column))
         for column, sources in by_column.items():
-            ids = values[column]
-            for reference in sources:
-                if not len(ids):
-                    break
-                for source in self._read(part, owner, reference):
-                    places, rest = source.places(ids)
+            ids: Sequence[str] = values[column]
+            if not ids:
+                continue
+            read = [self._read(part, owner, reference) for reference in sources]
+            # The table that has the first id mostly has them all.
+            for there in sorted(read, key=lambda there: not any(p.place(ids[0]) is not None for p in there)):
+                for source in there:
+                    places, rest = source.places(ids) if ids else ((), ids)
                     if places:
                         found.append(Links(column, source, places))
                         ids = rest
-                        break
         return found
 
     def _down_from(self, part: Part, ids: Sequence[str]) -> Iterator[Links]:
         """What names rows of one partition."""
         owner = part.experiment or self.experiment
-        for reference in references(tuple(TABLES)):
+        for reference in _REFERENCES:
             if reference.parent != part.table:
                 continue
             for (whose, table, _), children in list(self._partitions(owner).items()):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import polars as pl
 
 from sand_dagster.artifacts.history import Version
-from sand_dagster.artifacts.links import PartitionLinks
+from sand_dagster.artifacts.links import FEW, PartitionLinks
 from sand_dagster.artifacts.schemas import TABLES, Table
 
 if TYPE_CHECKING:
@@ -89,18 +89,12 @@ class Part:
             return int(named[0])
         return self.links.row(id)
 
-    def places(self, ids: pl.Series) -> tuple[list[int], pl.Series]:
+    def places(self, ids: Sequence[str]) -> tuple[Sequence[int], Sequence[str]]:
         """The places of the rows that the ids stand for, in the ids' order, and the ids of none."""
-        if self._alias is not None:
-            there = pl.Series([self.place(id) is not None for id in ids], dtype=pl.Boolean)
-        else:
-            there = self.links.has(ids)
-        if not there.any():
-            return [], ids
-        known, rest = ids.filter(there), ids.filter(~there)
-        if self._alias is not None:
-            return [place for id in known if (place := self.place(id)) is not None], rest
-        return self.links.rows(known), rest
+        if len(ids) > FEW and self._alias is None:
+            return self.links.rows(ids)
+        found = [(id, self.place(id)) for id in ids]
+        return [place for _, place in found if place is not None], [id for id, p in found if p is None]
 
     def naming(self, ids: Sequence[str], column: str) -> Sequence[int]:
         """The places of the rows that name one of the ids in `column`."""
@@ -120,10 +114,10 @@ class Part:
         """The node that an id of this partition stands for."""
         return Node(self.table, self.iteration, id, self.experiment, self.version)
 
-    def ids(self, rows: Sequence[int], columns: Sequence[str]) -> dict[str, pl.Series]:
+    def ids(self, rows: Sequence[int], columns: Sequence[str]) -> dict[str, list[str]]:
         """The different ids that the columns of the rows hold, in order, without the empty one."""
         frame = self._frame(rows, columns)
-        return {name: _flat(frame[name]) for name in columns}
+        return {name: _flat(frame[name].to_list()) for name in columns}
 
     def rows(self, rows: Sequence[int], columns: Sequence[str]) -> dict[int, dict[str, Any]]:
         """The columns' values by the row's place."""
@@ -149,8 +143,8 @@ def _places(rows: pl.Series | None) -> Sequence[int]:
     return [] if rows is None else cast("Sequence[int]", rows)
 
 
-def _flat(values: pl.Series) -> pl.Series:
-    if isinstance(values.dtype, pl.List):
-        values = values.explode()
-    values = values.drop_nulls()
-    return values.filter(values != "").unique(maintain_order=True)
+def _flat(values: Sequence[str | list[str] | None]) -> list[str]:
+    lists = ([value] if isinstance(value, str) else value for value in values if value)
+    different = dict.fromkeys(chain.from_iterable(lists))
+    different.pop("", None)
+    return list(different)

@@ -95,6 +95,7 @@ class Database:
             raise LineageError(
                 f"a limit of memory is a size such as 2GB, found {memory!r}: {error}"
             ) from None
+        self._connection.execute("SET enable_progress_bar = false")
         self._connection.execute("SET temp_directory = ''")
         self._connection.execute(f"SET allowed_paths = [{listed}]")
         self._connection.execute("SET enable_external_access = false")

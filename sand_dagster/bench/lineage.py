@@ -168,6 +168,7 @@ def generate(rows: int, folder: Path, progress: Progress) -> tuple[int, float]:
     a_step = 1 + ITERATIONS * 2 + (ITERATIONS - 1) * 3 * CANDIDATES
     steps = max(rows // a_step // STEPS, 1) * STEPS
     connection = duckdb.connect(":memory:")
+    connection.execute("SET enable_progress_bar = false")
     store = ArtifactStore(folder, NAME)
     total, links_seconds = 0, 0.0
     selects = list(_selects(steps))
@@ -323,5 +324,6 @@ def _deliberations(k: int, common: str, every: str) -> str:
     return (
         f"SELECT {_id('d', 'n', k)} AS step_id, {common}, {_id('x', 'n', k)} AS parent_step_id, "
         f"{candidates} AS candidate_ids, {critiques} AS critique_ids, {k > 0} AS deliberated, "
-        f"'base' AS model_id, '{outcome}' AS outcome, '{outcome}' AS first_outcome, {min(k, 1)} AS attempts {every}"
+        f"'base' AS model_id, '{outcome}' AS outcome, '{outcome}' AS first_outcome, "
+        f"{min(k, 1)} AS attempts {every}"
     )
