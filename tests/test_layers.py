@@ -12,6 +12,7 @@ PACKAGE = Path(sand_dagster.__file__).parent
 LAYERS = (
     {"cli"},
     {"bench", "reference"},
+    {"audit"},
     {"definitions"},
     {"jobs"},
     {"assets"},

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import Any, Literal
 
 from rich.markup import escape
 from rich.tree import Tree
 
-from sand_dagster.artifacts.lineage import Lineage, Link, Node
+from sand_dagster.artifacts.lineage import Lineage, Links, Node
 from sand_dagster.artifacts.schemas import TABLES
 
 Direction = Literal["ancestors", "descendants"]
@@ -33,6 +32,8 @@ _TELLING: dict[str, Sequence[str]] = {
 """The columns that tell a person which row this is."""
 
 _TEXT_WIDTH = 60
+_COUNTED = 10_000
+"""Rows that are counted above a tree before the count is left open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +75,15 @@ class Family:
 
 def family(lineage: Lineage, node: Node, direction: Direction = "ancestors", width: int = 3) -> Family:
     """The tree from `node` through all iterations, with at most `width` rows of each branch opened."""
-    links: dict[Node, list[list[Link]]] = {}
+    links: dict[Node, list[tuple[Links, list[Node]]]] = {}
     queue = [node]
     while queue:
         current = queue.pop()
         if current in links:
             continue
-        links[current] = _grouped(lineage, current, direction)
-        queue.extend(_end(link, direction) for group in links[current] for link in group[:width])
-    telling = _tell(lineage, links)
+        links[current] = [(each, each.nodes(width)) for each in _sorted(lineage, current, direction)]
+        queue.extend(end for _, ends in links[current] for end in ends)
+    telling = lineage.values(list(links), _TELLING)
     opened: set[Node] = set()
 
     def open_up(current: Node) -> Family:
@@ -90,62 +91,30 @@ def family(lineage: Lineage, node: Node, direction: Direction = "ancestors", wid
             return Family(current, telling[current], repeated=bool(links[current]))
         opened.add(current)
         branches = [
-            Branch(
-                group[0].column,
-                _end(group[0], direction).table,
-                len(group),
-                [open_up(_end(link, direction)) for link in group[:width]],
-            )
-            for group in links[current]
+            Branch(each.column, each.part.table, len(each.rows), [open_up(end) for end in ends])
+            for each, ends in links[current]
         ]
         return Family(current, telling[current], branches=branches)
 
     return open_up(node)
 
 
-def _grouped(lineage: Lineage, node: Node, direction: Direction) -> list[list[Link]]:
-    """The links of `node`, one group a column and table at their other end."""
-    links = lineage.parents(node) if direction == "ancestors" else lineage.children(node)
-
-    def branch(link: Link) -> tuple[str, str, str]:
-        end = _end(link, direction)
-        return end.table, end.iteration or "", link.column
-
-    # The tables stand in the pipeline's order. The nearest stage first, so that it is opened under this row.
+def _sorted(lineage: Lineage, node: Node, direction: Direction) -> list[Links]:
+    """The links of `node`, the nearest stage first, so that it is opened under this row."""
+    found = lineage.up(node) if direction == "ancestors" else lineage.down(node)
     order = list(TABLES) if direction == "descendants" else list(reversed(TABLES))
-    links.sort(key=lambda link: (order.index(_end(link, direction).table), branch(link)))
-    return [list(group) for _, group in groupby(links, key=branch)]
-
-
-def _end(link: Link, direction: Direction) -> Node:
-    return link.parent if direction == "ancestors" else link.child
-
-
-def _tell(lineage: Lineage, nodes: Iterable[Node]) -> dict[Node, dict[str, Any]]:
-    """What the telling columns say of every node, one query a table."""
-    told: dict[Node, dict[str, Any]] = {}
-    by_table: dict[str, list[Node]] = {}
-    for node in nodes:
-        by_table.setdefault(node.table, []).append(node)
-    for table, members in by_table.items():
-        key = "model_id" if table == "base_model" else TABLES[table].key
-        rows = lineage.query(
-            f"SELECT DISTINCT iteration, {key}::VARCHAR AS node_id, {', '.join(_TELLING[table])} "
-            f"FROM {table} WHERE {key} IN (SELECT unnest($1::VARCHAR[]))",
-            [[node.id for node in members]],
-        )
-        for row in rows.iter_rows(named=True):
-            told[Node(table, row.pop("iteration"), row.pop("node_id"))] = row
-    return told
+    return sorted(
+        found, key=lambda each: (order.index(each.part.table), each.part.iteration or "", each.column)
+    )
 
 
 def render(lineage: Lineage, tree: Family, direction: Direction = "ancestors") -> Tree:
     """`tree` for the terminal, under a line that counts all rows it stands for."""
-    reached = lineage.ancestors(tree.node) if direction == "ancestors" else lineage.descendants(tree.node)
-    counts = dict(reached.group_by("table").len().iter_rows())
+    counts, complete = lineage.counts(tree.node, up=direction == "ancestors", limit=_COUNTED)
     listed = ", ".join(f"{counts[table]} {table}" for table in TABLES if table in counts)
     root = Tree(_line(tree), guide_style="dim", highlight=False)
-    root.add(f"[dim]{direction}: {listed or 'none'}[/dim]")
+    least = "" if complete else "at least "
+    root.add(f"[dim]{direction}: {least}{listed or 'none'}[/dim]")
     _grow(root, tree)
     return root
 
@@ -173,6 +142,10 @@ def _grow(tree: Tree, members: Family) -> set[Node]:
 def _line(members: Family, column: str = "") -> str:
     node = members.node
     place = f"{node.table}\\[{node.iteration}]" if node.iteration else node.table
+    if node.experiment:
+        place = f"{node.experiment}/{place}"
+    if node.version:
+        place += f" (earlier version {node.version})"
     said = "  ".join(
         f"{name} {_short(value)}" for name, value in members.telling.items() if value is not None
     )

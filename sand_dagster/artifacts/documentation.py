@@ -1,12 +1,10 @@
-"""The tables as their rows' definitions describe them: comments in SQL, and the page `docs/tables.md`."""
+"""`docs/tables.md`: the tables as their rows' definitions describe them."""
 
 from __future__ import annotations
 
 import polars as pl
 
 from sand_dagster.artifacts.schemas import TABLES, Column, Table
-
-_ITERATION = "the iteration that the row belongs to, such as 01; null in a table without iterations"
 
 _WORDS: dict[type, str] = {pl.String: "text", pl.Int64: "int", pl.Float64: "float", pl.Boolean: "bool"}
 
@@ -20,16 +18,6 @@ that holds ids of other rows names their tables. In SQL (`sand sql`) each table 
 
 This page is made from the definitions in `sand_dagster/rows/` by `make docs`.
 """
-
-
-def comments(table: Table) -> str:
-    """SQL statements that give a view of `table` the comments of its rows and columns."""
-    told = {name: column.description for name, column in table.columns.items()} | {"iteration": _ITERATION}
-    statements = [f"COMMENT ON VIEW {table.name} IS {_quoted(table.row)}"]
-    statements += [
-        f'COMMENT ON COLUMN {table.name}."{name}" IS {_quoted(text)}' for name, text in told.items()
-    ]
-    return "; ".join(statements)
 
 
 def page() -> str:
@@ -64,7 +52,3 @@ def _parents(column: Column) -> str:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -1,35 +1,44 @@
-"""Where rows came from and what came of them: DuckDB in memory over an experiment's complete partitions."""
+"""Where rows came from and what came of them: up and down, across iterations, experiments and versions."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import duckdb
 import polars as pl
 
-from sand_dagster.artifacts.documentation import comments
-from sand_dagster.artifacts.schemas import TABLES, Table
-from sand_dagster.artifacts.store import DATA, ArtifactStore
-from sand_dagster.errors import ArtifactError
-from sand_dagster.rows.row import Parent
+from sand_dagster.artifacts.catalogue import input_place
+from sand_dagster.artifacts.history import Version, all_versions, as_of, experiments_in
+from sand_dagster.artifacts.part import Node, Part
+from sand_dagster.artifacts.schemas import TABLES
+from sand_dagster.artifacts.sql import (
+    Database,
+    LineageError,
+    Reference,
+    named,
+    references,
+    same_place,
+)
+from sand_dagster.artifacts.store import ArtifactStore
 
-_IMPLIED = {("policy", "model_id"): (Parent("base_model"),)}
-"""A parent that its column does not always hold: the first policy is the base model, later ones are not."""
+__all__ = ["Lineage", "LineageError", "Link", "Links", "Node"]
 
+CONTROL = "control_for"
+"""What goes for the column of a link from a control to what it was measured by."""
 
-class LineageError(ArtifactError):
-    """A question about rows that cannot be answered."""
+_SHORT = 8
+_PREFIX = 4
+"""The fewest letters of an id that can stand for it."""
 
+_ALIASES = {"base_model": "model_id"}
+"""The column whose values are the nodes of a table instead of its rows: a base model is one node."""
 
-class Node(NamedTuple):
-    """A row. `iteration` is None for a table without partitions; a base model is one node, not one a file."""
+_REFERENCES = tuple(references(tuple(TABLES)))
 
-    table: str
-    iteration: str | None
-    id: str
+_MANY = 20
+"""Ids that an error names."""
 
 
 class Link(NamedTuple):
@@ -40,95 +49,68 @@ class Link(NamedTuple):
     parent: Node
 
 
-class _Reference(NamedTuple):
-    """A column whose ids come from `parent`, where they stand in `match`."""
+class Links(NamedTuple):
+    """The rows at the other end of a node's links by one column in one partition: how many, and which.
 
-    table: str
+    `rows` are their places in the partition, in order.
+    """
+
     column: str
-    parent: str
-    match: str
-    previous: bool
+    part: Part
+    rows: Sequence[int]
+
+    def nodes(self, limit: int | None = None) -> list[Node]:
+        """The first `limit` of them."""
+        return [self.part.node(row) for row in self.rows[:limit]]
 
 
 class Lineage:
-    """An experiment's tables as SQL views, and the links between their rows.
+    """The links between an experiment's rows, and its tables in SQL (see `Database`).
 
-    There is one view a table, over its complete partitions, with a column `iteration` (text, null for a table
-    without partitions); a table without complete partitions has no view. `links` has a row for every parent
-    that a row names and that is there. A snapshot: what is committed later is not seen.
+    A snapshot: what is committed later is not seen. With `run`, the tables as that run left them.
     """
 
-    def __init__(self, home: Path, experiment: str) -> None:
-        self.experiment = experiment
-        store = ArtifactStore(home, experiment)
-        files = {name: files for name, table in TABLES.items() if (files := _complete(store, table))}
-        self.tables = tuple(files)
-        self._connection = duckdb.connect(":memory:")
-        paths = [path for parts in files.values() for path in parts.values()]
-        # DuckDB asks for leave twice, for the pattern and for the file that it matches.
-        listed = ", ".join(_quoted(name) for path in paths for name in {str(path), _literal(path)})
-        self._connection.execute(f"SET allowed_paths = [{listed}]")
-        self._connection.execute("SET enable_external_access = false")
-        for name, partitions in files.items():
-            selects = (
-                f"SELECT *, {_quoted(iteration) if iteration else 'NULL'}::VARCHAR AS iteration "
-                f"FROM read_parquet({_quoted(_literal(path))}, hive_partitioning = false)"
-                for iteration, path in partitions.items()
-            )
-            self._connection.execute(f"CREATE VIEW {name} AS {' UNION ALL BY NAME '.join(selects)}")
-        self._references = list(_references(self.tables))
-        self._linked = self._commented = False
+    def __init__(self, home: Path, experiment: str, run: str | None = None, **limits: Any) -> None:
+        ArtifactStore(home, experiment)  # an old layout is an error
+        self.home, self.experiment, self._run, self._limits = home, experiment, run, limits
+        now = as_of(home, experiment, run)
+        self.tables = tuple(name for name in TABLES if any(table == name for table, _ in now))
+        self._references = list(references(self.tables))
+        self._parts: dict[tuple[str, str, str | None], list[Part]] = {}
+        self._add(experiment, now)
 
-    def query(self, sql: str, params: Sequence[object] = ()) -> pl.DataFrame:
-        """The result of one SELECT; `params` fill `$1`, `$2`, ... or `?`.
+    @cached_property
+    def database(self) -> Database:
+        """The tables in SQL."""
+        return Database(self.home, self.experiment, self._run, **self._limits)
+
+    def query(self, sql: str, params: Sequence[object] | Mapping[str, object] = ()) -> pl.DataFrame:
+        """The result of one SELECT; `params` fill `$1`, `$2`, ... or `?`, or `$name`.
 
         Raises:
-            LineageError: `sql` is not one SELECT, or names what is not there.
+            LineageError: `sql` is not one SELECT, names what is not there, or passes a limit.
         """
-        try:
-            statements = self._connection.extract_statements(sql)
-            if [s.type for s in statements] != [duckdb.StatementType.SELECT]:
-                raise LineageError("one SELECT statement is expected; the tables are read only")
-            if "links" in sql:
-                self._link()
-            if "comment" in sql or "duckdb_" in sql:
-                self._comment()
-            return self._frame(sql, params)
-        except duckdb.Error as error:
-            there = ", ".join(self.tables) or "none yet"
-            raise LineageError(f"{error}\nTables of experiment {self.experiment}: {there}") from error
-
-    def _comment(self) -> None:
-        """Put what the tables and their columns hold into the catalog."""
-        if not self._commented:
-            self._connection.execute("; ".join(comments(TABLES[name]) for name in self.tables))
-            self._commented = True
+        return self.database.query(sql, params)
 
     def find(self, id: str) -> list[Node]:
-        """The rows with this id, in the tables' order, then the iterations'."""
-        places = [(name, TABLES[name].key) for name in self.tables]
-        places += [(r.parent, r.match) for r in self._references if r.match != TABLES[r.parent].key]
-        selects = " UNION ALL ".join(
-            f"SELECT {_quoted(table)}, iteration FROM {table} WHERE {column} = $1"
-            for table, column in dict.fromkeys(places)
-        )
-        found = set(self._rows(selects, [id])) if selects else set()
+        """The rows with this id, in the tables' order, then the iterations'; earlier versions at the end."""
+        found = [part.node_of(id) for part in self._own() if part.place(id) is not None]
         order = {name: place for place, name in enumerate(TABLES)}
-        return sorted(
-            (Node(table, k, id) for table, k in found), key=lambda n: (order[n.table], n.iteration or "")
-        )
+        return sorted(found, key=lambda n: (n.version, order[n.table], n.iteration or ""))
 
     def node(self, id: str, table: str | None = None, iteration: str | None = None) -> Node:
         """The row with this id: of the last iteration where several have it, unless one is named.
 
+        `id` may be the beginning of an id. A trajectory's stands for its last step, in the last table.
+
         Raises:
-            LineageError: there is none.
+            LineageError: there is none, or several ids begin so.
         """
-        found = [
-            node
-            for node in self.find(id)
-            if table in (None, node.table) and iteration in (None, node.iteration)
-        ]
+        found = self._narrowed(self.find(id), table, iteration)
+        if not found:
+            full = self.complete(id)
+            found = self._narrowed(self.find(full), table, iteration)
+            found = found or self._narrowed(self.trajectory(full), table, iteration)[-1:]
         if not found:
             asked = "".join(
                 f" {what} {value}" for what, value in (("table", table), ("iteration", iteration)) if value
@@ -137,30 +119,156 @@ class Lineage:
                 f"experiment {self.experiment} has no row with the id {id!r}{asked and ' in' + asked}; "
                 f"complete tables: {', '.join(self.tables) or 'none yet'}"
             )
-        return max(found, key=lambda node: node.iteration or "")
+        now = [node for node in found if not node.version] or found
+        return max(now, key=lambda node: node.iteration or "")
+
+    def complete(self, prefix: str) -> str:
+        """The only id that begins with `prefix`; `prefix` itself where there is none, or it is too short.
+
+        Raises:
+            LineageError: there are several.
+        """
+        if len(prefix) < _PREFIX:
+            return prefix
+        found: set[str] = set()
+        for part in self._own():
+            found |= set(part.links.beginning(prefix, _MANY))
+        if prefix in found or not found:
+            return prefix
+        if len(found) > 1:
+            listed = ", ".join(sorted(found)[:_MANY])
+            raise LineageError(f"{len(found)} or more ids begin with {prefix!r}: {listed}. Give more of one")
+        return found.pop()
+
+    def trajectory(self, id: str) -> list[Node]:
+        """The steps of the trajectory: of D_delib where it is there, else of D_exp, else of the expert's.
+
+        Those of the last iteration, in order.
+        """
+        for table in ("deliberation_trajectories", "expert_trajectories", "expert_data"):
+            for part in sorted(self._own(), key=lambda part: part.iteration or "", reverse=True):
+                if part.table == table and not part.version:
+                    rows = part.links.naming(id).get("trajectory_id")
+                    if rows is not None:
+                        return [part.node(row) for row in rows]
+        return []
 
     def parents(self, node: Node) -> list[Link]:
         """The rows that `node` names, in its columns' order."""
-        return self._links_where("child", node)
+        return [Link(node, links.column, end) for links in self.up(node) for end in links.nodes()]
 
     def children(self, node: Node) -> list[Link]:
         """The rows that name `node`."""
-        return self._links_where("parent", node)
+        return [Link(end, links.column, node) for links in self.down(node) for end in links.nodes()]
 
     def ancestors(self, node: Node) -> pl.DataFrame:
         """All rows that `node` came from, through all iterations: `table`, `iteration`, `id`."""
-        return self._reached(node, "child", "parent")
+        return _frame(self.reached(node, up=True))
 
     def descendants(self, node: Node) -> pl.DataFrame:
         """All rows that came of `node`, through all iterations: `table`, `iteration`, `id`."""
-        return self._reached(node, "parent", "child")
+        return _frame(self.reached(node, up=False))
+
+    def up(self, node: Node) -> list[Links]:
+        """What `node` names."""
+        part = self.part(node)
+        row = part.place(node.id)
+        return [] if row is None else self._up_from(part, [row])
+
+    def up_all(self, nodes: Iterable[Node]) -> Iterator[Links]:
+        """What `nodes` name, a partition of theirs at a time."""
+        by_part: dict[Part, set[int]] = {}
+        for node in nodes:
+            part = self.part(node)
+            if (row := part.place(node.id)) is not None:
+                by_part.setdefault(part, set()).add(row)
+        for part, rows in by_part.items():
+            yield from self._up_from(part, sorted(rows))
+
+    def down(self, node: Node) -> list[Links]:
+        """What names `node`."""
+        part = self.part(node)
+        return list(self._down_from(part, [node.id]))
+
+    def reached(self, node: Node, *, up: bool) -> list[Node]:
+        """All rows that `node` came from, or that came of it."""
+        seen, _ = self._reach(node, up=up, limit=None)
+        nodes = (part.node(row) for part, rows in seen.items() for row in sorted(rows))
+        return [each for each in dict.fromkeys(nodes) if each != node]
+
+    def counts(self, node: Node, *, up: bool, limit: int) -> tuple[dict[str, int], bool]:
+        """How many rows of each table `reached` finds, and whether these are all; it ends after `limit`."""
+        seen, complete = self._reach(node, up=up, limit=limit)
+        counts: dict[str, int] = {}
+        for part, rows in seen.items():
+            counts[part.table] = counts.get(part.table, 0) + len(rows)
+        counts[node.table] -= 1
+        return {table: count for table, count in counts.items() if count}, complete
+
+    def _reach(self, node: Node, *, up: bool, limit: int | None) -> tuple[dict[Part, set[int]], bool]:
+        """The places of the rows by partition, `node`'s own among them; each step takes those of a partition
+        together."""
+        start = self.part(node)
+        row = start.place(node.id)
+        if row is None:
+            return {}, True
+        seen: dict[Part, set[int]] = {start: {row}}
+        waiting: dict[Part, set[int]] = {start: {row}}
+        count = 0
+        while waiting and (limit is None or count < limit):
+            part, rows = waiting.popitem()
+            ordered = sorted(rows)
+            found = (
+                self._up_from(part, ordered)
+                if up
+                else self._down_from(part, [part.node(row).id for row in ordered])
+            )
+            for links in found:
+                there = seen.setdefault(links.part, set())
+                new = set(links.rows) - there
+                if new:
+                    count += len(new)
+                    there |= new
+                    waiting.setdefault(links.part, set()).update(new)
+        return seen, not waiting
+
+    def values(
+        self, nodes: Sequence[Node], columns: Mapping[str, Sequence[str]]
+    ) -> dict[Node, dict[str, Any]]:
+        """What the columns that `columns` lists by table say of each node, read a partition at a time."""
+        by_part: dict[Part, dict[Node, int]] = {}
+        for node in nodes:
+            part = self.part(node)
+            row = part.place(node.id)
+            if row is not None:
+                by_part.setdefault(part, {})[node] = row
+        said: dict[Node, dict[str, Any]] = {}
+        for part, rows in by_part.items():
+            values = part.rows(sorted(set(rows.values())), columns[part.table])
+            said |= {node: values[row] for node, row in rows.items()}
+        return said
+
+    def row(self, node: Node) -> dict[str, Any]:
+        """All columns of the row."""
+        part = self.part(node)
+        place = part.place(node.id)
+        assert place is not None
+        return part.rows([place], list(part.schema.columns))[place]
+
+    def part(self, node: Node) -> Part:
+        """The partition that has the node."""
+        owner = node.experiment or self.experiment
+        for part in self._partitions(owner).get((owner, node.table, node.iteration), []):
+            if part.version == node.version:
+                return part
+        raise LineageError(f"no partition has the row {node.table} {node.id}")
 
     def orphans(self, table: str | None = None, iteration: str | None = None) -> pl.DataFrame:
         """Ids in parent columns that no row has: `table`, `iteration`, `id`, `column`, `missing`.
 
         `table` and `iteration` narrow it to the rows of one table or partition.
         """
-        wanted: dict[tuple[str, str], list[_Reference]] = {}
+        wanted: dict[tuple[str, str], list[Reference]] = {}
         for name in self.tables:
             if table in (None, name):
                 wanted |= {(name, column): [] for column in TABLES[name].parents}
@@ -169,114 +277,131 @@ class Lineage:
                 wanted[reference.table, reference.column].append(reference)
         schema = pl.Schema(dict.fromkeys(("table", "iteration", "id", "column", "missing"), pl.String()))
         frames = [pl.DataFrame(schema=schema)]
-        for (name, column), references in wanted.items():
+        for (name, column), sources in wanted.items():
             known = "".join(
-                f" AND NOT EXISTS (SELECT 1 FROM {r.parent} p WHERE p.{r.match} = c.ref AND {_same_place(r)})"
-                for r in references
+                f" AND NOT EXISTS (SELECT 1 FROM {r.parent} p WHERE p.{r.match} = c.ref AND {same_place(r)})"
+                for r in sources
             )
             sql = (
-                f'SELECT {_quoted(name)} AS "table", c.iteration, c.id, {_quoted(column)} AS "column", '
-                f"c.ref AS missing FROM {_named(name, column)} c WHERE c.ref <> ''{known} "
+                f"SELECT '{name}' AS \"table\", c.iteration, c.id, '{column}' AS \"column\", "
+                f"c.ref AS missing FROM {named(name, column)} c WHERE c.ref <> ''{known} "
                 "AND ($1 IS NULL OR c.iteration = $1) ORDER BY ALL"
             )
-            frames.append(self._frame(sql, [iteration]).cast(pl.String()))
+            frames.append(self.query(sql, [iteration]).cast(pl.String()))
         return pl.concat(frames)
 
-    def _rows(self, sql: str, params: Sequence[object]) -> list[tuple[Any, ...]]:
-        return self._connection.execute(sql, list(params)).fetchall()
+    def _add(self, experiment: str, now: Mapping[tuple[str, str | None], Version]) -> None:
+        """The partitions of an experiment: as they are, then the earlier versions with other rows."""
+        for (table, iteration), kept in all_versions(self.home, experiment).items():
+            there = self._parts.setdefault((experiment, table, iteration), [])
+            asked = now.get((table, iteration))
+            hashes: set[str] = set()
+            for version in [*([asked] if asked else []), *reversed(kept)]:
+                if version.manifest.content_hash in hashes:
+                    continue
+                hashes.add(version.manifest.content_hash)
+                short = "" if version is asked else version.manifest.content_hash[:_SHORT]
+                owner = "" if experiment == self.experiment else experiment
+                there.append(Part(version, table, iteration, owner, short, _ALIASES.get(table)))
 
-    def _frame(self, sql: str, params: Sequence[object]) -> pl.DataFrame:
-        frame: pl.DataFrame = self._connection.sql(sql, params=list(params)).pl()
-        return frame
+    def _partitions(self, experiment: str) -> dict[tuple[str, str, str | None], list[Part]]:
+        if not any(owner == experiment for owner, _, _ in self._parts):
+            self._add(experiment, as_of(self.home, experiment, None))
+        return self._parts
 
-    def _links_where(self, side: str, node: Node) -> list[Link]:
-        self._link()
-        rows = self._rows(
-            f"SELECT * FROM links WHERE {side}_id = $1 AND {side}_table = $2 "
-            f"AND {side}_iteration IS NOT DISTINCT FROM $3 ORDER BY place, child_id",
-            [node.id, node.table, node.iteration],
+    def _own(self) -> Iterator[Part]:
+        for (owner, _, _), parts in self._parts.items():
+            if owner == self.experiment:
+                yield from parts
+
+    def _narrowed(self, found: list[Node], table: str | None, iteration: str | None) -> list[Node]:
+        return [n for n in found if table in (None, n.table) and iteration in (None, n.iteration)]
+
+    def _up_from(self, part: Part, rows: Sequence[int]) -> list[Links]:
+        """What the rows of one partition name."""
+        owner = part.experiment or self.experiment
+        found = list(self._controls_up(part))
+        by_column: dict[str, list[Reference]] = {}
+        for reference in _REFERENCES:
+            if reference.table == part.table:
+                by_column.setdefault(reference.column, []).append(reference)
+        values = part.ids(rows, list(by_column))
+        for column, sources in by_column.items():
+            ids: Sequence[str] = values[column]
+            if not ids:
+                continue
+            read = [self._read(part, owner, reference) for reference in sources]
+            # The table that has the first id mostly has them all.
+            for there in sorted(read, key=lambda there: not any(p.place(ids[0]) is not None for p in there)):
+                for source in there:
+                    places, rest = source.places(ids) if ids else ((), ids)
+                    if places:
+                        found.append(Links(column, source, places))
+                        ids = rest
+        return found
+
+    def _down_from(self, part: Part, ids: Sequence[str]) -> Iterator[Links]:
+        """What names rows of one partition."""
+        owner = part.experiment or self.experiment
+        for reference in _REFERENCES:
+            if reference.parent != part.table:
+                continue
+            for (whose, table, _), children in list(self._partitions(owner).items()):
+                if whose != owner or table != reference.table:
+                    continue
+                for child in children:
+                    if not self._made_of(child, part, reference):
+                        continue
+                    rows = child.naming(ids, reference.column)
+                    if len(rows):
+                        yield Links(reference.column, child, rows)
+        yield from self._controls_down(part)
+
+    def _made_of(self, child: Part, part: Part, reference: Reference) -> bool:
+        """Whether `child` takes its parents by `reference` from `part`."""
+        return any(
+            source is part for source in self._read(child, child.experiment or self.experiment, reference)
         )
-        return [Link(Node(*row[:3]), row[3], Node(*row[4:7])) for row in rows]
 
-    def _reached(self, node: Node, start: str, end: str) -> pl.DataFrame:
-        self._link()
-        return self._frame(
-            f"""
-            WITH RECURSIVE reached("table", iteration, id) AS (
-                SELECT $1::VARCHAR, $2::VARCHAR, $3::VARCHAR
-                UNION
-                SELECT {end}_table, {end}_iteration, {end}_id FROM links JOIN reached r
-                ON {start}_table = r."table" AND {start}_id = r.id
-                AND {start}_iteration IS NOT DISTINCT FROM r.iteration
-            )
-            SELECT * FROM reached WHERE ("table", id) <> ($1, $3) OR iteration IS DISTINCT FROM $2
-            ORDER BY ALL
-            """,
-            [*node],
-        )
+    def _read(self, part: Part, owner: str, reference: Reference) -> list[Part]:
+        """The version of the parent's table that a partition was made of; where that is not recorded or not
+        kept, the one that is there."""
+        iteration = None
+        if TABLES[reference.parent].partitioned:
+            if part.iteration is None:
+                return []
+            iteration = f"{int(part.iteration) - reference.previous:02}"
+        there = self._parts.get((owner, reference.parent, iteration), [])
+        name = f"{reference.parent} {iteration}" if reference.previous else reference.parent
+        made_of = part.inputs.get(name)
+        return [source for source in there if source.content_hash == made_of] or there[:1]
 
-    def _link(self) -> None:
-        """Make `links`, once: small beside the tables, and quicker to walk than they are."""
-        if self._linked:
+    def _controls_up(self, part: Part) -> Iterator[Links]:
+        """What a control was measured by."""
+        for name, content_hash in part.inputs.items():
+            owner, table, iteration = input_place(name, part.experiment or self.experiment, part.iteration)
+            if "/" not in name or not (self.home / owner).is_dir():
+                continue
+            there = self._partitions(owner).get((owner, table, iteration), [])
+            same = [source for source in there if source.content_hash == content_hash] or there[:1]
+            for source in same:
+                yield Links(CONTROL, source, range(len(source.links.keys)))
+
+    def _controls_down(self, part: Part) -> Iterator[Links]:
+        """The controls that were measured by a checkpoint."""
+        if part.table != "checkpoints":
             return
-        self._connection.execute(
-            "CREATE TABLE links (child_table VARCHAR, child_iteration VARCHAR, child_id VARCHAR, "
-            '"column" VARCHAR, parent_table VARCHAR, parent_iteration VARCHAR, parent_id VARCHAR, place INT)'
-        )
-        for r in self._references:
-            self._connection.execute(
-                f"INSERT INTO links SELECT {_quoted(r.table)}, c.iteration, c.id, {_quoted(r.column)}, "
-                f"{_quoted(r.parent)}, p.iteration, c.ref, c.place FROM {_named(r.table, r.column)} c "
-                f"JOIN (SELECT DISTINCT iteration, {r.match} AS id FROM {r.parent}) p "
-                f"ON p.id = c.ref AND {_same_place(r)}"
-            )
-        self._linked = True
+        owner = part.experiment or self.experiment
+        name = f"{owner}/{part.table}"
+        for other in experiments_in(self.home):
+            if other == owner:
+                continue
+            for child in self._partitions(other).get((other, part.table, part.iteration), []):
+                if name in child.inputs:
+                    yield Links(CONTROL, child, range(len(child.links.keys)))
 
 
-def _complete(store: ArtifactStore, table: Table) -> dict[str | None, Path]:
-    """The data file of every complete partition, by iteration."""
-    iterations: list[str | None] = [*store.iterations(table.name)] if table.partitioned else [None]
-    complete = (k for k in iterations if store.manifest(table.name, k) is not None)
-    return {iteration: store.folder(table.name, iteration) / DATA for iteration in complete}
-
-
-def _references(tables: Sequence[str]) -> Iterator[_Reference]:
-    """Every parent column of `tables` with each of the tables that its ids may come from, if that is there.
-
-    An id is looked for in the parent's column of the same name (a model's id stands in every one of its
-    files' rows), unless that names a parent of its own; else in the parent's key.
-    """
-    for name in tables:
-        for column in TABLES[name].columns:
-            parents = TABLES[name].parents.get(column, _IMPLIED.get((name, column), ()))
-            for parent in parents:
-                if parent.table in tables:
-                    schema = TABLES[parent.table]
-                    same = column in schema.columns.keys() - schema.parents.keys()
-                    match = column if same else schema.key
-                    yield _Reference(name, column, parent.table, match, parent.previous)
-
-
-def _named(table: str, column: str) -> str:
-    """A subquery with `iteration`, `id`, `ref` and its `place`, one row for every id that `column` holds."""
-    listed = isinstance(TABLES[table].columns[column].dtype, pl.List)
-    ref = f"unnest({column}) AS ref, generate_subscripts({column}, 1)" if listed else f"{column} AS ref, 1"
-    return f"(SELECT iteration, {TABLES[table].key} AS id, {ref} AS place FROM {table})"
-
-
-def _same_place(reference: _Reference) -> str:
-    """The condition that parent `p` is of the iteration that child `c` takes its parents from."""
-    if not TABLES[reference.parent].partitioned:
-        return "true"
-    if reference.previous:
-        return "p.iteration = format('{:02d}', c.iteration::INT - 1)"
-    return "p.iteration = c.iteration"
-
-
-def _literal(path: Path) -> str:
-    """`path` for a function that takes patterns."""
-    return re.sub(r"([*?[])", r"[\1]", str(path))
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+def _frame(nodes: Sequence[Node]) -> pl.DataFrame:
+    rows = [(node.table, node.iteration, node.id) for node in nodes]
+    schema = {"table": pl.String, "iteration": pl.String, "id": pl.String}
+    return pl.DataFrame(rows, schema=schema, orient="row").sort("table", "iteration", "id")

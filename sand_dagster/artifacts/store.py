@@ -15,7 +15,9 @@ from typing import Any
 import polars as pl
 
 from sand_dagster.artifacts.files import remove, write_whole
+from sand_dagster.artifacts.history import DATA, MANIFEST, keep
 from sand_dagster.artifacts.identity import Identity
+from sand_dagster.artifacts.links import write_links
 from sand_dagster.artifacts.manifest import Manifest, package_versions
 from sand_dagster.artifacts.parquet import Count, Written, evaluate_counts, scan_parquet, write_parquet
 from sand_dagster.artifacts.schemas import TABLES, Table
@@ -24,8 +26,10 @@ from sand_dagster.execution.journal import Journal, JournalReader
 from sand_dagster.fingerprints import file_digest
 from sand_dagster.rows.row import Row
 
-DATA, MANIFEST, JOURNAL, LOCK = "data.parquet", "manifest.json", "journal.jsonl", "writer.lock"
-"""The files of a partition."""
+JOURNAL, LOCK = "journal.jsonl", "writer.lock"
+"""The files of a partition, besides its rows and its manifest."""
+
+__all__ = ["DATA", "JOURNAL", "LOCK", "MANIFEST", "ArtifactStore", "PartitionWriter"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _ITERATION = re.compile(r"\d{2,}")
@@ -42,9 +46,11 @@ class PartitionWriter:
     def folder(self) -> Path:
         """The partition's folder, for files besides the rows, such as a checkpoint's model.
 
-        Whoever asks may write there, over files of an earlier commit: from here on the partition is not
-        complete until `commit`.
+        Whoever asks may put new files in the place of an earlier commit's: from here on the partition is
+        not complete until `commit`. What it held is kept in its history; a file there is the same as here,
+        so that it has to be replaced and not written over.
         """
+        keep(self._folder)
         remove(self._folder / MANIFEST)
         return self._folder
 
@@ -71,12 +77,18 @@ class PartitionWriter:
         def write(path: Path) -> tuple[Written, dict[str, int | float]]:
             return write_parquet(path, self._table, rows), evaluate_counts(path, counts)
 
-        written, evaluated = write_whole(data, write, before_replacing=lambda: remove(manifest_file))
+        def before_replacing() -> None:
+            keep(self._folder)
+            remove(manifest_file)
+
+        written, evaluated = write_whole(data, write, before_replacing=before_replacing)
+        sha256 = file_digest(data)
+        write_links(self._folder, self._table, data, sha256)
         manifest = Manifest(
             **self._provenance | ({"identity": identity} if identity else {}),
             rows=written.rows,
             content_hash=written.content_hash,
-            parquet_sha256=file_digest(data),
+            parquet_sha256=sha256,
             counts=evaluated,
             created_at=datetime.now(UTC),
         )

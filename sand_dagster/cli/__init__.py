@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import typer
 
+from sand_dagster.cli.asking import ask, sql
 from sand_dagster.cli.bench import bench
+from sand_dagster.cli.cleaning import clean
 from sand_dagster.cli.compare import compare
-from sand_dagster.cli.data import show, sql, status
+from sand_dagster.cli.data import show, status
+from sand_dagster.cli.differing import diff
 from sand_dagster.cli.experiments import experiments, plan, run, scores
 from sand_dagster.cli.lineage import lineage
 from sand_dagster.cli.play import play, replay
@@ -23,8 +26,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (experiments, run, plan, scores, compare, show, lineage, sql, status, play, replay):
+for command in (experiments, run, plan, scores, compare, show, ask, sql, diff, status, clean, play, replay):
     app.command()(command)
 app.add_typer(bench)
+app.add_typer(lineage)
 
 __all__ = ["app"]

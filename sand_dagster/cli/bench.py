@@ -148,6 +148,31 @@ def links(
 
 @bench.command()
 @command
+def lineage(
+    rows: Annotated[int, typer.Option(min=1000, help="About how many rows to generate.")] = 10_000_000,
+    folder: Annotated[
+        Path | None,
+        typer.Option(file_okay=False, help="Where to generate them; left out: a folder that is removed."),
+    ] = None,
+    as_json: AsJson = False,
+    out: Out = None,
+) -> None:
+    """Trace rows and ask questions over many rows, and measure time and memory of each.
+
+    The exit code is 1 where one takes more than it should: 2 s a trace, 5 s an aggregate, 2 GB.
+    """
+    from tempfile import TemporaryDirectory
+
+    from sand_dagster.bench.lineage import run
+
+    machine = _machine(out)
+    with TemporaryDirectory(prefix="sand-lineage-") as below, progress("generating") as told:
+        report = run(rows, folder or Path(below), told)
+    _tell(report, differs=not report.met, as_json=as_json, out=out, machine=machine)
+
+
+@bench.command()
+@command
 def orchestration(
     name: Annotated[str, typer.Option("--experiment", help="Whose iteration 01 is run again.")] = "household",
     as_json: AsJson = False,

@@ -1,4 +1,4 @@
-"""Looking at stored data: rows as text, SQL, and what is complete."""
+"""Looking at stored data: rows as text, and what is complete."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import typer
 from sand_dagster.cli.arguments import AsJson, ExperimentName, iteration_key, planned, store_of
 from sand_dagster.cli.errors import WRONG_USE, command, fail
 from sand_dagster.cli.output import console, print_heading, print_json, print_table
-
-_SHOWN_ROWS = 100
 
 
 @command
@@ -24,10 +22,24 @@ def show(
     where: Annotated[
         str | None, typer.Option(metavar="ID", help="Only rows that have this id, or name it.")
     ] = None,
+    prompt: Annotated[
+        bool,
+        typer.Option(
+            "--prompt", help="The exact text that the model was given, rebuilt and checked against its hash."
+        ),
+    ] = False,
+    turn: Annotated[
+        int | None, typer.Option(min=1, help="With --prompt: which turn of a rollout or episode; the last.")
+    ] = None,
+    rendered: Annotated[
+        bool, typer.Option("--rendered", help="With --prompt: as the model's chat template writes it.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show rows as text: deliberations as the model will see them, rollouts and episodes as transcripts."""
+    from sand_dagster.artifacts.lineage import Lineage
     from sand_dagster.artifacts.schemas import TABLES
+    from sand_dagster.cli.prompts import print_prompts
     from sand_dagster.cli.reading import Reader, mentions
 
     if asset not in TABLES:
@@ -36,12 +48,19 @@ def show(
     key = iteration_key(iteration) if iteration and TABLES[asset].partitioned else None
     if TABLES[asset].partitioned and key is None:
         key = next(reversed(store.iterations(asset)), "00")
+    if where is not None:
+        where = Lineage(store.home, experiment).complete(where)
     frame = store.read(asset, key)
     rows = [
         row for row in frame.iter_rows(named=True) if where is None or mentions(TABLES[asset], row, where)
     ]
     if where is not None and not rows:
         fail(f"no row of {asset}{f' in iteration {key}' if key else ''} has or names the id {where!r}")
+    if prompt:
+        ids = [row[TABLES[asset].key] for row in rows]
+        return print_prompts(
+            Lineage(store.home, experiment), asset, key, ids[:limit], turn, rendered, as_json
+        )
     if as_json:
         return print_json(rows[:limit])
     reader = Reader(store, asset, key)
@@ -50,30 +69,6 @@ def show(
         print_heading(reader.title(row))
         to.print(reader.text(row), markup=False, soft_wrap=True)
     print_heading(f"{min(limit, len(rows))} of {len(rows)} rows")
-
-
-@command
-def sql(
-    experiment: ExperimentName,
-    query: Annotated[
-        str, typer.Argument(metavar="SELECT", help="One SELECT over the tables, with DuckDB's words.")
-    ],
-    as_json: AsJson = False,
-) -> None:
-    """Ask the experiment's tables. There is a view a table, with a column `iteration`, and `links`."""
-    from sand_dagster.artifacts.lineage import Lineage
-
-    frame = Lineage(store_of(experiment).home, experiment).query(query)
-    if as_json:
-        return print_json(frame.to_dicts())
-    rows = [[_cell(value) for value in row] for row in frame.head(_SHOWN_ROWS).iter_rows()]
-    print_table(f"{frame.height} rows", frame.columns, rows)
-    if frame.height > _SHOWN_ROWS:
-        console().print(f"the first {_SHOWN_ROWS} of {frame.height} rows; --json prints all")
-
-
-def _cell(value: object) -> str:
-    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 @command

@@ -263,6 +263,7 @@ TEXTS = {
 """Texts that are read at run time, and the stages of a household experiment that they decide."""
 
 ELSEWHERE = {
+    "sand_dagster/audit/questions": "questions about finished tables; no stage reads them",
     "sand_dagster/experiments": "its fields",
     "toy_alfworld/model": "the base model, which counts by its content; its recipe makes the weights",
 }

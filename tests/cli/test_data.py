@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from sand_dagster.artifacts.store import ArtifactStore
+from tests.artifacts.experiment import write
+from tests.artifacts.rows import row
 from tests.cli.conftest import Sand
 
 
@@ -114,3 +117,70 @@ def test_status_tells_complete_from_incomplete_and_damaged(sand: Sand, home: Pat
     assert listed[0]["table"] == "tasks" and listed[0]["rows"] == 2
     text = sand("status", "household").stdout
     assert "incomplete" in text and "damaged" in text and listed[0]["content_hash"][:12] in text
+
+
+def test_sql_shows_lists_as_their_first_items_and_their_number(sand: Sand) -> None:
+    shown = sand("sql", "household", "SELECT episode_ids, [] AS nothing FROM eval_scores LIMIT 1").stdout
+    assert "5: v000; v001; v002; v003; …" in shown and "none" in shown
+
+
+def test_a_query_that_takes_too_long_is_one_message(sand: Sand) -> None:
+    slow = sand("sql", "household", "SELECT count(*) FROM range(100000000000)", "--seconds", "0.2")
+    assert (slow.exit_code, slow.stdout) == (2, "")
+    assert "longer than 0.2 s" in slow.stderr
+
+
+def test_ids_may_be_cut_short_where_no_other_begins_so(sand: Sand, home: Path) -> None:
+    store = ArtifactStore(home, "household")
+    write(store, "tasks", None, [row("tasks", f"household/{n}/task") for n in (1, 2)])
+    assert "household/1/task" in sand("show", "household", "tasks", "--where", "household/1").stdout
+    several = sand("show", "household", "tasks", "--where", "household")
+    assert several.exit_code == 2 and "2 or more ids begin with 'household'" in several.stderr
+
+
+def test_questions_are_listed_and_asked(sand: Sand, home: Path) -> None:
+    assert "votes_against_rewards" in sand("ask").stdout
+    (home / "questions").mkdir()
+    (home / "questions" / "mine.sql").write_text(
+        "-- Mine\n-- Votes of candidates.\n-- $least = 3: the fewest\n"
+        "SELECT action, votes FROM candidate_actions WHERE votes >= $least"
+    )
+    assert "mine (yours)" in sand("ask").stdout
+    assert json.loads(sand("ask", "household", "mine", "--json").stdout) == [
+        {"action": "take mug 1", "votes": 3}
+    ]
+    assert len(json.loads(sand("ask", "household", "mine", "--set", "least=2", "--json").stdout)) == 2
+    assert "$least" in sand("ask", "household", "mine", "--sql").stdout
+    unknown = sand("ask", "household", "nothing")
+    assert unknown.exit_code == 2 and "no question 'nothing'; there are: " in unknown.stderr
+
+
+def test_a_table_made_again_can_be_compared_and_cleaned(sand: Sand, home: Path) -> None:
+    store = ArtifactStore(home, "household")
+    write(store, "tasks", None, [row("tasks", "t0", kind="cool", split="train")])
+    kept = store.folder("tasks", None) / "history"
+    assert len(list(kept.glob("*.parquet"))) == 1
+    shown = sand("clean", "household").stdout
+    assert "tasks/history/" in shown and "--yes removes it" in shown
+    assert len(list(kept.glob("*.parquet"))) == 1
+    assert sand("clean", "household", "--yes").exit_code == 0
+    assert list(kept.glob("*")) == [] and store.read("tasks", None).height == 1
+    assert "nothing that can go" in sand("clean", "household").stdout
+    changed = sand("diff", "household", "deliberation_trajectories", "01", "01").stdout
+    assert "2 the same, 0 changed" in changed
+    texts = sand("diff", "household", "expert_trajectories", "00", "01").stdout
+    assert "expert_trajectories 00 → 01" in texts
+    wrong = sand("diff", "household", "tasks", "00", "01")
+    assert wrong.exit_code == 2 and "takes a table with iterations" in wrong.stderr
+
+
+def test_lineage_needs_no_experiment(sand: Sand) -> None:
+    up = sand("lineage", "trace", "s10").stdout
+    assert up.startswith("experiment household\n") and "critiques[01] q1" in up
+    down = sand("lineage", "trace", "a1", "--down").stdout
+    assert "descendants: " in down and "eval_scores" in down
+    used = json.loads(sand("lineage", "scores", "d10", "--json").stdout)
+    assert [(each["id"], each["average_reward"]) for each in used] == [("x01", 1.25)]
+    assert "checkpoint c01 of iteration 01" in sand("lineage", "why", "v010").stdout
+    wrong = sand("lineage", "why", "s10")
+    assert wrong.exit_code == 2 and "why is asked of a row of eval_episodes" in wrong.stderr

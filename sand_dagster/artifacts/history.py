@@ -1,0 +1,205 @@
+"""What a partition held before it was materialised again: manifests kept, files named by their hash.
+
+`<partition>/history/` holds `<time>-<content hash>.json` for each earlier manifest, `<SHA-256>.parquet` for
+the rows that it stood for, and `models/<model id>/` for an earlier checkpoint's model. Files are hard links
+where the file system has them: a version that changed nothing takes no space.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from sand_dagster.artifacts.files import sync_folder
+from sand_dagster.artifacts.links import KEYS, LINKS, PartitionLinks
+from sand_dagster.artifacts.manifest import Manifest
+from sand_dagster.artifacts.parquet import scan_parquet
+from sand_dagster.artifacts.schemas import TABLES
+from sand_dagster.errors import ArtifactError, DiskFull, TornArtifact, is_disk_full
+from sand_dagster.fingerprints import file_digest
+
+HISTORY, MODELS, MODEL = "history", "models", "model"
+DATA, MANIFEST = "data.parquet", "manifest.json"
+
+
+class Version(NamedTuple):
+    """A partition as it was committed once. `manifest_file` is gone when the version is."""
+
+    manifest: Manifest
+    manifest_file: Path
+    data: Path
+    current: bool
+
+    @property
+    def folder(self) -> Path:
+        """The partition's."""
+        return self.manifest_file.parent if self.current else self.manifest_file.parent.parent
+
+    @property
+    def model(self) -> Path:
+        """Where a checkpoint's model lies."""
+        if self.current:
+            return self.folder / MODEL
+        return self.folder / HISTORY / MODELS / _model_id(self.data)
+
+    def links(self) -> PartitionLinks:
+        """The ids in its rows."""
+        below = self.data.parent
+        names = {
+            name: below / (name if self.current else f"{self.manifest.parquet_sha256}.{name}")
+            for name in (KEYS, LINKS)
+        }
+        table = TABLES[self.manifest.table]
+        return PartitionLinks(table, self.data, self.manifest.parquet_sha256, names)
+
+
+def keep(folder: Path) -> None:
+    """Keep what the partition `folder` holds before it is replaced. A damaged file is not kept.
+
+    Killed at any moment, it leaves files that `sand clean` names, and never a manifest without its rows.
+
+    Raises:
+        DiskFull: there was no space; the partition is as it was.
+    """
+    try:
+        manifest = Manifest.load(folder / MANIFEST)
+    except TornArtifact:
+        return
+    data = folder / DATA
+    if manifest is None or not data.exists() or file_digest(data) != manifest.parquet_sha256:
+        return
+    below = folder / HISTORY
+    below.mkdir(exist_ok=True)
+    sha256 = manifest.parquet_sha256
+    _link(data, below / f"{sha256}.parquet")
+    for name in (KEYS, LINKS):
+        if (folder / name).exists():
+            _link(folder / name, below / f"{sha256}.{name}")
+    if (folder / MODEL).is_dir():
+        model = below / MODELS / _model_id(data)
+        model.mkdir(parents=True, exist_ok=True)
+        for file in (path for path in (folder / MODEL).iterdir() if path.is_file()):
+            _link(file, model / file.name)
+    when = manifest.created_at.strftime("%Y%m%dT%H%M%S%f")
+    _link(folder / MANIFEST, below / f"{when}-{manifest.content_hash[:16]}.json")
+    sync_folder(below)
+
+
+def versions(folder: Path) -> list[Version]:
+    """All versions of the partition in `folder` that are whole, the oldest first; the current one is last.
+
+    A manifest that cannot be read is left out.
+    """
+    kept = [
+        Version(manifest, file, data, current=False)
+        for file in (folder / HISTORY).glob("*.json")
+        if (manifest := _readable(file)) is not None
+        and (data := folder / HISTORY / f"{manifest.parquet_sha256}.parquet").exists()
+    ]
+    kept.sort(key=lambda version: version.manifest.created_at)
+    current = _readable(folder / MANIFEST)
+    if current is not None and (folder / DATA).exists():
+        kept = [version for version in kept if version.manifest != current]
+        kept.append(Version(current, folder / MANIFEST, folder / DATA, current=True))
+    return kept
+
+
+def partition_folders(home: Path, experiment: str) -> Iterator[tuple[str, str | None, Path]]:
+    """Table, iteration and folder of every partition that was ever begun, in the tables' order."""
+    for name, table in TABLES.items():
+        below = home / experiment / name
+        if not table.partitioned:
+            if below.is_dir():
+                yield name, None, below
+            continue
+        for folder in sorted(below.glob("iteration=[0-9][0-9]*")):
+            yield name, folder.name.removeprefix("iteration="), folder
+
+
+def experiments_in(home: Path) -> list[str]:
+    """The experiments that have tables below `home`."""
+    if not home.is_dir():
+        return []
+    return sorted(
+        folder.name
+        for folder in home.iterdir()
+        if folder.is_dir() and any((folder / name).is_dir() for name in TABLES)
+    )
+
+
+def all_versions(home: Path, experiment: str) -> dict[tuple[str, str | None], list[Version]]:
+    """The versions of every partition of an experiment."""
+    found = {
+        (table, iteration): versions(folder)
+        for table, iteration, folder in partition_folders(home, experiment)
+    }
+    return {place: kept for place, kept in found.items() if kept}
+
+
+def as_of(home: Path, experiment: str, run: str | None) -> dict[tuple[str, str | None], Version]:
+    """Every partition as it was when the run `run` had written its last one; None: as it is now.
+
+    `run` may be the beginning of a run's id.
+
+    Raises:
+        ArtifactError: no version of any table was written by such a run, or by several.
+    """
+    kept = all_versions(home, experiment)
+    if run is None:
+        return {place: there[-1] for place, there in kept.items() if there[-1].current}
+    written: dict[str, datetime] = {}
+    for version in (version for there in kept.values() for version in there):
+        at, by = version.manifest.created_at, version.manifest.run_id
+        written[by] = max(at, written.get(by, at))
+    meant = [id for id in written if id.startswith(run)]
+    if len(meant) != 1:
+        listed = "\n".join(
+            f"  {id}  {at:%Y-%m-%d %H:%M:%S}" for id, at in sorted(written.items(), key=lambda e: e[1])
+        )
+        raise ArtifactError(
+            f"experiment {experiment}: {'several runs begin' if meant else 'no table was written by a run'} "
+            f"with {run!r}; the runs whose tables are kept:\n{listed or '  none'}"
+        )
+    until = written[meant[0]]
+    then = {
+        place: [version for version in there if version.manifest.created_at <= until]
+        for place, there in kept.items()
+    }
+    return {place: there[-1] for place, there in then.items() if there}
+
+
+def _readable(path: Path) -> Manifest | None:
+    try:
+        return Manifest.load(path)
+    except (TornArtifact, OSError):
+        return None
+
+
+def _model_id(data: Path) -> str:
+    """Of the checkpoint whose row is in `data`."""
+    model_id: str = scan_parquet(data).select("model_id").head(1).collect().item()
+    return model_id
+
+
+def _link(source: Path, target: Path) -> None:
+    """Make `target` the same file as `source`, or a copy of it where the file system knows no links."""
+    if target.exists():
+        return
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if is_disk_full(error):
+            raise DiskFull(target) from error
+        partial = target.with_name(f"{target.name}.writing")
+        try:
+            shutil.copy2(source, partial)
+        except OSError as full:
+            partial.unlink(missing_ok=True)
+            if is_disk_full(full):
+                raise DiskFull(target) from full
+            raise
+        partial.replace(target)

@@ -1,0 +1,272 @@
+"""An experiment's tables in SQL: DuckDB in memory, no other files, limits of time and memory."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import duckdb
+import polars as pl
+
+from sand_dagster.artifacts.catalogue import INPUTS, MANIFESTS, inputs_frame, manifests_frame
+from sand_dagster.artifacts.history import as_of, experiments_in
+from sand_dagster.artifacts.left_out import LEFT_OUT, left_out_sql
+from sand_dagster.artifacts.schemas import TABLES, Column
+from sand_dagster.errors import ArtifactError
+from sand_dagster.rows.row import Parent
+
+IMPLIED = {("policy", "model_id"): (Parent("base_model"),)}
+"""A parent that its column does not always hold: the first policy is the base model, later ones are not."""
+
+EVERYWHERE = "everywhere"
+"""The schema whose views hold the rows of all experiments, with a column `experiment`."""
+
+LINK_COLUMNS = {
+    "child_table": "the table of the row that names the other",
+    "child_iteration": "its iteration; null where the table has none",
+    "child_id": "its id",
+    "column": "the column that names the other",
+    "parent_table": "the table of the row that is named",
+    "parent_iteration": "its iteration; null where the table has none",
+    "parent_id": "its id",
+    "place": "the id's place in the column's list, from 1",
+}
+
+
+class LineageError(ArtifactError):
+    """A question about rows that cannot be answered."""
+
+
+class Extra(NamedTuple):
+    """A view made of what is not in the tables, such as Dagster's runs; made when a query names it."""
+
+    make: Callable[[], pl.DataFrame]
+    columns: Mapping[str, str]
+    """What each column holds."""
+
+
+class Reference(NamedTuple):
+    """A column whose ids come from `parent`, where they stand in `match`."""
+
+    table: str
+    column: str
+    parent: str
+    match: str
+    previous: bool
+
+
+class Database:
+    """SQL over an experiment's complete partitions.
+
+    There is a view a table, with a column `iteration` (text, null for a table without partitions); a table
+    without complete partitions has none. Beside them: `links`, `left_out`, `manifests`, `inputs`, `extras`.
+    The tables of another experiment are in the schema of its name (`"household-base".rollouts`), those of all
+    in `everywhere`. A snapshot: what is committed later is not seen.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        experiment: str,
+        run: str | None = None,
+        *,
+        seconds: float = 60.0,
+        memory: str = "2GB",
+        extras: Mapping[str, Extra] | None = None,
+    ) -> None:
+        """`seconds` and `memory` bound each query; `run`: the tables as that run left them."""
+        self.home, self.experiment, self._seconds = home, experiment, seconds
+        snapshots = {name: as_of(home, name, None) for name in experiments_in(home)}
+        snapshots[experiment] = as_of(home, experiment, run)
+        self._snapshots = snapshots
+        self.tables = tuple(
+            name for name in TABLES if any(table == name for table, _ in snapshots[experiment])
+        )
+        self._connection = duckdb.connect(":memory:")
+        paths = [version.data for partitions in snapshots.values() for version in partitions.values()]
+        # DuckDB asks for leave twice, for the pattern and for the file that it matches.
+        listed = ", ".join(_quoted(name) for path in paths for name in {str(path), _literal(path)})
+        try:
+            self._connection.execute(f"SET memory_limit = {_quoted(memory)}")
+        except duckdb.Error as error:
+            raise LineageError(
+                f"a limit of memory is a size such as 2GB, found {memory!r}: {error}"
+            ) from None
+        self._connection.execute("SET enable_progress_bar = false")
+        self._connection.execute("SET temp_directory = ''")
+        self._connection.execute(f"SET allowed_paths = [{listed}]")
+        self._connection.execute("SET enable_external_access = false")
+        self._connection.execute("SET python_enable_replacements = false")
+        self.references = list(references(self.tables))
+        self._later: dict[str, Callable[[], None]] = {}
+        for name in self.tables:
+            self._view("main", name, [experiment], name)
+        self._later["links"] = self._make_links
+        self._later[LEFT_OUT] = self._make_left_out
+        there = Extra(partial(manifests_frame, home), MANIFESTS), Extra(partial(inputs_frame, home), INPUTS)
+        for name, extra in {"manifests": there[0], "inputs": there[1], **(extras or {})}.items():
+            self._later[name] = partial(self._register, name, extra)
+        for schema in (EVERYWHERE, *snapshots):
+            self._later[schema] = partial(self._make_schema, schema)
+
+    def query(self, sql: str, params: Sequence[object] | Mapping[str, object] = ()) -> pl.DataFrame:
+        """The result of one SELECT; `params` fill `$1`, `$2`, ... or `?`, or `$name`.
+
+        Raises:
+            LineageError: `sql` is not one SELECT, names what is not there, or passes a limit.
+        """
+        try:
+            statements = self._connection.extract_statements(sql)
+            if [s.type for s in statements] != [duckdb.StatementType.SELECT]:
+                raise LineageError("one SELECT statement is expected; the tables are read only")
+            for name in [name for name in self._later if name in sql]:
+                self._later.pop(name)()
+            return self._limited(sql, params)
+        except duckdb.Error as error:
+            there = ", ".join(self.tables) or "none yet"
+            raise LineageError(f"{error}\nTables of experiment {self.experiment}: {there}") from error
+
+    def parameters(self, sql: str) -> set[str]:
+        """The names of the parameters of `sql`.
+
+        Raises:
+            LineageError: it cannot be read.
+        """
+        try:
+            return {name for s in self._connection.extract_statements(sql) for name in s.named_parameters}
+        except duckdb.Error as error:
+            raise LineageError(str(error)) from error
+
+    def _limited(self, sql: str, params: Sequence[object] | Mapping[str, object]) -> pl.DataFrame:
+        timer = threading.Timer(self._seconds, self._connection.interrupt)
+        timer.start()
+        try:
+            values = dict(params) if isinstance(params, Mapping) else list(params)
+            frame: pl.DataFrame = self._connection.sql(sql, params=values).pl()
+            return frame
+        except (duckdb.InterruptException, duckdb.OutOfMemoryException) as error:
+            if isinstance(error, duckdb.OutOfMemoryException):
+                raise LineageError(f"the query needs more memory than it may have: {error}") from error
+            raise LineageError(
+                f"the query took longer than {self._seconds:g} s and was ended; narrow it, or give it longer"
+            ) from error
+        finally:
+            timer.cancel()
+
+    def _make_schema(self, schema: str) -> None:
+        self._connection.execute(f"CREATE SCHEMA IF NOT EXISTS {_name(schema)}")
+        names = list(self._snapshots) if schema == EVERYWHERE else [schema]
+        for table in TABLES:
+            having = [name for name in names if any(there == table for there, _ in self._snapshots[name])]
+            if having:
+                self._view(schema, table, having, table)
+
+    def _view(self, schema: str, view: str, experiments: Sequence[str], table: str) -> None:
+        selects = []
+        for experiment in experiments:
+            named = f", {_quoted(experiment)} AS experiment" if schema == EVERYWHERE else ""
+            selects += [
+                f"SELECT *, {_quoted(k) if k else 'NULL'}::VARCHAR AS iteration{named} "
+                f"FROM read_parquet({_quoted(_literal(version.data))}, hive_partitioning = false)"
+                for (name, k), version in self._snapshots[experiment].items()
+                if name == table
+            ]
+        place = f"{_name(schema)}.{_name(view)}"
+        self._connection.execute(f"CREATE VIEW {place} AS {' UNION ALL BY NAME '.join(selects)}")
+        self._describe(place, TABLES[table].row, described(TABLES[table].columns))
+
+    def _describe(self, place: str, what: str, columns: Mapping[str, str]) -> None:
+        """Comments on a view and on those of `columns` that it has."""
+        there = {row[0] for row in self._connection.execute(f"DESCRIBE {place}").fetchall()}
+        comments = [f"COMMENT ON VIEW {place} IS {_quoted(what)}"]
+        comments += [
+            f"COMMENT ON COLUMN {place}.{_name(name)} IS {_quoted(text)}"
+            for name, text in columns.items()
+            if name in there
+        ]
+        self._connection.execute(";".join(comments))
+
+    def _register(self, name: str, extra: Extra) -> None:
+        self._connection.register(f"{name} rows", extra.make())
+        self._connection.execute(f'CREATE VIEW {_name(name)} AS SELECT * FROM "{name} rows"')
+        self._describe(_name(name), name, extra.columns)
+
+    def _make_links(self) -> None:
+        selects = [
+            f"SELECT {_quoted(r.table)} AS child_table, c.iteration AS child_iteration, c.id AS child_id, "
+            f'{_quoted(r.column)} AS "column", {_quoted(r.parent)} AS parent_table, '
+            f"p.iteration AS parent_iteration, c.ref AS parent_id, c.place "
+            f"FROM {named(r.table, r.column)} c "
+            f"JOIN (SELECT DISTINCT iteration, {r.match} AS id FROM {r.parent}) p "
+            f"ON p.id = c.ref AND {same_place(r)}"
+            for r in self.references
+        ]
+        empty = ", ".join(f'NULL::VARCHAR AS "{name}"' for name in LINK_COLUMNS)
+        self._connection.execute(
+            f"CREATE VIEW links AS {' UNION ALL '.join(selects) or f'SELECT {empty} WHERE false'}"
+        )
+        self._describe("links", "a row that names another, and the row that it names", LINK_COLUMNS)
+
+    def _make_left_out(self) -> None:
+        sql, columns = left_out_sql(self.tables)
+        self._connection.execute(f"CREATE VIEW {LEFT_OUT} AS {sql}")
+        self._describe(LEFT_OUT, "what was left out somewhere, and why", columns)
+
+
+def described(columns: Mapping[str, Column]) -> dict[str, str]:
+    """What the columns of a table's view hold."""
+    texts = {name: column.description for name, column in columns.items()}
+    return texts | {
+        "iteration": "the partition; null where the table has none",
+        "experiment": "whose row it is",
+    }
+
+
+def references(tables: Sequence[str]) -> Iterator[Reference]:
+    """Every parent column of `tables` with each of the tables that its ids may come from, if that is there.
+
+    An id is looked for in the parent's column of the same name (a model's id stands in every one of its
+    files' rows), unless that names a parent of its own; else in the parent's key.
+    """
+    for name in tables:
+        for column in TABLES[name].columns:
+            parents = TABLES[name].parents.get(column, IMPLIED.get((name, column), ()))
+            for parent in parents:
+                if parent.table in tables:
+                    schema = TABLES[parent.table]
+                    same = column in schema.columns.keys() - schema.parents.keys()
+                    match = column if same else schema.key
+                    yield Reference(name, column, parent.table, match, parent.previous)
+
+
+def named(table: str, column: str) -> str:
+    """A subquery with `iteration`, `id`, `ref` and its `place`, one row for every id that `column` holds."""
+    listed = isinstance(TABLES[table].columns[column].dtype, pl.List)
+    ref = f"unnest({column}) AS ref, generate_subscripts({column}, 1)" if listed else f"{column} AS ref, 1"
+    return f"(SELECT iteration, {TABLES[table].key} AS id, {ref} AS place FROM {table})"
+
+
+def same_place(reference: Reference) -> str:
+    """The condition that parent `p` is of the iteration that child `c` takes its parents from."""
+    if not TABLES[reference.parent].partitioned:
+        return "true"
+    if reference.previous:
+        return "p.iteration = format('{:02d}', c.iteration::INT - 1)"
+    return "p.iteration = c.iteration"
+
+
+def _literal(path: Path) -> str:
+    """`path` for a function that takes patterns."""
+    return re.sub(r"([*?[])", r"[\1]", str(path))
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _name(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'

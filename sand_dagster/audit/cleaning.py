@@ -1,0 +1,146 @@
+"""What can go without any kept score losing what it stands on."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from sand_dagster.artifacts.catalogue import input_place
+from sand_dagster.artifacts.history import (
+    HISTORY,
+    MODELS,
+    Version,
+    all_versions,
+    experiments_in,
+    partition_folders,
+)
+from sand_dagster.artifacts.store import JOURNAL, LOCK, ArtifactStore
+
+Place = tuple[str, str, str | None]
+"""Experiment, table, iteration."""
+
+
+class Removal(NamedTuple):
+    """Something that can go: `why` says so to a person."""
+
+    path: Path
+    bytes: int
+    why: str
+
+
+def removals(home: Path, experiment: str, *, superseded: bool, journals: bool) -> list[Removal]:
+    """What `sand clean` frees of an experiment, the largest first.
+
+    Earlier versions of tables and checkpoints that no kept score of any experiment of this home stands on,
+    and files that a killed process left. Kept are the scores that are there now and, unless `superseded`,
+    those of earlier versions. With `journals` the journals of complete partitions go too: what they hold is
+    in the tables, but the stage's units are worked anew when it runs again, and prompts of turns cannot be
+    checked.
+    """
+    ArtifactStore(home, experiment)  # an old layout is an error
+    kept = {
+        (name, *place): there
+        for name in experiments_in(home)
+        for place, there in all_versions(home, name).items()
+    }
+    needed = _needed(kept, superseded=superseded)
+    found: list[Removal] = []
+    for table, iteration, folder in partition_folders(home, experiment):
+        there = kept.get((experiment, table, iteration), [])
+        found += _leftovers(folder)
+        found += _versions(folder, there, needed)
+        if journals and there and there[-1].current:
+            found += _journal(folder)
+    return sorted(found, key=lambda removal: (-removal.bytes, removal.path))
+
+
+def remove(removals: Sequence[Removal]) -> int:
+    """Remove them; returns how many bytes were freed. A folder's manifest goes before its rows."""
+    freed = 0
+    for removal in sorted(removals, key=lambda each: each.path.suffix != ".json"):
+        if removal.path.is_dir():
+            shutil.rmtree(removal.path)
+        else:
+            removal.path.unlink(missing_ok=True)
+        freed += removal.bytes
+    return freed
+
+
+def _needed(kept: dict[Place, list[Version]], *, superseded: bool) -> set[Path]:
+    """The manifests of the versions that kept scores stand on, and those of the scores themselves."""
+    needed: set[Path] = set()
+    waiting = [
+        version
+        for (_, table, _), there in kept.items()
+        if table == "eval_scores"
+        for version in there
+        if version.current or not superseded
+    ]
+    while waiting:
+        version = waiting.pop()
+        if version.manifest_file in needed:
+            continue
+        needed.add(version.manifest_file)
+        made = version.manifest
+        for name, content_hash in made.inputs.items():
+            there = kept.get(input_place(name, made.experiment, made.iteration), [])
+            waiting += [each for each in there if each.manifest.content_hash == content_hash]
+    return needed
+
+
+def _versions(folder: Path, there: Sequence[Version], needed: set[Path]) -> Iterator[Removal]:
+    """Earlier versions that nothing stands on: their manifests, and the files that no other version has."""
+    going = [each for each in there if not each.current and each.manifest_file not in needed]
+    staying = [each for each in there if each not in going]
+    below = folder / HISTORY
+    for version in going:
+        when = version.manifest.created_at.strftime("%Y-%m-%d %H:%M")
+        why = f"version of {when} that no kept score stands on"
+        yield _removal(version.manifest_file, why)
+    files = {each.data for each in staying if not each.current}
+    models = {each.model for each in staying if not each.current and each.manifest.table == "checkpoints"}
+    hashes = {path.stem for path in files}
+    for path in sorted(below.glob("*")):
+        if path.is_file() and path.suffix != ".json" and path.name.partition(".")[0] not in hashes:
+            yield _removal(path, "rows of a version that no kept score stands on")
+    for model in sorted((below / MODELS).glob("*")):
+        if model not in models:
+            yield _removal(model, "a checkpoint's model that no kept score stands on")
+
+
+def _leftovers(folder: Path) -> Iterator[Removal]:
+    """What a killed process left; not while somebody writes the partition."""
+    if not folder.is_dir() or _busy(folder):
+        return
+    for path in sorted(folder.glob("*.writing")):
+        yield _removal(path, "left by a process that was killed")
+    for path in sorted(folder.glob(".*.training")):
+        yield _removal(path, "left by a training that was killed")
+
+
+def _journal(folder: Path) -> Iterator[Removal]:
+    journal = folder / JOURNAL
+    if journal.exists() and journal.stat().st_size and not _busy(folder):
+        yield _removal(journal, "journal of a partition that is complete")
+
+
+def _busy(folder: Path) -> bool:
+    """Whether a process writes the partition."""
+    import fcntl
+
+    try:
+        with (folder / LOCK).open("r") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _removal(path: Path, why: str) -> Removal:
+    files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
+    # A file that stands elsewhere too takes no space of its own.
+    return Removal(path, sum(f.stat().st_size for f in files if f.stat().st_nlink == 1), why)

@@ -1,0 +1,8 @@
+-- Steps whose rollouts tell nothing
+-- Share of deliberating steps whose candidates all earned the same: their critiques are guided by no difference.
+WITH steps AS (
+    SELECT iteration, step_id, count(DISTINCT reward) AS rewards, max(reward) AS best FROM rollouts GROUP BY ALL
+)
+SELECT iteration, count(*) AS steps, count(*) FILTER (rewards = 1) AS level, avg((rewards = 1)::INT) AS share,
+    count(*) FILTER (rewards = 1 AND best = 1) AS all_won, count(*) FILTER (rewards = 1 AND best = 0) AS all_lost
+FROM steps GROUP BY ALL ORDER BY ALL
