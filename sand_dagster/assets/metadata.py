@@ -20,7 +20,8 @@ from sand_dagster.experiments.experiment import Experiment
 from sand_dagster.prompts.turns import render_history, render_rollout, render_turn
 from sand_dagster.types import Step
 
-_PREVIEW_ROWS = 5
+_PREVIEW_ROWS = 3
+_PREVIEW_COLUMNS = 7
 _PREVIEW_WIDTH = 80
 _IDS = ("_id", "_hash")
 _TAG_WIDTH = 63
@@ -112,11 +113,11 @@ def describe(table: Table, rows: pl.LazyFrame, manifest: Manifest) -> dict[str, 
     }
     if manifest.rows:
         first = _first(rows, _PREVIEW_ROWS)
+        metadata["lineage"] = f"sand lineage {manifest.experiment} {first[0][table.key]}"
         metadata["rows"] = _preview(table, first)
         if table.name in _EXAMPLES:
             example = _EXAMPLES[table.name](rows)[:_EXAMPLE_WIDTH]
             metadata["example"] = dg.MetadataValue.md(f"```text\n{example}\n```")
-        metadata["lineage"] = f"sand lineage {manifest.experiment} {first[0][table.key]}"
     return metadata | {
         "content_hash": manifest.content_hash,
         "identity": manifest.identity.key,
@@ -140,11 +141,13 @@ def _number(value: int | float) -> dg.MetadataValue[Any]:
 
 
 def _preview(table: Table, rows: list[Row]) -> dg.TableMetadataValue:
-    """Rows as a table: what can be read first, ids last, lists left out."""
-    shown = [name for name in table.columns if not isinstance(rows[0][name], list)]
-    names = sorted(
-        shown, key=lambda name: (name == table.key or name.endswith(_IDS), not _is_text(rows, name))
-    )
+    """Rows as a table that fits a page: the columns that can be read first, the row's id last."""
+    told = [
+        name
+        for name in table.columns
+        if not isinstance(rows[0][name], list) and name != table.key and not name.endswith(_IDS)
+    ]
+    names = [*sorted(told, key=lambda name: not _is_text(rows, name))[:_PREVIEW_COLUMNS], table.key]
     records = [dg.TableRecord({name: _value(row[name]) for name in names}) for row in rows]
     columns = [dg.TableColumn(name, description=table.columns[name].description) for name in names]
     return dg.MetadataValue.table(records, dg.TableSchema(columns))

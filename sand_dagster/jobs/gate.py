@@ -56,8 +56,8 @@ def refuse_to_start(
         job = f"partition {first} of the job {iteration_job_name(experiment)}"
         todo = job if first else f"the job {setup_job_name(experiment)}"
         raise dg.Failure(
-            f"iteration {iteration} of {experiment.name} does not start, since it goes on from iteration "
-            f"{previous}, which is not complete and up to date:\n  "
+            f"iteration {iteration} of {experiment.name} does not start: what it goes on from is not "
+            "complete and up to date.\n  "
             + "\n  ".join(listed[:_SHOWN])
             + f"{more}\nRun {todo} first, or `sand run {experiment.name} --until {iteration}`, which does "
             "all that is to be done, in order.",

@@ -41,8 +41,10 @@ def up_to_date_checks(experiment: Experiment) -> dg.AssetChecksDefinition:
     def look(context: dg.AssetCheckExecutionContext, artifacts: Artifacts) -> Iterator[dg.AssetCheckResult]:
         selected = context.op_execution_context.selected_asset_check_keys
         store = artifacts.store(experiment.name)
-        for stage, stale in _stale(experiment, store, context.instance).items():
-            key = _key(experiment, stage)
+        stale_by_stage = _stale(experiment, store, context.instance)
+        for definition in stages_of(experiment):
+            key = _key(experiment, definition.name)
+            stale = stale_by_stage.get(definition.name, [])
             if dg.AssetCheckKey(key, UP_TO_DATE) in selected:
                 yield dg.AssetCheckResult(
                     asset_key=key,
@@ -116,12 +118,15 @@ def _evaluations(experiment: Experiment, instance: dg.DagsterInstance) -> list[d
 def _stale(
     experiment: Experiment, store: ArtifactStore, instance: dg.DagsterInstance
 ) -> dict[str, list[str]]:
-    """By stage, the partitions that were made and are stale now, each with the reasons."""
-    stale: dict[str, list[str]] = {definition.name: [] for definition in stages_of(experiment)}
+    """Of each stage that was made, the partitions that are stale now, with the reasons."""
+    stale: dict[str, list[str]] = {}
     for each in plan(experiment, store, instance, experiment.partitions[-1], counted=False):
-        if each.reasons and NOT_MADE not in each.reasons:
+        if NOT_MADE in each.reasons:
+            continue
+        found = stale.setdefault(each.stage, [])
+        if each.reasons:
             where = f"iteration {each.iteration}: " if each.iteration else ""
-            stale[each.stage].append(where + few(each.reasons))
+            found.append(where + few(each.reasons))
     return stale
 
 
