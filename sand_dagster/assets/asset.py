@@ -65,8 +65,6 @@ def asset_of(
 
     Dagster knows no cycles: what it reads of the iteration before is not among them, but is looked up.
     """
-    # Of steps that could run next the first of the paper's order does. So what has no iterations is complete at
-    # nearly one moment, and a backfill does not launch iterations in parts between two of them.
     table = TABLES[definition.name]
     sources = definition.sources(experiment, experiment.partitions[-1])
     config = (_FRESH if definition.counted else {}) | (_LIMIT if definition.units else {})
@@ -86,6 +84,8 @@ def asset_of(
         owners=[_OWNER],
         code_version=definition.version(experiment),
         pool=GPU_POOL if definition.gpu else None,
+        # Steps run in the paper's order. So all that has no iterations is complete at nearly one moment, and
+        # a backfill does not launch parts of iterations before.
         op_tags={"dagster/priority": str(-list(TABLES).index(definition.name))},
         metadata={"dagster/column_schema": column_schema(table), "row": table.row},
         output_required=not definition.units,

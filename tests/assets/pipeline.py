@@ -5,8 +5,7 @@ For what is asked a hundred times. The real engines run in tests/e2e.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,9 +52,6 @@ ASKED: list[str] = []
 
 class Scripted(Generation):
     """Models that answer at once; two samples of a turn differ."""
-
-    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run(work)
 
     def release(self) -> None: ...
 
