@@ -32,6 +32,7 @@ from sand_dagster.resources.training import Training
 
 GPU_POOL = "gpu"
 _OWNER = "team:sand"
+_AT_FIRST = "what is not in the journal needs a model, which takes up to a minute to start"
 BeforeStage = Callable[
     [dg.AssetExecutionContext, StageDefinition, Experiment, ArtifactStore, str | None], None
 ]
@@ -103,7 +104,8 @@ def asset_of(
         store = artifacts.store(experiment.name)
         if before is not None:
             before(context, definition, experiment, store, iteration)
-        progress = StageProgress(definition.name, iteration)
+        progress = StageProgress(definition.name, iteration, at_first=_AT_FIRST if definition.gpu else "")
+        context.log.info(progress.line())
         asked = context.op_execution_context.op_config or {}
         trial = Trial(asked["limit"]) if asked.get("limit", 0) > 0 else None
         try:
