@@ -41,13 +41,13 @@ run: setup
 test: setup
 	$(PYTEST) -m "not slow and not gpu"
 
-test-all: setup
+test-all: setup browser
 	$(PYTEST) -m "not gpu"
 
 coverage: setup
 	$(PYTEST) -m "not slow and not gpu" --cov --cov-report=term:skip-covered
 
-# Debian's Chromium, for the test that looks at Dagster's UI; without it that test is skipped, and says why.
+# Debian's Chromium, for the tests that use Dagster's UI; without it they are skipped, and say why; in CI they fail.
 browser:
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
 	  { test "$$(id -u)" = 0 && export DEBIAN_FRONTEND=noninteractive && timeout 300 apt-get update -qq && \

@@ -1,13 +1,24 @@
 """The Dagster asset of a stage: reads tables, calls `sand/`, and commits one table."""
 
 # No `from __future__ import annotations`: Dagster reads the types of an asset's function.
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator
 
 import dagster as dg
+from dagster._core.errors import DagsterExecutionInterruptedError
 
 from sand_dagster.artifacts.schemas import TABLES
+from sand_dagster.artifacts.store import ArtifactStore
 from sand_dagster.assets.definition import StageDefinition, Where
-from sand_dagster.assets.metadata import column_schema, describe, readable
+from sand_dagster.assets.metadata import (
+    column_lineage,
+    column_schema,
+    describe,
+    links,
+    readable,
+    tags_of,
+    work,
+)
 from sand_dagster.assets.progress import StageProgress, tell
 from sand_dagster.assets.run import StageRun
 from sand_dagster.errors import ArtifactError
@@ -21,10 +32,18 @@ from sand_dagster.resources.training import Training
 
 GPU_POOL = "gpu"
 _OWNER = "team:sand"
-
+_AT_FIRST = "what is not in the journal needs a model, which takes up to a minute to start"
+BeforeStage = Callable[
+    [dg.AssetExecutionContext, StageDefinition, Experiment, ArtifactStore, str | None], None
+]
+"""Called before a stage's work; raises `dagster.Failure` where it must not begin."""
 
 _FRESH = {
-    "fresh": dg.Field(bool, default_value=False, description="do the units again that the journal holds")
+    "fresh": dg.Field(
+        bool,
+        default_value=False,
+        description="do all units again, those too that were finished before and are kept in the journal",
+    )
 }
 _LIMIT = {
     "limit": dg.Field(
@@ -38,7 +57,10 @@ _LIMIT = {
 
 
 def asset_of(
-    definition: StageDefinition, experiment: Experiment, partitions: dg.PartitionsDefinition[str]
+    definition: StageDefinition,
+    experiment: Experiment,
+    partitions: dg.PartitionsDefinition[str],
+    before: BeforeStage | None = None,
 ) -> dg.AssetsDefinition:
     """The Dagster asset of a stage in one experiment. All tables that it reads are its dependencies.
 
@@ -57,11 +79,15 @@ def asset_of(
         ],
         partitions_def=partitions if table.partitioned else None,
         group_name=experiment.group,
-        description=definition.body.__doc__,
+        description=inspect.getdoc(definition.body),
+        tags=tags_of(experiment),
         kinds=set(definition.kinds),
         owners=[_OWNER],
         code_version=definition.version(experiment),
         pool=GPU_POOL if definition.gpu else None,
+        # Steps run in the paper's order. So all that has no iterations is complete at nearly one moment, and
+        # a backfill does not launch parts of iterations before.
+        op_tags={"dagster/priority": str(-list(TABLES).index(definition.name))},
         metadata={"dagster/column_schema": column_schema(table), "row": table.row},
         output_required=not definition.units,
         config_schema=config,
@@ -76,15 +102,19 @@ def asset_of(
     ) -> Iterator[dg.MaterializeResult[None]]:
         iteration = context.partition_key if table.partitioned else None
         store = artifacts.store(experiment.name)
-        progress = StageProgress(definition.name, iteration)
+        if before is not None:
+            before(context, definition, experiment, store, iteration)
+        progress = StageProgress(definition.name, iteration, at_first=_AT_FIRST if definition.gpu else "")
+        context.log.info(progress.line())
         asked = context.op_execution_context.op_config or {}
         trial = Trial(asked["limit"]) if asked.get("limit", 0) > 0 else None
         try:
             identity = definition.identity(experiment, store.home, iteration)
+            inputs = definition.inputs(experiment, store, iteration)
             with store.writing(
                 definition.name,
                 iteration,
-                inputs=definition.inputs(experiment, store, iteration),
+                inputs=inputs,
                 identity=identity,
                 seed=experiment.seed,
                 run_id=context.run.run_id,
@@ -116,18 +146,34 @@ def asset_of(
                 manifest = writer.commit(result.rows, result.counts, after)
         except ArtifactError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
+        except (KeyboardInterrupt, DagsterExecutionInterruptedError) as interrupt:
+            # Without this the UI shows the trace of wherever the stage happened to be.
+            raise type(interrupt)(_cancelled(progress)) from None
         tell(progress, ended=True)
-        context.log.info(f"{progress.line()}: {result.reused} units were taken from the journal")
+        units = work(result.reused, progress.total) if definition.units else {}
+        context.log.info(" ".join([progress.line(), *units.values()]))
         yield dg.MaterializeResult(
             data_version=dg.DataVersion(manifest.content_hash),
             metadata={
-                **describe(table, store.scan(table.name, iteration), manifest),
-                **({"units_reused": result.reused} if definition.units else {}),
+                **units,
                 **result.metadata,
+                **links(store, manifest, definition.sources(experiment, iteration), inputs),
+                **describe(table, store.scan(table.name, iteration), manifest),
+                **column_lineage(table, definition.sources(experiment, iteration)),
             },
         )
 
     return materialise
+
+
+def _cancelled(progress: StageProgress) -> str:
+    done = (
+        f"{progress.done} of {progress.total} units are finished and kept" if progress.total else "cancelled"
+    )
+    return (
+        f"Cancelled, as was asked: {progress.line()}; {done}. Re-execute the run from failure to go on from "
+        "there."
+    )
 
 
 def _tried(trial: Trial, stage: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import dagster as dg
 
@@ -13,17 +14,18 @@ from sand_dagster.assets.run import StageRun
 class PreviousMaterialisation:
     """Which materialisation of the previous iteration was found."""
 
-    asset: str
+    asset: dg.AssetKey
     iteration: str
     data_version: str
     run_id: str
 
-    def metadata(self) -> dict[str, str]:
-        """For the asset that closes the loop."""
+    def metadata(self) -> dict[str, Any]:
+        """For the asset that closes the loop: which row of history it goes on from, as links."""
         return {
-            "previous_asset": f"{self.asset}, iteration {self.iteration}",
+            "previous_iteration": self.iteration,
+            "previous_asset": dg.MetadataValue.asset(self.asset),
+            "previous_run": dg.MetadataValue.dagster_run(self.run_id),
             "previous_data_version": self.data_version,
-            "previous_run_id": self.run_id,
         }
 
 
@@ -54,4 +56,4 @@ def previous_materialisation(run: StageRun, asset: str) -> PreviousMaterialisati
             f"disk is {stored}. Materialise it again.",
             allow_retries=False,
         )
-    return PreviousMaterialisation(asset, iteration, recorded, records[0].run_id)
+    return PreviousMaterialisation(key, iteration, recorded, records[0].run_id)

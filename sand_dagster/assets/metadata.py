@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import dagster as dg
 import polars as pl
 
 from sand_dagster.artifacts.manifest import Manifest
-from sand_dagster.artifacts.schemas import Table
+from sand_dagster.artifacts.schemas import TABLES, Table
+from sand_dagster.artifacts.store import DATA, ArtifactStore
+from sand_dagster.assets.definition import Source, Where
+from sand_dagster.experiments.experiment import Experiment
 from sand_dagster.outcomes import ReplyOutcome
 from sand_dagster.prompts.turns import render_history, render_rollout, render_turn
 from sand_dagster.rows.candidates import CandidateRow, CritiqueRow, RolloutRow
@@ -22,8 +27,11 @@ from sand_dagster.rows.steps import DeliberationRow, DemonstrationRow, ExpertRow
 
 R = TypeVar("R", bound=Row)
 
-_PREVIEW_ROWS = 5
+_PREVIEW_ROWS = 3
+_PREVIEW_COLUMNS = 7
 _PREVIEW_WIDTH = 80
+_IDS = ("_id", "_hash")
+_TAG_WIDTH = 63
 _EXAMPLE_WIDTH = 4000
 
 
@@ -37,21 +45,91 @@ def column_schema(table: Table) -> dg.TableSchema:
     )
 
 
+def column_lineage(table: Table, sources: Sequence[Source]) -> dict[str, Any]:
+    """Which columns of which tables the ids in a table's columns are, in Dagster's terms."""
+    experiments = {(source.table, source.where is Where.PREVIOUS): source.experiment for source in sources}
+    deps = {
+        name: [
+            dg.TableColumnDep(
+                dg.AssetKey([experiments[parent.table, parent.previous], parent.table]),
+                TABLES[parent.table].key,
+            )
+            for parent in parents
+            if (parent.table, parent.previous) in experiments
+        ]
+        for name, parents in table.parents.items()
+    }
+    known = {name: found for name, found in deps.items() if found}
+    return {"dagster/column_lineage": dg.TableColumnLineage(known)} if known else {}
+
+
+def tags_of(experiment: Experiment) -> dict[str, str]:
+    """What the UI's asset search can filter by."""
+    told = {
+        "experiment": experiment.name,
+        "variant": experiment.variant,
+        "seed": str(experiment.seed),
+        "environment": experiment.environment.kind,
+        "model": Path(experiment.model.base).name,
+    }
+    # A tag holds no more than these characters.
+    return {
+        f"sand/{name}": re.sub(r"[^A-Za-z0-9_.-]", "_", value)[:_TAG_WIDTH] for name, value in told.items()
+    }
+
+
+def work(reused: int, total: int) -> dict[str, str]:
+    """How a stage with units came by its rows, and how to have them all done again."""
+    units = {"units": f"{reused} reused, {total - reused} done now"}
+    if reused:
+        units["do_again"] = (
+            "Units that were finished before were taken from the journal. To have all of them done again, "
+            "open Materialize's menu, Open launchpad, and set `fresh: true`; on the command line, "
+            "`sand run` has `--fresh`."
+        )
+    return units
+
+
+def links(
+    store: ArtifactStore, manifest: Manifest, sources: Sequence[Source], inputs: Mapping[str, Manifest]
+) -> dict[str, Any]:
+    """Where a partition's data lie, and which partitions it was made from, to click on.
+
+    A parent's run is linked where it was another run than that which made the partition.
+    """
+    metadata: dict[str, Any] = {
+        "file": dg.MetadataValue.path(store.folder(manifest.table, manifest.iteration) / DATA)
+    }
+    for source in sources:
+        partition = f" {source.partition}" if source.partition else ""
+        name = f"made from {source.table}{partition}"
+        if source.experiment != store.experiment:
+            name += f" of {source.experiment}"
+        metadata[name] = dg.MetadataValue.asset(dg.AssetKey([source.experiment, source.table]))
+        run_id = inputs[source.name].run_id
+        if run_id != manifest.run_id:
+            metadata[f"{name}, in run"] = dg.MetadataValue.dagster_run(run_id)
+    return metadata
+
+
 def describe(table: Table, rows: pl.LazyFrame, manifest: Manifest) -> dict[str, Any]:
     """The metadata that every asset has. Of `rows` only those that are shown are read."""
     metadata: dict[str, Any] = {
         "dagster/row_count": manifest.rows,
-        "content_hash": manifest.content_hash,
-        "identity": manifest.identity.key,
-        "inputs": dg.MetadataValue.json(dict(manifest.inputs)),
         **{name: _number(value) for name, value in manifest.counts.items()},
     }
     if manifest.rows:
-        metadata["rows"] = dg.MetadataValue.md(_preview(table, rows.head(_PREVIEW_ROWS).collect()))
+        first = rows.head(_PREVIEW_ROWS).collect().to_dicts()
+        metadata["lineage"] = f"sand lineage {manifest.experiment} {first[0][table.key]}"
+        metadata["rows"] = _preview(table, first)
         if table.name in _EXAMPLES:
             example = _EXAMPLES[table.name](rows)[:_EXAMPLE_WIDTH]
             metadata["example"] = dg.MetadataValue.md(f"```text\n{example}\n```")
-    return metadata
+    return metadata | {
+        "content_hash": manifest.content_hash,
+        "identity": manifest.identity.key,
+        "inputs": dg.MetadataValue.json(dict(manifest.inputs)),
+    }
 
 
 def picture(png: bytes, title: str) -> str:
@@ -73,15 +151,29 @@ def _number(value: int | float) -> dg.MetadataValue[Any]:
     return dg.MetadataValue.int(value) if isinstance(value, int) else dg.MetadataValue.float(value)
 
 
-def _preview(table: Table, rows: pl.DataFrame) -> str:
-    names = [name for name, dtype in table.schema.items() if not isinstance(dtype, pl.List)]
-    lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
-    lines += ["| " + " | ".join(map(_cell, row)) + " |" for row in rows.select(names).iter_rows()]
-    return "\n".join(lines)
+def _preview(table: Table, rows: list[dict[str, Any]]) -> dg.TableMetadataValue:
+    """Rows as a table that fits a page: the columns that can be read first, the row's id last."""
+    told = [
+        name
+        for name in table.columns
+        if not isinstance(rows[0][name], list) and name != table.key and not name.endswith(_IDS)
+    ]
+    names = [*sorted(told, key=lambda name: not _is_text(rows, name))[:_PREVIEW_COLUMNS], table.key]
+    records = [dg.TableRecord({name: _value(row[name]) for name in names}) for row in rows]
+    columns = [dg.TableColumn(name, description=table.columns[name].description) for name in names]
+    return dg.MetadataValue.table(records, dg.TableSchema(columns))
+
+
+def _is_text(rows: list[dict[str, Any]], name: str) -> bool:
+    return any(isinstance(row[name], str) and " " in row[name] for row in rows)
+
+
+def _value(value: object) -> str | int | float | bool | None:
+    return value if value is None or isinstance(value, int | float | bool) else _cell(value)
 
 
 def _cell(value: object) -> str:
-    text = " ".join(str(value).split()).replace("|", "\\|")
+    text = " ".join(str(value).split())
     return text if len(text) <= _PREVIEW_WIDTH else text[: _PREVIEW_WIDTH - 1] + "…"
 
 

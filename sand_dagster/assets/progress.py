@@ -19,6 +19,8 @@ class StageProgress:
     total: int = 0
     outcomes: dict[str, int] = field(default_factory=dict)
     note: str = ""
+    at_first: str = ""
+    """What is waited for until something is done, such as an engine that starts."""
     started: float = field(default_factory=time.monotonic)
     logged: float = field(default_factory=time.monotonic)
 
@@ -42,8 +44,9 @@ class StageProgress:
         """Such as `01 critiques 120/480 (ok 117, no_marker 3) 41 s`."""
         where = f"{self.iteration} {self.stage}" if self.iteration else self.stage
         count = f" {self.done}/{self.total}" if self.total else ""
+        waiting = "" if self.done else self.at_first
         kinds = ", ".join(f"{name} {number}" for name, number in sorted(self.outcomes.items()))
-        details = "; ".join(part for part in (kinds, self.note) if part)
+        details = "; ".join(part for part in (kinds, self.note or waiting) if part)
         return f"{where}{count}{f' ({details})' if details else ''} {time.monotonic() - self.started:.0f} s"
 
 

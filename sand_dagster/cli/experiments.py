@@ -75,11 +75,11 @@ def run(
 ) -> None:
     """Run an experiment through Dagster until iteration KK. What is complete is kept, and said."""
     last = iteration_key(until)
-    from sand_dagster.definitions import defs
+    from sand_dagster.definitions import definitions
     from sand_dagster.jobs.run import RunFailed, run_experiment
 
     try:
-        run_experiment(defs, experiment, last, console(), fresh or ())
+        run_experiment(definitions([experiment]), experiment, last, console(), fresh or ())
     except RunFailed as error:
         fail(str(error))
     _print_scores(experiment, _scores(store_of(experiment)), {})

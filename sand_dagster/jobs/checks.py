@@ -1,6 +1,6 @@
 """Asset checks: what must hold between the tables, whoever materialised them."""
 
-import warnings
+import inspect
 from collections.abc import Callable, Sequence
 
 import dagster as dg
@@ -10,7 +10,6 @@ from sand_dagster.artifacts.lineage import Lineage
 from sand_dagster.artifacts.schemas import TABLES
 from sand_dagster.artifacts.store import ArtifactStore
 from sand_dagster.assets import stages_of
-from sand_dagster.assets.definition import StageDefinition, Where
 from sand_dagster.errors import ArtifactError
 from sand_dagster.experiments.experiment import Experiment
 from sand_dagster.outcomes import Ended
@@ -18,6 +17,9 @@ from sand_dagster.resources.artifacts import Artifacts
 
 Problems = list[str]
 Check = Callable[[Experiment, ArtifactStore, str], Problems]
+
+PARTITION = "dagster/partition"
+"""Dagster's tag of a run that has a partition."""
 
 
 def candidates_tie_up(_: Experiment, store: ArtifactStore, iteration: str) -> Problems:
@@ -101,20 +103,28 @@ _CHECKS: dict[str, list[Check]] = {
 }
 
 
-def checks_of(
-    experiment: Experiment, partitions: dg.PartitionsDefinition[str]
-) -> list[dg.AssetChecksDefinition]:
-    """The checks of an experiment's assets: ties between stages, orphan ids, bounds, and the closed loop."""
-    checks = []
-    for definition in stages_of(experiment):
-        own = list(_CHECKS.get(definition.name, []))
-        if TABLES[definition.name].partitioned:
-            own.append(_no_orphans(definition.name))
-        checks += [_check(experiment, definition.name, partitions, check, blocking=True) for check in own]
-        if any(read.where is not Where.HERE for read in definition.reads):
-            stale = _not_stale(definition)
-            checks.append(_check(experiment, definition.name, partitions, stale, blocking=False))
-    return checks
+def checks_of(experiment: Experiment) -> list[dg.AssetChecksDefinition]:
+    """The checks of an experiment's assets: ties between stages, orphan ids, bounds."""
+    return [
+        _check(experiment, definition.name, check)
+        for definition in stages_of(experiment)
+        for check in _checks(definition.name)
+    ]
+
+
+def broken_invariants(experiment: Experiment, store: ArtifactStore, iteration: str) -> Problems:
+    """What the checks of all stages find in an iteration, each with the name of its check."""
+    return [
+        f"{definition.name}.{check.__name__}: {problem}"
+        for definition in stages_of(experiment)
+        for check in _checks(definition.name)
+        for problem in _problems(check, experiment, store, iteration)
+    ]
+
+
+def _checks(table: str) -> list[Check]:
+    orphans = [_no_orphans(table)] if TABLES[table].partitioned else []
+    return [*_CHECKS.get(table, []), *orphans]
 
 
 def _no_orphans(table: str) -> Check:
@@ -126,54 +136,41 @@ def _no_orphans(table: str) -> Check:
     return no_orphans
 
 
-def _not_stale(definition: StageDefinition) -> Check:
-    def not_stale(experiment: Experiment, store: ArtifactStore, iteration: str) -> Problems:
-        """What this asset was made from is still the latest: Dagster's own staleness stops at the loop."""
-        recorded = store.require(definition.name, iteration).inputs
-        problems = []
-        for source in definition.sources(experiment, iteration):
-            table, partition = source.table, source.partition
-            latest = source.store(store.home).require(table, partition).content_hash
-            found = recorded.get(source.name)
-            if found != latest:
-                problems.append(
-                    f"made from {table} {partition or ''} {found}, which is now {latest}: "
-                    f"materialise {definition.name} for iteration {iteration} again"
-                )
-        return problems
-
-    return not_stale
+def _problems(check: Check, experiment: Experiment, store: ArtifactStore, iteration: str) -> Problems:
+    try:
+        return check(experiment, store, iteration)
+    except ArtifactError as error:
+        return [str(error)]
 
 
-def _check(
-    experiment: Experiment,
-    asset: str,
-    partitions: dg.PartitionsDefinition[str],
-    check: Check,
-    blocking: bool,
-) -> dg.AssetChecksDefinition:
-    """An asset check. A broken invariant stops what comes after it; staleness is only told."""
-    # Partitioned checks warn that they are new, once for each; the version is pinned.
-    warnings.filterwarnings("ignore", category=dg.PreviewWarning)
+def _check(experiment: Experiment, asset: str, check: Check) -> dg.AssetChecksDefinition:
+    """An asset check that stops what comes after it where it fails.
+
+    In a run of an iteration it looks at that one; run by itself, at every iteration that is complete. So it
+    has no partitions: Dagster's `Execute all` names none.
+    """
+    description = inspect.getdoc(check)
 
     @dg.asset_check(
         asset=dg.AssetKey([experiment.name, asset]),
         name=check.__name__,
-        description=check.__doc__,
-        partitions_def=partitions,
-        blocking=blocking,
+        description=description,
+        blocking=True,
     )
     def run_check(context: dg.AssetCheckExecutionContext, artifacts: Artifacts) -> dg.AssetCheckResult:
-        iteration = context.partition_key
-        try:
-            problems = check(experiment, artifacts.store(experiment.name), iteration)
-        except ArtifactError as error:
-            problems = [str(error)]
+        store = artifacts.store(experiment.name)
+        of_a_run = context.run.tags.get(PARTITION)
+        iterations = [of_a_run] if of_a_run else store.iterations(asset)
+        problems = [
+            f"{iteration}: {problem}"
+            for iteration in iterations
+            for problem in _problems(check, experiment, store, iteration)
+        ]
+        looked_at = f"iteration {', '.join(iterations)}" if iterations else "nothing: nothing is complete"
         return dg.AssetCheckResult(
             passed=not problems,
-            severity=dg.AssetCheckSeverity.ERROR if blocking else dg.AssetCheckSeverity.WARN,
-            description="; ".join(problems[:5]) or check.__doc__,
-            metadata={"problems": len(problems)},
+            description="; ".join(problems[:5]) or f"{description} Looked at {looked_at}.",
+            metadata={"problems": len(problems), "iterations": ", ".join(iterations) or "none"},
         )
 
     return run_check

@@ -12,9 +12,29 @@ import dagster as dg
 from sand_dagster.home import locked
 
 PROCESS = "sand/process"
-"""Run tag: the process that executes the run, as `pid:start time`."""
+"""Run tag: the process that executes the run, as `pid:start time:run id`.
+
+A run that re-executes another inherits its tags, so the tag says which run it speaks of."""
 
 _SETTINGS = """\
+telemetry:
+  enabled: false
+concurrency:
+  pools:
+    default_limit: 1
+  # The iterations of a backfill run in order, one at a time: each goes on from the one before.
+  runs:
+    tag_concurrency_limits:
+      - key: dagster/backfill
+        value:
+          applyLimitPerUniqueValue: true
+        limit: 1
+run_monitoring:
+  enabled: true
+  free_slots_after_run_end_seconds: 30
+"""
+
+_EARLIER_SETTINGS = """\
 telemetry:
   enabled: false
 concurrency:
@@ -24,6 +44,7 @@ run_monitoring:
   enabled: true
   free_slots_after_run_end_seconds: 30
 """
+"""What earlier versions wrote; replaced, unless somebody has changed it."""
 
 
 def dagster_home(home: Path) -> Path:
@@ -31,7 +52,7 @@ def dagster_home(home: Path) -> Path:
     folder = home / "dagster"
     folder.mkdir(parents=True, exist_ok=True)
     settings = folder / "dagster.yaml"
-    if not settings.exists():
+    if not settings.exists() or settings.read_text() == _EARLIER_SETTINGS:
         settings.write_text(_SETTINGS)
         # Dagster's UI covers the graph with a newsletter form until this file exists.
         (folder / ".nux").mkdir(exist_ok=True)
@@ -50,9 +71,11 @@ def opened(home: Path) -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-def this_process() -> str:
-    """This process, told apart from a later one with the same number."""
-    return _identity(os.getpid()) or str(os.getpid())
+def mark_process(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Record that this process executes the run, told apart from a later process with the same number."""
+    identity = _identity(os.getpid())
+    if identity is not None:
+        instance.add_run_tags(run_id, {PROCESS: f"{identity}:{run_id}"})
 
 
 def _identity(pid: int) -> str | None:
@@ -70,12 +93,21 @@ def end_killed_runs(instance: dg.DagsterInstance) -> list[str]:
     Dagster cannot tell: a process that was killed reports nothing.
     """
     ended = []
-    unfinished = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])
+    unfinished = dg.RunsFilter(
+        statuses=[
+            dg.DagsterRunStatus.STARTED,
+            dg.DagsterRunStatus.STARTING,
+            dg.DagsterRunStatus.CANCELING,
+        ]
+    )
     for run in instance.get_runs(unfinished):
-        process = run.tags.get(PROCESS)
-        if process is None or _identity(int(process.split(":")[0])) == process:
+        process, _, marked = run.tags.get(PROCESS, "").rpartition(":")
+        if marked != run.run_id or _identity(int(process.split(":")[0])) == process:
             continue
-        instance.report_run_failed(run, "The process that executed this run was killed.")
+        if run.status is dg.DagsterRunStatus.CANCELING:
+            instance.report_run_canceled(run, "The run was terminated, and its process is gone.")
+        else:
+            instance.report_run_failed(run, "The process that executed this run was killed.")
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
         ended.append(run.run_id)
     return ended

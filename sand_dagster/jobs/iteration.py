@@ -23,25 +23,35 @@ def setup_job_name(experiment: Experiment) -> str:
     return f"{experiment.group}_setup"
 
 
-def iteration_job(experiment: Experiment, assets: Sequence[AssetsDefinition]) -> UnresolvedAssetJobDefinition:
+def iteration_job(
+    experiment: Experiment, assets: Sequence[AssetsDefinition], look: dg.AssetChecksDefinition
+) -> UnresolvedAssetJobDefinition:
     """The job that runs one iteration of `experiment`: its partitioned assets and their checks."""
     return dg.define_asset_job(
         iteration_job_name(experiment),
-        selection=dg.AssetSelection.assets(*assets),
-        description=f"One iteration of {experiment.name}. Before the first one, run "
-        f"{setup_job_name(experiment)} once. {experiment.description}",
+        selection=_selection(assets, look),
+        description=f"One iteration of {experiment.name}: choose it as the partition. Before the first one, "
+        f"run {setup_job_name(experiment)} once. To go on to later iterations by itself, say until which: "
+        f"`resources: loop: config: until`. {experiment.description}",
         executor_def=dg.in_process_executor,
     )
 
 
-def setup_job(experiment: Experiment, assets: Sequence[AssetsDefinition]) -> UnresolvedAssetJobDefinition:
+def setup_job(
+    experiment: Experiment, assets: Sequence[AssetsDefinition], look: dg.AssetChecksDefinition
+) -> UnresolvedAssetJobDefinition:
     """The job that makes tasks, expert data and the base model's record: all that has no iterations."""
     return dg.define_asset_job(
         setup_job_name(experiment),
-        selection=dg.AssetSelection.assets(*assets),
+        selection=_selection(assets, look),
         description=f"What all iterations of {experiment.name} start from; once is enough.",
         executor_def=dg.in_process_executor,
     )
+
+
+def _selection(assets: Sequence[AssetsDefinition], look: dg.AssetChecksDefinition) -> dg.AssetSelection:
+    # Whether other iterations are up to date is no business of a run; the sensor `up_to_date` looks after it.
+    return dg.AssetSelection.assets(*assets) - dg.AssetSelection.checks(look)
 
 
 def advance_sensor(
@@ -78,6 +88,8 @@ def advance_sensor(
             run_key=f"{run.run_id}-{following}",
             job_name=run.job_name,
             partition_key=following,
+            # What concerns the machine goes on as it was; what was asked of one stage (`fresh`) does not.
+            run_config={"resources": resources} if (resources := run.run_config.get("resources")) else {},
             tags={UNTIL: until},
         )
 

@@ -16,7 +16,8 @@ from sand_dagster.experiments.experiment import Experiment
 from sand_dagster.experiments.loading import ExperimentError, load_experiment
 from sand_dagster.home import sand_home
 from sand_dagster.jobs.console import ProgressDisplay
-from sand_dagster.jobs.instance import PROCESS, end_killed_runs, opened, this_process
+from sand_dagster.jobs.execution import execute
+from sand_dagster.jobs.instance import end_killed_runs, opened
 from sand_dagster.jobs.iteration import iteration_job_name, setup_job_name
 from sand_dagster.jobs.plan import NOT_MADE, Planned, few, plan
 
@@ -97,13 +98,12 @@ class _Run:
             }
         }
         with ProgressDisplay(self.console) as display, listening(display.show):
-            result = self.defs.resolve_job_def(job).execute_in_process(
+            result = execute(
+                self.defs.resolve_job_def(job),
+                self.instance,
+                partition=iteration,
+                assets=[dg.AssetKey([self.experiment.name, stage]) for stage in pending],
                 run_config=_QUIET | config,
-                instance=self.instance,
-                partition_key=iteration,
-                asset_selection=[dg.AssetKey([self.experiment.name, stage]) for stage in pending],
-                tags={PROCESS: this_process()},
-                raise_on_error=False,
             )
         for evaluation in result.get_asset_check_evaluations():
             if not evaluation.passed:
@@ -142,7 +142,7 @@ def _with_downstream(stages: Sequence[StageDefinition], pending: set[str]) -> li
     return found
 
 
-def _why(result: dg.ExecuteInProcessResult, name: str, experiment: Experiment, until: str) -> str:
+def _why(result: dg.JobExecutionResult, name: str, experiment: Experiment, until: str) -> str:
     reasons: Sequence[str] = []
     for event in result.all_events:
         if event.is_step_failure:

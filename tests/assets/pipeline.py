@@ -5,8 +5,7 @@ For what is asked a hundred times. The real engines run in tests/e2e.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 from sand_dagster.artifacts.store import ArtifactStore
 from sand_dagster.assets import stages_of
 from sand_dagster.assets.asset import asset_of
+from sand_dagster.assets.definition import StageDefinition
 from sand_dagster.environments import environment_kind
 from sand_dagster.experiments.experiment import Endpoint, Experiment
 from sand_dagster.experiments.loading import load_experiment
@@ -52,9 +52,6 @@ ASKED: list[str] = []
 
 class Scripted(Generation):
     """Models that answer at once; two samples of a turn differ."""
-
-    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run(work)
 
     def release(self) -> None: ...
 
@@ -204,14 +201,27 @@ class Pipeline:
             for each in stages_of(experiment)
             if each.partitioned == (iteration is not None) and (not stages or each.name in stages)
         ]
-        partitions = dg.StaticPartitionsDefinition(experiment.partitions)
         ASKED.clear()
-        done = dg.materialize(
-            [asset_of(each, experiment, partitions) for each in definitions],
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SAND_HOME", str(self.home))
+            done = self._materialise(definitions, iteration, tokens, config)
+        assert done.success
+        return list(ASKED)
+
+    def _materialise(
+        self,
+        definitions: Sequence[StageDefinition],
+        iteration: str | None,
+        tokens: int,
+        config: dict[str, Any],
+    ) -> dg.ExecuteInProcessResult:
+        partitions = dg.StaticPartitionsDefinition(self.experiment.partitions)
+        return dg.materialize(
+            [asset_of(each, self.experiment, partitions) for each in definitions],
             partition_key=iteration,
             instance=self.instance,
             resources={
-                "artifacts": Artifacts(home=str(self.home)),
+                "artifacts": Artifacts(),
                 "environments": InProcess(),
                 "generation": Scripted(),
                 "loop": Loop(),
@@ -226,8 +236,6 @@ class Pipeline:
                 "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
             },
         )
-        assert done.success
-        return list(ASKED)
 
 
 @contextmanager

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from sand_dagster.artifacts.schemas import TABLES
 from sand_dagster.artifacts.store import ArtifactStore
 from sand_dagster.assets import stages_of
-from sand_dagster.assets.metadata import describe
+from sand_dagster.assets.metadata import column_lineage, describe
 from sand_dagster.experiments.experiment import Experiment
 from sand_dagster.experiments.loading import load_experiment
 from tests.artifacts.experiment import two_iterations, write
@@ -30,21 +31,51 @@ def test_only_with_the_eto_protocol_do_playing_stages_read_the_experts_example(t
     assert _readers_of_experts(eto) == {"expert_trajectories", *playing}
 
 
-def _shown(store: ArtifactStore, table: str, iteration: str | None = "01") -> tuple[str, str]:
-    metadata = describe(TABLES[table], store.scan(table, iteration), store.require(table, iteration))
-    return metadata["rows"].md_str, metadata["example"].md_str
+def _described(store: ArtifactStore, table: str, iteration: str | None = "01") -> dict[str, Any]:
+    return describe(TABLES[table], store.scan(table, iteration), store.require(table, iteration))
+
+
+def _shown(
+    store: ArtifactStore, table: str, iteration: str | None = "01"
+) -> tuple[list[dict[str, Any]], str]:
+    metadata = _described(store, table, iteration)
+    return [dict(record.data) for record in metadata["rows"].records], metadata["example"].md_str
 
 
 def test_the_first_of_each_kind_is_shown(tmp_path: Path) -> None:
     store = two_iterations(tmp_path)
     rows, deliberation = _shown(store, "deliberation_trajectories")
-    assert "s10" in rows and "s11" in rows
+    assert [row["step_id"] for row in rows] == ["s10", "s11"]
     assert "- go to [stove 1]: It is not there." in deliberation and "Action: take mug 1" in deliberation
     assert _shown(store, "deliberation_trajectories")[1].count("Action:") == 1
     assert _shown(store, "critiques")[1] == "```text\nIt is not there.\n```"
     assert "Observation: You see nothing." in _shown(store, "rollouts")[1]
     assert _shown(store, "expert_data", None)[1].count("Action: take mug 1") == 2
-    assert _shown(store, "eval_episodes")[0].count("\n") == 6
+    assert len(_shown(store, "eval_episodes")[0]) == 3
+
+
+def test_what_can_be_read_comes_first_and_ids_last(tmp_path: Path) -> None:
+    store = two_iterations(tmp_path)
+    rows = _described(store, "critiques")["rows"]
+    names = [column.name for column in rows.schema.columns]
+    assert names[0] == "critique" and names[-1] == "critique_id"
+    assert not any(name.endswith(("_id", "_hash")) for name in names[:-1])
+    assert len(names) <= 8 and len(rows.records) <= 3
+
+
+def test_a_materialisation_names_the_command_that_says_where_a_row_came_from(tmp_path: Path) -> None:
+    metadata = _described(two_iterations(tmp_path), "deliberation_trajectories")
+    assert metadata["lineage"] == "sand lineage household s10"
+
+
+def test_columns_of_ids_say_whose_ids_they_are(tmp_path: Path) -> None:
+    experiment = load_experiment("household", tmp_path)
+    (critiques,) = (each for each in stages_of(experiment) if each.name == "critiques")
+    lineage = column_lineage(TABLES["critiques"], critiques.sources(experiment, "01"))
+    found = lineage["dagster/column_lineage"].deps_by_column
+    assert [(dep.asset_key.path, dep.column_name) for dep in found["rollout_id"]] == [
+        (["household", "rollouts"], "rollout_id")
+    ]
 
 
 def test_the_first_step_that_deliberates_is_shown_with_all_its_candidates(tmp_path: Path) -> None:

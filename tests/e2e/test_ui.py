@@ -1,63 +1,186 @@
-"""What the user sees in the browser: the experiment's graph in Dagster's UI."""
+"""What a user does in the browser: a real webserver, daemon and runs; models and training are scripted."""
 
 from __future__ import annotations
 
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
+import os
+import signal
 from collections.abc import Iterator
-from pathlib import Path
+from itertools import pairwise
 
+import dagster as dg
 import pytest
+from playwright.sync_api import expect
 
-from tests.e2e.conftest import Home
+from sand_dagster.artifacts.store import JOURNAL
+from sand_dagster.experiments.loading import load_experiment
+from sand_dagster.jobs.instance import dagster_home
+from tests.assets.pipeline import NAME, Pipeline, finished
+from tests.e2e.scripted_location import BROKEN, SLOW
+from tests.e2e.ui import Ui, browser_page, served, wait_for
 
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
-SHOWN_WHOLE = ("tasks", "base_model", "policy", "rollouts", "critiques", "checkpoints", "eval_scores")
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+STATUS = dg.DagsterRunStatus
+ITERATION = [
+    "expert_trajectories",
+    "policy",
+    "candidate_actions",
+    "rollouts",
+    "critiques",
+    "deliberation_trajectories",
+    "checkpoints",
+    "eval_episodes",
+    "eval_scores",
+]
+
+
+def _hashes(pipeline: Pipeline, *iterations: str) -> dict[str, str]:
+    return {
+        f"{table} {iteration}": pipeline.store.require(table, iteration).content_hash
+        for iteration in iterations
+        for table in ITERATION
+    }
 
 
 @pytest.fixture(scope="module")
-def url(home: Home) -> Iterator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "dagster_webserver", "-m", "sand_dagster.definitions"]
-    server = subprocess.Popen([*command, "-h", "127.0.0.1", "-p", str(port)], env=home.environment())
-    try:
-        address = f"http://127.0.0.1:{port}"
-        for _ in range(120):
-            try:
-                urllib.request.urlopen(f"{address}/server_info")
-                break
-            except urllib.error.URLError:
-                time.sleep(1)
-        yield address
-    finally:
-        server.terminate()
-        server.wait(60)
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
+    """What an experiment gives that nobody stops, fails or repeats."""
+    with finished(tmp_path_factory.mktemp("undisturbed")) as pipeline:
+        pipeline.materialise(iteration="02")
+        yield pipeline
 
 
-@pytest.mark.browser
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium here: `make browser`, as root")
-def test_the_graph_of_an_experiment_is_drawn(url: str, tmp_path: Path) -> None:
-    page = f"{url}/locations/__repository__@sand_dagster.definitions/asset-groups/small"
-    quiet = [
-        "--disable-gpu",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
+@pytest.fixture(scope="module")
+def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
+    home = tmp_path_factory.mktemp("ui")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(home / "cache"))
+        patch.setenv("DAGSTER_HOME", "")
+        dagster_home(home)
+        with dg.DagsterInstance.get() as instance, browser_page() as page:
+            Pipeline(home, instance)
+            with served(home) as (url, _):
+                yield Ui(url, home, instance, page)
+
+
+def test_a_backfill_of_a_new_experiment_runs_its_iterations_in_order(ui: Ui, undisturbed: Pipeline) -> None:
+    page = ui.open("assets")
+    expect(page.get_by_role("link", name="household / base_model")).to_be_visible()
+    expect(page.get_by_text("more_experiments").first).to_be_visible()
+    page = ui.open(f"locations/sand_dagster/asset-groups/{NAME}")
+    for stage in ("tasks", "base_model", "policy", "critiques", "eval_scores"):
+        expect(page.get_by_text(stage, exact=True).first).to_be_visible()
+    expect(page.get_by_text("Join the Dagster community")).not_to_be_visible()
+    page.get_by_role("button", name="Materialize all").first.click()
+    page.get_by_text("All", exact=True).click()
+    page.get_by_role("button", name="Launch backfill").click()
+
+    def ended() -> list[dg.RunRecord] | None:
+        records = ui.instance.get_run_records(ascending=True)
+        done = len(records) == 4 and all(record.dagster_run.is_finished for record in records)
+        failed = any(record.dagster_run.status is STATUS.FAILURE for record in records)
+        return list(records) if done or failed else None
+
+    records = wait_for(ended)
+    assert [record.dagster_run.status for record in records] == [STATUS.SUCCESS] * 4
+    partitions = [record.dagster_run.tags.get("dagster/partition") for record in records]
+    assert partitions == [None, "00", "01", "02"]
+    for before, after in pairwise(records):
+        assert before.end_time and after.start_time and before.end_time <= after.start_time
+    assert [ui.materialised(record.dagster_run) for record in records[1:]] == [ITERATION] * 3
+    made = Pipeline(ui.home, ui.instance)
+    assert _hashes(made, "00", "01", "02") == _hashes(undisturbed, "00", "01", "02")
+
+
+def test_one_stage_of_one_iteration_says_what_was_reused_and_links_to_its_parents(
+    ui: Ui, undisturbed: Pipeline
+) -> None:
+    pipeline = ui.experiment("one", "00", "01")
+    run = ui.materialise("one/critiques", "01")
+    assert ui.ended(run) is STATUS.SUCCESS
+    assert ui.materialised(run) == ["critiques"]
+    assert _hashes(pipeline, "00", "01") == _hashes(undisturbed, "00", "01")
+
+    page = ui.open("assets/one/critiques?view=events&partition=01")
+    units = pipeline.store.require("critiques", "01").rows
+    expect(page.get_by_text(f"{units} reused, 0 done now")).to_be_visible()
+    expect(page.get_by_text("sand lineage one ").first).to_be_visible()
+    page.get_by_role("link", name="one / rollouts").first.click()
+    expect(page).to_have_url(f"{ui.url}/assets/one/rollouts")
+    ui.open("assets/one/policy?view=events&partition=01")
+    page.get_by_role("link", name="one / checkpoints").first.click()
+    expect(page).to_have_url(f"{ui.url}/assets/one/checkpoints")
+    expect(page.get_by_text("sand/variant: full")).to_be_visible()
+
+
+def test_a_run_terminated_in_the_middle_goes_on_from_there(ui: Ui, undisturbed: Pipeline) -> None:
+    pipeline = ui.experiment("cut", "00")
+    (ui.home / SLOW).write_text("1")
+    run = ui.launch("cut", "01")
+    journal = pipeline.store.folder("candidate_actions", "01") / JOURNAL
+    wait_for(lambda: journal.exists() and journal.stat().st_size > 0)
+    page = ui.open(f"runs/{run.run_id}")
+    page.get_by_role("button", name="Terminate").first.click()
+    page.get_by_role("dialog").get_by_role("button", name="Terminate").click()
+    assert ui.ended(run) is STATUS.CANCELED
+    expect(page.get_by_text("Cancelled, as was asked").first).to_be_visible()
+    (ui.home / SLOW).unlink()
+
+    again = ui.again_from_failure(run)
+    assert ui.ended(again) is STATUS.SUCCESS
+    assert ui.materialised(run) + ui.materialised(again) == ITERATION
+    assert _hashes(pipeline, "00", "01") == _hashes(undisturbed, "00", "01")
+
+
+def test_of_a_failed_stage_the_reason_is_read_and_only_the_rest_runs(ui: Ui, undisturbed: Pipeline) -> None:
+    pipeline = ui.experiment("failed", "00")
+    (ui.home / BROKEN).write_text("the critic is out for lunch")
+    run = ui.launch("failed", "01")
+    assert ui.ended(run) is STATUS.FAILURE
+    expect(ui.page.get_by_text("the critic is out for lunch").first).to_be_visible()
+    (ui.home / BROKEN).unlink()
+
+    again = ui.again_from_failure(run)
+    assert ui.ended(again) is STATUS.SUCCESS
+    assert ui.materialised(again) == ITERATION[ITERATION.index("critiques") :]
+    assert _hashes(pipeline, "00", "01") == _hashes(undisturbed, "00", "01")
+
+
+def test_after_a_change_of_the_file_what_is_stale_is_shown(ui: Ui) -> None:
+    pipeline = ui.experiment("changed", "00", "01")
+    file = ui.home / "experiments" / "changed.yaml"
+    file.write_text(file.read_text() + "sampling: {n: 3}\n")
+    assert load_experiment("changed", ui.home).sampling.n == 3
+    page = ui.open("assets/changed/eval_scores?view=checks&checkDetail=up_to_date")
+    before = ui.instance.get_runs_count()
+    page.get_by_role("button", name="Execute all").click()
+    run = wait_for(lambda: ui.instance.get_runs(limit=1) if ui.instance.get_runs_count() > before else None)[
+        0
     ]
-    size = [f"--user-data-dir={tmp_path}", "--window-size=2400,700", "--virtual-time-budget=40000"]
-    drawn = subprocess.run(
-        [str(BROWSER), "--headless", "--no-sandbox", *quiet, "--disable-sync", *size, "--dump-dom", page],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=True,
-    ).stdout
-    assert [name for name in SHOWN_WHOLE if f">{name}<" not in drawn] == []
-    assert "Join the Dagster community" not in drawn
+    assert ui.ended(run) is STATUS.SUCCESS
+    ui.open("assets/changed/eval_scores?view=checks&checkDetail=up_to_date")
+    expect(page.get_by_text("iteration 01: upstream: eval_episodes").first).to_be_visible()
+    # The sensor says so of every stage, without being asked.
+    ui.open("assets/changed/candidate_actions?view=checks&checkDetail=up_to_date")
+    expect(page.get_by_text("config: sampling.n 2 → 3").first).to_be_visible()
+    # Nothing goes on from what is stale.
+    refused = ui.launch("changed", "02")
+    assert ui.ended(refused) is STATUS.FAILURE
+    expect(page.get_by_text("iteration 02 of changed does not start").first).to_be_visible()
+    assert pipeline.store.manifest("expert_trajectories", "02") is None
+
+
+def test_a_killed_run_leaves_nothing_held(ui: Ui, undisturbed: Pipeline) -> None:
+    pipeline = ui.experiment("killed", "00")
+    (ui.home / SLOW).write_text("1")
+    run = ui.launch("killed", "01")
+    journal = pipeline.store.folder("candidate_actions", "01") / JOURNAL
+    wait_for(lambda: journal.exists() and journal.stat().st_size > 0)
+    with_process = ui.instance.get_run_by_id(run.run_id)
+    assert with_process is not None
+    os.kill(int(with_process.tags["sand/process"].split(":")[0]), signal.SIGKILL)
+    (ui.home / SLOW).unlink()
+    assert ui.ended(run) is STATUS.FAILURE
+    assert ui.instance.event_log_storage.get_concurrency_info("gpu").claimed_slots == []
+    assert ui.ended(ui.again_from_failure(run)) is STATUS.SUCCESS
+    assert _hashes(pipeline, "00", "01") == _hashes(undisturbed, "00", "01")

@@ -1,13 +1,15 @@
 from collections.abc import Iterator
+from pathlib import Path
 from typing import cast
 
 import dagster as dg
 import pytest
 from dagster import RunStatusSensorDefinition
 
-from sand_dagster.definitions import defs
+from sand_dagster.definitions import SHOWN, definitions
 from sand_dagster.jobs.iteration import UNTIL
 
+defs = definitions(["all"])
 CHAIN = [
     "candidate_actions",
     "rollouts",
@@ -73,16 +75,55 @@ def test_the_iteration_job_leaves_alone_what_has_no_iterations() -> None:
 def test_broken_invariants_stop_the_run_and_staleness_warns(repository: dg.RepositoryDefinition) -> None:
     for key in repository.asset_graph.asset_check_keys:
         spec = repository.asset_graph.get_check_spec(key)
-        assert spec.blocking == (key.name != "not_stale")
+        assert spec.blocking == (key.name != "up_to_date")
+
+
+def test_every_asset_says_whether_it_is_up_to_date(repository: dg.RepositoryDefinition) -> None:
+    graph = repository.asset_graph
+    assert {key.asset_key for key in graph.asset_check_keys if key.name == "up_to_date"} == _ours(repository)
+
+
+def _ours(repository: dg.RepositoryDefinition) -> set[dg.AssetKey]:
+    return {key for key in repository.asset_graph.get_all_asset_keys() if len(key.path) == 2}
+
+
+def _groups(home: Path, patch: pytest.MonkeyPatch, **environment: str) -> set[str]:
+    patch.setenv("SAND_HOME", str(home))
+    for name, value in environment.items():
+        patch.setenv(name, value)
+    graph = definitions().get_repository_def().asset_graph
+    return {str(graph.get(key).group_name) for key in graph.get_all_asset_keys()}
+
+
+def test_a_new_home_shows_the_default_experiment_and_says_of_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert _groups(tmp_path, monkeypatch) == {"household", "more_experiments"}
+    asked = _groups(tmp_path, monkeypatch, **{SHOWN: "smollm2, household-base"})
+    assert asked == {"household", "household_base", "smollm2", "more_experiments"}
+
+
+def test_what_is_in_use_is_shown_with_what_it_is_measured_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "alfworld-qwen25-7b").mkdir()
+    (tmp_path / "experiments").mkdir()
+    mine = "description: mine\nextends: household-more-sft\ncontrol_for: household-expert-switch\n"
+    (tmp_path / "experiments" / "mine.yaml").write_text(mine)
+    shown = _groups(tmp_path, monkeypatch) - {"household", "more_experiments"}
+    assert shown == {"alfworld_qwen25_7b", "mine", "household_expert_switch"}
 
 
 def test_every_asset_is_described_owned_and_in_its_experiments_group(
     repository: dg.RepositoryDefinition,
 ) -> None:
-    for key in repository.asset_graph.get_all_asset_keys():
+    for key in _ours(repository):
         node = repository.asset_graph.get(key)
         assert node.group_name == key.path[0].replace("-", "_")
         assert node.description and node.owners and node.kinds and node.code_version
+        # Markdown shows an indented line as code.
+        assert "\n " not in node.description
+        assert {f"sand/{tag}" for tag in ("variant", "seed", "environment", "model")} <= node.tags.keys()
         if key.path[1] not in ("tasks", "expert_import", "expert_data", "base_model"):
             assert node.partitions_def is not None
             assert node.partitions_def.get_partition_keys()[:2] == ["00", "01"]
@@ -91,7 +132,7 @@ def test_every_asset_is_described_owned_and_in_its_experiments_group(
 def test_gpu_stages_share_a_pool(repository: dg.RepositoryDefinition) -> None:
     pools = {
         key.path[1]: repository.asset_graph.get(key).pools
-        for key in repository.asset_graph.get_all_asset_keys()
+        for key in _ours(repository)
         if key.path[0] == "household"
     }
     assert {name for name, pool in pools.items() if "gpu" in pool} == {
@@ -136,6 +177,7 @@ def test_the_launchpad_says_how_far_the_sensor_goes() -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         (request,) = _requested(instance, "household", {"dagster/partition": "00"}, until="02")
         assert (request.partition_key, request.tags[UNTIL]) == ("01", "02")
+        assert request.run_config == {"resources": {"loop": {"config": {"until": "02"}}}}
         assert not _requested(instance, "household", {"dagster/partition": "02"}, until="02")
 
 
@@ -156,18 +198,3 @@ def test_a_variant_lacks_its_stages_and_reads_nothing_of_them(
     if experiment == "household_more_sft":
         expected["checkpoints"] |= {"checkpoints"}  # the household's
     assert _parents(repository, experiment.replace("_", "-")) == expected
-
-
-def test_stages_are_held_to_what_dagster_does_not_draw(repository: dg.RepositoryDefinition) -> None:
-    checked = {
-        key.asset_key.path[-1]
-        for key in repository.asset_graph.asset_check_keys
-        if key.name == "not_stale" and key.asset_key.path[0] == "household"
-    }
-    control = {
-        key.asset_key.path[-1]
-        for key in repository.asset_graph.asset_check_keys
-        if key.name == "not_stale" and key.asset_key.path[0] == "household-more-sft"
-    }
-    assert checked == {"expert_trajectories", "policy"}
-    assert control == checked | {"checkpoints"}

@@ -24,7 +24,6 @@ from sand_dagster.experiments.loading import load_experiment
 from sand_dagster.prompts.turns import conversation
 from sand_dagster.recordings.importing import import_recordings, kept_trajectories
 from sand_dagster.resources import resources
-from sand_dagster.resources.artifacts import Artifacts
 from sand_dagster.rows.experts import ImportRow
 from sand_dagster.sand.trajectories import expert_rows
 from sand_dagster.verdicts import Verdict
@@ -297,9 +296,9 @@ def materialise(home: Path, world: World, file: Path) -> dg.ExecuteInProcessResu
     partitions = dg.StaticPartitionsDefinition(experiment.partitions)
     names = ("tasks", "expert_import", "expert_data")
     assets = [asset_of(each, experiment, partitions) for each in stages_of(experiment) if each.name in names]
-    return dg.materialize(
-        assets, resources={**resources(), "artifacts": Artifacts(home=str(home))}, raise_on_error=False
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SAND_HOME", str(home))
+        return dg.materialize(assets, resources=resources(), raise_on_error=False)
 
 
 def test_the_stages_go_on_with_what_is_kept_and_count_the_rest(world: World, tmp_path: Path) -> None:

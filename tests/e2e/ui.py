@@ -1,0 +1,180 @@
+"""A user at Dagster's UI: a real webserver with its daemon, and a page of a real browser."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import dagster as dg
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from tests.assets.pipeline import NAME, Pipeline
+
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+PATIENCE_S = 150
+WORKSPACE = """\
+load_from:
+  - python_module:
+      module_name: tests.e2e.scripted_location
+      location_name: sand_dagster
+"""
+T = TypeVar("T")
+
+
+def wait_for(ready: Callable[[], T | None]) -> T:
+    """What `ready` gives, as soon as it gives something."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not (found := ready()):
+        assert time.monotonic() < deadline, f"nothing came of it within {PATIENCE_S} s"
+        time.sleep(0.2)
+    return found
+
+
+@contextmanager
+def served(home: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """`dagster dev` over the scripted location: its address, and its process."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (home / "workspace.yaml").write_text(WORKSPACE)
+    command = [sys.executable, "-m", "dagster", "dev", "--workspace", str(home / "workspace.yaml")]
+    environment = {**os.environ, "SAND_HOME": str(home), "DAGSTER_HOME": str(home / "dagster")}
+    with (home / "server.log").open("wb") as log:
+        server = subprocess.Popen(
+            [*command, "--host", "127.0.0.1", "--port", str(port)],
+            env=environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    url = f"http://127.0.0.1:{port}"
+
+    def answers() -> bool:
+        assert server.poll() is None, (home / "server.log").read_text()[-4000:]
+        try:
+            urllib.request.urlopen(f"{url}/server_info")
+        except (urllib.error.URLError, ConnectionError):
+            return False
+        return True
+
+    try:
+        wait_for(answers)
+        yield url, server
+    finally:
+        server.send_signal(signal.SIGINT)
+        try:
+            server.wait(30)
+        except subprocess.TimeoutExpired:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
+
+
+@contextmanager
+def browser_page() -> Iterator[Page]:
+    """A page that waits as long as a busy machine needs."""
+    if BROWSER is None:
+        lacking = "no Chromium here: `make browser`, as root, installs Debian's package"
+        assert not os.environ.get("CI"), lacking
+        pytest.skip(lacking)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
+        page = browser.new_page(viewport={"width": 1600, "height": 1000})
+        page.set_default_timeout(PATIENCE_S * 1000)
+        expect.set_options(timeout=PATIENCE_S * 1000)
+        yield page
+        browser.close()
+
+
+@dataclass(frozen=True)
+class Ui:
+    """The UI, as a user has it, and behind it the instance, to see what really happened."""
+
+    url: str
+    home: Path
+    instance: dg.DagsterInstance
+    page: Page
+
+    def experiment(self, name: str, *iterations: str) -> Pipeline:
+        """Another small experiment of which what has no iterations is made, and `iterations`."""
+        file = self.home / "experiments" / f"{name}.yaml"
+        file.write_text(f"description: as small as it can be\nextends: {NAME}-base\n")
+        pipeline = Pipeline(self.home, self.instance, name)
+        pipeline.materialise()
+        for iteration in iterations:
+            pipeline.materialise(iteration=iteration)
+        self.reload()
+        return pipeline
+
+    def open(self, path: str) -> Page:
+        self.page.goto(f"{self.url}/{path}")
+        return self.page
+
+    def reload(self) -> None:
+        """The button `Reload definitions`, until it is done."""
+        button = self.open("assets").get_by_role("button", name="Reload definitions")
+        button.click()
+        expect(button).to_be_disabled()
+        expect(button).to_be_enabled()
+
+    def materialise(self, asset: str, partition: str) -> dg.DagsterRun:
+        """A partition of an asset, by the button on the asset's page."""
+        page = self.open(f"assets/{asset}")
+        page.get_by_role("button", name="Materialize").first.click()
+        page.get_by_text("Select a partition").click()
+        self._choose(partition)
+        page.keyboard.press("Escape")
+        return self._launch(re.compile("Launch (1 )?run", re.IGNORECASE))
+
+    def launch(self, job: str, partition: str) -> dg.DagsterRun:
+        """A partition of a job, from its launchpad."""
+        page = self.open(f"locations/sand_dagster/jobs/{job}/playground")
+        page.get_by_placeholder("Partition").click()
+        self._choose(partition)
+        return self._launch("Launch Run")
+
+    def again_from_failure(self, run: dg.DagsterRun) -> dg.DagsterRun:
+        """What the page of a run that did not succeed offers first."""
+        self.open(f"runs/{run.run_id}")
+        return self._launch(re.compile("from failure", re.IGNORECASE))
+
+    def _choose(self, partition: str) -> None:
+        self.page.get_by_text(partition, exact=True).filter(visible=True).last.click()
+
+    def _launch(self, button: str | re.Pattern[str]) -> dg.DagsterRun:
+        before = {run.run_id for run in self.instance.get_runs()}
+        self.page.get_by_role("button", name=button).first.click()
+        (run,) = wait_for(lambda: [run for run in self.instance.get_runs() if run.run_id not in before])
+        return run
+
+    def ended(self, run: dg.DagsterRun) -> dg.DagsterRunStatus:
+        """How the run ended; its page has to say so too."""
+
+        def status() -> dg.DagsterRunStatus | None:
+            found = self.instance.get_run_by_id(run.run_id)
+            return found.status if found and found.is_finished else None
+
+        found = wait_for(status)
+        page = self.open(f"runs/{run.run_id}")
+        expect(page.get_by_text(found.value.capitalize(), exact=True).first).to_be_visible()
+        return found
+
+    def materialised(self, run: dg.DagsterRun) -> list[str]:
+        """The stages that the run materialised, in order."""
+        records = self.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+        keys = (record.get_dagster_event().asset_key for record in records)
+        return [key.path[-1] for key in keys if key]
