@@ -88,6 +88,11 @@ def checkpoints(run: StageRun) -> Result:
             on_progress=tell,
         )
         run.journal.put(key, report.model_dump(mode="json"))
+    if report.batch_size != settings.batch_size:
+        run.log.warning(
+            f"Each optimiser step was over {report.batch_size} trajectories, not finetuning.batch_size "
+            f"{settings.batch_size}, which {report.devices} devices cannot make up."
+        )
     curve = [
         point.model_dump(include={"step", "epoch", "loss", "learning_rate", "tokens_per_second"})
         for point in report.loss_curve
@@ -124,6 +129,8 @@ def checkpoints(run: StageRun) -> Result:
         "seconds": report.seconds,
         "tokens_per_second": report.tokens / report.seconds,
         "learning_rate": settings.learning_rate,
+        "devices": report.devices,
+        "batch_size": report.batch_size,
     }
     if not curve:  # no epoch: the model is as it was
         return Result([row], counts)

@@ -68,9 +68,18 @@ class Report(BaseModel):
     dtype: str
     loss_curve: list[Progress]
     versions: dict[str, str]
+    devices: int = 1
+    per_device_batch_size: int = 1
+    """Trajectories that a device held at once."""
+    gradient_accumulation_steps: int = 1
     files: dict[str, str] = {}
     """SHA-256 of every other file of the folder."""
     model_id: str = ""
+
+    @property
+    def batch_size(self) -> int:
+        """Trajectories an optimiser step. Not the experiment's where the devices could not make that up."""
+        return self.devices * self.per_device_batch_size * self.gradient_accumulation_steps
 
 
 def write_conversations(path: Path, conversations: Iterator[list[Message]]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sand_dagster.models.templates import training_chats
+from sand_dagster.training.devices import spread
 from sand_dagster.training.examples import Examples, encode_all
 from sand_dagster.training.job import REPORT, Job, Progress, Report, read_conversations
 from sand_dagster.training.settings import FinetuningSettings
@@ -67,6 +68,9 @@ def finetune(job: Job) -> None:
             dtype="bfloat16" if bfloat16 else "float32",
             loss_curve=curve,
             versions={name: importlib.metadata.version(name) for name in _VERSIONS},
+            devices=trainer.args.world_size,
+            per_device_batch_size=trainer.args.per_device_train_batch_size,
+            gradient_accumulation_steps=trainer.args.gradient_accumulation_steps,
         )
     # Whoever serves the checkpoint has to prompt it as it was trained, and to stop where it learnt to stop.
     tokenizer.chat_template = chats.template
@@ -136,12 +140,7 @@ def _arguments(job: Job, bfloat16: bool) -> SFTConfig:
 
     settings = job.settings
     world = int(os.environ.get("WORLD_SIZE", "1"))
-    together = settings.per_device_batch_size * world
-    if settings.batch_size % together:
-        raise ValueError(
-            f"batch_size {settings.batch_size} is not a multiple of per_device_batch_size "
-            f"{settings.per_device_batch_size} times {world} devices: choose one that divides it"
-        )
+    shares = spread(settings.batch_size, settings.per_device_batch_size, world)
     sharded: dict[str, Any] = {}
     if world > 1 and settings.method == "full":
         sharded = {"fsdp": "full_shard auto_wrap", "fsdp_config": {"fsdp_version": 2}}
@@ -149,8 +148,8 @@ def _arguments(job: Job, bfloat16: bool) -> SFTConfig:
         output_dir=str(job.output),
         seed=job.seed,
         num_train_epochs=job.epochs,
-        per_device_train_batch_size=settings.per_device_batch_size,
-        gradient_accumulation_steps=settings.batch_size // together,
+        per_device_train_batch_size=shares.per_device,
+        gradient_accumulation_steps=shares.accumulation,
         learning_rate=settings.learning_rate,
         lr_scheduler_type=settings.scheduler,
         warmup_steps=0,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sand_dagster.fingerprints import file_digest
 from sand_dagster.models.model_folder import model_id
+from sand_dagster.training.devices import gpus, spread
 from sand_dagster.training.job import PROGRESS_MARK, REPORT, Job, Progress, Report, write_conversations
 from sand_dagster.training.settings import FinetuningSettings
 from sand_dagster.types import Message
@@ -89,7 +90,7 @@ class SftTrainer:
     def _run(self, job: Path) -> None:
         last = deque[str](maxlen=_LAST_LINES)
         with subprocess.Popen(
-            [*_launcher(), str(job)],
+            [*_launcher(self._settings), str(job)],
             # Never written to: the process ends itself when this pipe closes, as it does if we are killed.
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -114,11 +115,9 @@ class SftTrainer:
             raise TrainingFailed(f"the finetuning's process failed ({how}). The end of its log:\n{log}")
 
 
-def _launcher() -> list[str]:
-    import torch
-
+def _launcher(settings: FinetuningSettings) -> list[str]:
     module = "sand_dagster.training.sft"
-    devices = torch.cuda.device_count()
+    devices = spread(settings.batch_size, settings.per_device_batch_size, max(1, gpus())).devices
     if devices > 1:
         launcher = "torch.distributed.run"
         return [sys.executable, "-m", launcher, "--standalone", f"--nproc_per_node={devices}", "-m", module]

@@ -115,6 +115,7 @@ class Finetuning(Training):
             versions={},
             files={"config.json": "0"},
             model_id=model_id(output),
+            per_device_batch_size=experiment.finetuning.batch_size,
         )
 
 
