@@ -36,6 +36,7 @@ NOT_DECISIVE: Mapping[str, str] = {
     "sand_dagster.home": "where things lie",
     "sand_dagster.interfaces": "names and types",
     "sand_dagster.models.driver": "what an engine's process is asked",
+    "sand_dagster.models.endpoints": "which server is asked; a request carries its seed",
     "sand_dagster.models.engine_process": "how processes talk",
     "sand_dagster.models.engines": "when engines start and end",
     "sand_dagster.models.loop": "where coroutines run",

@@ -77,9 +77,9 @@ class Engines:
                 if entry.generator is None:
                     if folder is None:
                         # Imported here: its client takes a second that every start of Dagster would pay.
-                        from sand_dagster.models.endpoint import EndpointGenerator
+                        from sand_dagster.models.endpoints import Endpoints
 
-                        entry.generator = await EndpointGenerator.start(source, settings)
+                        entry.generator = await Endpoints.start(source, settings)
                     else:
                         from sand_dagster.models import vllm_engine
 

@@ -18,7 +18,7 @@ from sand_dagster.models.engines import engines
 from sand_dagster.models.model_folder import present, resolve
 from sand_dagster.models.on_demand import open_on_demand
 from sand_dagster.models.packaged import packaged_model
-from sand_dagster.models.settings import GenerationSettings, ModelSource
+from sand_dagster.models.settings import Checkpoint, GenerationSettings, ModelSource
 
 T = TypeVar("T")
 
@@ -70,14 +70,19 @@ class Generation(dg.ConfigurableResource[None]):
 
     @asynccontextmanager
     async def model(
-        self, experiment: Experiment, endpoint: Endpoint | None, folder: Path, iteration: str | None
+        self, experiment: Experiment, endpoint: Endpoint | None, folder: Path, checkpoint: Checkpoint | None
     ) -> AsyncIterator[Generator]:
-        """The model in `folder`, or the one that `endpoint` serves in its stead."""
+        """The model in `folder`, or the one that `endpoint` serves in its stead.
+
+        `checkpoint` says which policy is in `folder`; None: it is the base model.
+        """
         source = ModelSource(model=str(folder))
         if endpoint is not None:
             source = ModelSource(
-                model=endpoint.model.replace("{iteration}", iteration or ""),
-                endpoint=endpoint.url,
+                model=endpoint.served_name(checkpoint),
+                endpoint=endpoint.urls[0],
+                also_at=endpoint.urls[1:],
+                checkpoint=folder if checkpoint else None,
                 api_key_variable=endpoint.key_variable,
             )
         settings = GenerationSettings(

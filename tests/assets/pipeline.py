@@ -22,6 +22,7 @@ from sand_dagster.environments import environment_kind
 from sand_dagster.experiments.experiment import Endpoint, Experiment
 from sand_dagster.experiments.loading import load_experiment
 from sand_dagster.models.model_folder import model_id
+from sand_dagster.models.settings import Checkpoint
 from sand_dagster.resources.artifacts import Artifacts
 from sand_dagster.resources.environments import EnvironmentWorkers
 from sand_dagster.resources.generation import Generation
@@ -60,9 +61,9 @@ class Scripted(Generation):
 
     @asynccontextmanager
     async def model(
-        self, experiment: Experiment, endpoint: Endpoint | None, folder: Path, iteration: str | None
+        self, experiment: Experiment, endpoint: Endpoint | None, folder: Path, checkpoint: Checkpoint | None
     ) -> AsyncIterator[_Model]:
-        yield _Model(endpoint.model if endpoint else model_id(folder))
+        yield _Model(endpoint.served_name(checkpoint) if endpoint else model_id(folder))
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,12 @@ class Pipeline:
         return ArtifactStore(self.home, self.name)
 
     def materialise(
-        self, *stages: str, iteration: str | None = None, tokens: int = 5, **config: Any
+        self,
+        *stages: str,
+        iteration: str | None = None,
+        tokens: int = 5,
+        generation: Generation | None = None,
+        **config: Any,
     ) -> list[str]:
         """Materialise stages (none named: all) of an iteration, or those without; what models were asked."""
         experiment = self.experiment
@@ -214,7 +220,7 @@ class Pipeline:
             resources={
                 "artifacts": Artifacts(home=str(self.home)),
                 "environments": InProcess(),
-                "generation": Scripted(),
+                "generation": generation or Scripted(),
                 "loop": Loop(),
                 "training": Finetuning(tokens=tokens),
             },
