@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from pydantic import Field
 from sand_dagster.experiments.experiment import Endpoint, Experiment
 from sand_dagster.home import sand_home
 from sand_dagster.interfaces import Generator
+from sand_dagster.models.cards import cards
 from sand_dagster.models.engines import engines
 from sand_dagster.models.model_folder import present, resolve
 from sand_dagster.models.on_demand import open_on_demand
@@ -22,8 +22,12 @@ from sand_dagster.models.settings import Checkpoint, GenerationSettings, ModelSo
 
 T = TypeVar("T")
 
-_ON_CPU = shutil.which("nvidia-smi") is None
-"""As the Makefile tells; asking torch would spoil a later fork of vLLM's."""
+_AT_ONCE_ON_CPU, _AT_ONCE_A_CARD = 128, 256
+
+
+def _at_once() -> int:
+    """Units of work that keep this machine's engines busy."""
+    return _AT_ONCE_A_CARD * len(cards()) or _AT_ONCE_ON_CPU
 
 
 class Generation(dg.ConfigurableResource[None]):
@@ -35,16 +39,23 @@ class Generation(dg.ConfigurableResource[None]):
     """
 
     max_concurrency: int = Field(
-        default=128 if _ON_CPU else 256, ge=1, description="units of work under way at once"
+        default_factory=_at_once, ge=1, description="units of work under way at once; 256 for each GPU"
     )
     max_num_seqs: int = Field(
-        default=64 if _ON_CPU else 256, ge=1, description="requests that an engine works on at once"
+        default_factory=lambda: 256 if cards() else 64,
+        ge=1,
+        description="requests that a copy of a model works on at once",
     )
     kv_cache_gib: float = Field(default=2.0, gt=0, description="attention's cache on a CPU, GiB an engine")
     gpu_memory_utilization: float = Field(
         default=0.9, gt=0, lt=1, description="share of a GPU's memory for weights and attention's cache"
     )
-    tensor_parallel_size: int = Field(default=1, ge=1, description="GPUs that one model is spread over")
+    tensor_parallel_size: int = Field(
+        default=0,
+        ge=0,
+        description="GPUs that one copy of a model is spread over; 0: as few as hold it. The other GPUs get "
+        "copies of their own",
+    )
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run `work` on the event loop that the engines live on; an interrupt cancels it."""
