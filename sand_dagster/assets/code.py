@@ -35,6 +35,7 @@ NOT_DECISIVE: Mapping[str, str] = {
     "sand_dagster.fingerprints": "how files are hashed",
     "sand_dagster.home": "where things lie",
     "sand_dagster.interfaces": "names and types",
+    "sand_dagster.models.card_locks": "which process uses a GPU",
     "sand_dagster.models.cards": "which GPUs a machine has",
     "sand_dagster.models.driver": "what an engine's process is asked",
     "sand_dagster.models.endpoints": "which server is asked; a request carries its seed",

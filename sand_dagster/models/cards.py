@@ -17,6 +17,7 @@ class Card(NamedTuple):
 
     name: str
     memory: int
+    uuid: str = ""
 
 
 @cache
@@ -34,5 +35,5 @@ def cards() -> tuple[Card, ...]:
     for line in asked.stdout.splitlines():
         index, uuid, name, memory = (part.strip() for part in line.split(","))
         if chosen is None or index in chosen or any(uuid.startswith(each) for each in chosen):
-            found.append(Card(name, int(memory) * _MIB))
+            found.append(Card(name, int(memory) * _MIB, uuid))
     return tuple(found)

@@ -66,6 +66,11 @@ class EngineProcess:
     def pid(self) -> int:
         return self._process.pid
 
+    def kill(self) -> None:
+        """End it now, with all engines in it."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+
     async def ask(self, op: str, **fields: object) -> dict[str, Any]:
         """Send one request and wait for its answer.
 
@@ -183,7 +188,12 @@ class Replicas:
         await asyncio.gather(*(process.ask("forget", engine=self._number) for process in self._processes))
 
     def close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            for process in self._processes:
+        if self._closed:
+            return
+        self._closed = True
+        all_alive = all(process.alive for process in self._processes)
+        for process in self._processes:
+            if all_alive:
                 process.tell("close", engine=self._number)
+            else:  # the others still work on requests; an engine that is closed meanwhile spoils the next one
+                process.kill()

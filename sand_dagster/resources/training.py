@@ -8,6 +8,7 @@ from pathlib import Path
 import dagster as dg
 
 from sand_dagster.experiments.experiment import Experiment
+from sand_dagster.models.card_locks import CardLocks
 from sand_dagster.training.job import Progress, Report
 from sand_dagster.training.trainer import SftTrainer
 from sand_dagster.types import Message
@@ -33,4 +34,5 @@ class Training(dg.ConfigurableResource[None]):
             TrainingFailed: the training's process ended with an error.
         """
         trainer = SftTrainer(experiment.finetuning, on_progress)
-        return Report.model_validate(trainer.finetune(conversations, parent, output, seed, epochs))
+        with CardLocks.of_this_machine().holding():
+            return Report.model_validate(trainer.finetune(conversations, parent, output, seed, epochs))
