@@ -85,6 +85,7 @@ def checkpoints(run: StageRun) -> Result:
             output=output,
             seed=finetuning_seed(run.experiment.seed, str(run.iteration)),
             epochs=epochs,
+            key=key,
             on_progress=tell,
         )
         run.journal.put(key, report.model_dump(mode="json"))

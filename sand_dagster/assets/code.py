@@ -55,6 +55,8 @@ NOT_DECISIVE: Mapping[str, str] = {
     "sand_dagster.sand.settings": "the fields themselves are part of the identity",
     "sand_dagster.training.plots": "a picture",
     "sand_dagster.training.progress": "what is told of a training",
+    "sand_dagster.training.resuming": "where a training works",
+    "sand_dagster.training.saving": "when a training saves its state",
     "sand_dagster.training.settings": "the fields themselves are part of the identity",
     "sand_dagster.training.trainer": "how the training's process is started",
 }

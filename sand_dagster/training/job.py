@@ -28,9 +28,13 @@ class Job(BaseModel):
     conversations: Path
     """JSON lines, each a list of messages."""
     output: Path
+    state: Path
+    """Where the training saves its state on its way, and looks for what an earlier one saved."""
     settings: FinetuningSettings
     epochs: int
     seed: int
+    save_every_s: float
+    """Seconds after which the state is saved, so that a training that is killed goes on from there."""
 
 
 class Progress(BaseModel):

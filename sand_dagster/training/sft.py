@@ -35,6 +35,7 @@ def finetune(job: Job) -> None:
     from transformers import AutoTokenizer
 
     from sand_dagster.training.precision import bfloat16_is_fast
+    from sand_dagster.training.saving import last_saved
 
     started = time.perf_counter()
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(job.parent, trust_remote_code=False)
@@ -53,7 +54,8 @@ def finetune(job: Job) -> None:
     saved_dtype = model.config.dtype
     trainer, curve = _trainer(job, model, tokenizer, examples, bfloat16)
     if job.epochs:
-        trainer.train()
+        saved = last_saved(job.state)  # by an earlier process that was killed
+        trainer.train(resume_from_checkpoint=str(saved) if saved else None)
     if trainer.is_world_process_zero():
         report = Report(
             examples=len(examples.kept),
@@ -115,6 +117,7 @@ def _trainer(
     from trl.trainer.sft_trainer import SFTTrainer
 
     from sand_dagster.training.progress import LossCurve
+    from sand_dagster.training.saving import Saving
 
     dataset = Dataset.from_dict(
         {
@@ -129,7 +132,7 @@ def _trainer(
         train_dataset=dataset,
         processing_class=tokenizer,
         peft_config=_lora(job.settings) if job.settings.method == "lora" else None,
-        callbacks=[reporter],
+        callbacks=[reporter, Saving(job.save_every_s)],
     )
     return trainer, reporter.curve
 
@@ -145,7 +148,7 @@ def _arguments(job: Job, bfloat16: bool) -> SFTConfig:
     if world > 1 and settings.method == "full":
         sharded = {"fsdp": "full_shard auto_wrap", "fsdp_config": {"fsdp_version": 2}}
     return SFTConfig(
-        output_dir=str(job.output),
+        output_dir=str(job.state),
         seed=job.seed,
         num_train_epochs=job.epochs,
         per_device_train_batch_size=shares.per_device,
@@ -159,7 +162,8 @@ def _arguments(job: Job, bfloat16: bool) -> SFTConfig:
         use_cpu=not torch.cuda.is_available(),
         gradient_checkpointing=settings.gradient_checkpointing,
         logging_steps=1,
-        save_strategy="no",
+        save_strategy="no",  # `Saving` says when
+        save_total_limit=1,
         report_to="none",
         disable_tqdm=True,
         dataloader_pin_memory=torch.cuda.is_available(),
