@@ -16,6 +16,7 @@ LAYERS = (
     {"jobs"},
     {"assets"},
     {"resources"},
+    {"estimate"},
     {"evaluation"},
     {"experiments"},
     {"environments", "training"},

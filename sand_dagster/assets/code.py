@@ -53,6 +53,7 @@ NOT_DECISIVE: Mapping[str, str] = {
     "sand_dagster.models.stats": "figures about the engine",
     "sand_dagster.sand.algorithm": "calls the steps in memory; no stage uses it",
     "sand_dagster.sand.settings": "the fields themselves are part of the identity",
+    "sand_dagster.training.memory": "what fits a machine; the precision is the same in all placements",
     "sand_dagster.training.plots": "a picture",
     "sand_dagster.training.progress": "what is told of a training",
     "sand_dagster.training.resuming": "where a training works",

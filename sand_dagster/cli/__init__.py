@@ -10,6 +10,7 @@ import typer
 from sand_dagster.cli.bench import bench
 from sand_dagster.cli.compare import compare
 from sand_dagster.cli.data import show, sql, status
+from sand_dagster.cli.estimate import estimate
 from sand_dagster.cli.experiments import experiments, plan, run, scores
 from sand_dagster.cli.lineage import lineage
 from sand_dagster.cli.play import play, replay
@@ -23,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (experiments, run, plan, scores, compare, show, lineage, sql, status, play, replay):
+for command in (experiments, run, plan, estimate, scores, compare, show, lineage, sql, status, play, replay):
     app.command()(command)
 app.add_typer(bench)
 

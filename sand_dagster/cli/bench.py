@@ -141,6 +141,27 @@ def links(
     _tell(found, differs=False, as_json=as_json, out=out)
 
 
+@bench.command()
+@command
+def gpu(
+    home: Annotated[
+        Path, typer.Option(file_okay=False, help="An empty folder, in which everything is kept.")
+    ] = Path(".gpu-check"),
+    reduced: Annotated[bool, typer.Option(help="A few games only: tries the check itself.")] = False,
+    as_json: AsJson = False,
+    out: Out = None,
+) -> None:
+    """Check this machine's GPUs: the loop, full and LoRA finetuning, seeds, memory, tokens a second.
+
+    One page with verdicts. The exit code is 1 where a part failed. Without a GPU it runs on the CPU.
+    """
+    from sand_dagster.bench.gpu_check import run
+
+    with progress("checking") as told:
+        report = run(home.absolute(), told, reduced=reduced)
+    _tell(report, differs=report.failed, as_json=as_json, out=out)
+
+
 def _tell(report: _Report, *, differs: bool, as_json: bool, out: Path | None) -> None:
     if as_json:
         print_json(report.to_json())

@@ -39,10 +39,10 @@ CORE = Device(
 
 
 class Hardware(NamedTuple):
-    """`nodes` machines with `count` devices each. `host_memory` is of one machine, in bytes."""
+    """`nodes` machines with `devices` devices each. `host_memory` is of one machine, in bytes."""
 
     device: Device
-    count: int
+    devices: int
     nodes: int
     host_memory: int
 
@@ -52,7 +52,7 @@ class Hardware(NamedTuple):
 
     @property
     def name(self) -> str:
-        each = f"{self.count}x{self.device.name}"
+        each = f"{self.devices}x{self.device.name}"
         return each if self.nodes == 1 else f"{self.nodes}x{each}"
 
 
@@ -90,7 +90,11 @@ def _this(host_memory: int | None) -> Hardware:
     if not found:
         return Hardware(CORE, len(os.sched_getaffinity(0)), 1, memory)
     like = max(
-        (device for device in GPUS.values() if device.name.partition("-")[0] in found[0].name.replace(" ", "")),
+        (
+            device
+            for device in GPUS.values()
+            if device.name.partition("-")[0] in found[0].name.replace(" ", "")
+        ),
         key=lambda device: -abs(device.memory - found[0].memory),
         default=GPUS["A100"]._replace(name=found[0].name, source="not known; an A100's rates are assumed"),
     )

@@ -50,12 +50,14 @@ ASSUMED = {
     "household": Lengths(24, 7.3, 200, 40, 11, 16, 85, 12.4, 12.7, 15.3, 0.78, 3.0, 284, 23, 224, 97, 0.0002),
     # ETO: 3,119 trajectories; its thoughts are a sentence or two. Deliberations: Figure 5's length.
     "alfworld": Lengths(3119, 10, 274, 500, 30, 45, 200, 12, 14, 18, 0.5, 2.6, 1600, 120, 2200, 250, 0.0002),
-    "scienceworld": Lengths(1483, 14, 405, 700, 60, 45, 220, 25, 25, 30, 0.6, 2.8, 3000, 120, 3600, 250, 0.015),
+    "scienceworld": Lengths(
+        1483, 14, 405, 700, 60, 45, 220, 25, 25, 30, 0.6, 2.8, 3000, 120, 3600, 250, 0.015
+    ),
 }
 WHERE = {
     "household": "its run of 2026-11-26",
     "alfworld": "ETO's counts; lengths of thoughts, turns and disagreements are assumptions",
-    "scienceworld": "Table 1 and ETO's split, docs/measurements.md for lengths; disagreements are assumptions",
+    "scienceworld": "Table 1, ETO's split; lengths: docs/measurements.md; disagreements are assumptions",
 }
 _OTHER = ASSUMED["alfworld"]
 
@@ -160,6 +162,7 @@ def _read(store: ArtifactStore, iteration: str, samples: int, turn: float) -> di
     rows = prompts.collect()
     if not rows.height or not rows["index"].sum():
         return {}
-    opening = float(rows.filter(pl.col("index") == 0)["prompt_tokens"].mean() or 0.0) / samples  # type: ignore[arg-type]
-    a_step = (rows["prompt_tokens"].sum() / samples - opening * rows.height) / rows["index"].sum()
+    first = rows.filter(pl.col("index") == 0)["prompt_tokens"]
+    opening = int(first.sum()) / max(1, len(first)) / samples
+    a_step = (int(rows["prompt_tokens"].sum()) / samples - opening * rows.height) / int(rows["index"].sum())
     return {"opening": opening, "observation": max(1.0, a_step - turn)}

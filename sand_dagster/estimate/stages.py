@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 
+from sand_dagster.artifacts.schemas import TABLES
 from sand_dagster.artifacts.store import ArtifactStore
-from sand_dagster.errors import ArtifactError
 from sand_dagster.estimate.hardware import CORE, Hardware
 from sand_dagster.estimate.lengths import Lengths, lengths
 from sand_dagster.experiments.experiment import Experiment
@@ -65,7 +65,7 @@ class Estimate:
     @property
     def gpu_hours(self) -> float:
         """Cards times hours; cards of all machines, since they are held for as long as the run takes."""
-        cards = 0 if self.hardware.on_cpu else self.hardware.count * self.hardware.nodes
+        cards = 0 if self.hardware.on_cpu else self.hardware.devices * self.hardware.nodes
         return cards * self.seconds / 3600
 
     @property
@@ -112,11 +112,9 @@ def estimate(
     generation: Parallelism | None = None
     training: TrainingPlan | None = None
     if not hardware.on_cpu:
-        memory, cards = hardware.device.memory, hardware.count
+        memory, cards = hardware.device.memory, hardware.devices
         try:
-            generation = parallelism(
-                shape, experiment.model.max_model_len, cards, memory, _ENGINE_SHARE
-            )
+            generation = parallelism(shape, experiment.model.max_model_len, cards, memory, _ENGINE_SHARE)
             plans.append(f"generation: {generation.describe(shape, cards)}")
         except DoesNotFit as error:
             refusals.append(f"generation: {error}")
@@ -137,7 +135,7 @@ def estimate(
     else:
         assumptions.append(f"Rates: {CORE.source}; quiet cores.")
     rates = _Rates(shape, means, hardware, generation, training)
-    stages = []
+    stages: list[StageEstimate] = []
     for iteration in experiment.partitions[: experiment.partitions.index(until) + 1]:
         stages += _iteration(experiment, iteration, shape, means, rates)
     if calibrate is not None:
@@ -184,9 +182,7 @@ class _Rates:
             return self._on_cores(2.0 * shape.parameters, prefill / 8 + completion, prefill + completion)
         sequence = self._context * shape.cache_bytes_per_token()
         at_work = max(1.0, min(_AT_WORK, units / self._copies, self._cache / sequence))
-        step = (2.0 * shape.parameters + at_work * sequence) / (
-            DECODING * device.bandwidth * self._tensor
-        )
+        step = (2.0 * shape.parameters + at_work * sequence) / (DECODING * device.bandwidth * self._tensor)
         reading = 2.0 * shape.parameters * prefill / (PREFILL * device.operations * self._tensor)
         return (reading + completion * step / at_work) / self._copies
 
@@ -196,14 +192,14 @@ class _Rates:
         if self.hardware.on_cpu:
             return self._on_cores(operations, 0.0, tokens)
         plan = self._training
-        devices = plan.shares.devices if plan else self.hardware.count
+        devices = plan.shares.devices if plan else self.hardware.devices
         seconds = tokens * operations / (devices * TRAINING * self.hardware.device.operations)
         if plan and plan.placement == "offloaded":
             seconds += steps * 2 * 16 * self._shape.parameters / _HOST_BANDWIDTH
         return seconds
 
     def _on_cores(self, operations: float, steps: float, tokens: float) -> float:
-        cores = self.hardware.count * self.hardware.nodes
+        cores = self.hardware.devices * self.hardware.nodes
         return (steps * _CPU_STEP_S + tokens * operations / self.hardware.device.operations) / cores
 
     @property
@@ -232,7 +228,7 @@ def _iteration(
     ) -> StageEstimate:
         environment = played * means.step_seconds
         seconds = rates.generate(prefill, completion, units)
-        cores = rates.hardware.count if rates.hardware.on_cpu else 16 * rates.hardware.nodes
+        cores = rates.hardware.devices if rates.hardware.on_cpu else 16 * rates.hardware.nodes
         return StageEstimate(
             iteration,
             stage,
@@ -282,9 +278,7 @@ def _iteration(
     tokens = epochs * (demonstrations * whole + deliberated)
     optimizer_steps = epochs * demonstrations / experiment.finetuning.batch_size
     checkpoint = 2 * shape.parameters if not rates.hardware.on_cpu else 4 * shape.parameters
-    trained = rates.train(
-        tokens, optimizer_steps, checkpointing=experiment.finetuning.gradient_checkpointing
-    )
+    trained = rates.train(tokens, optimizer_steps, checkpointing=experiment.finetuning.gradient_checkpointing)
     yield StageEstimate(
         iteration,
         "checkpoints",
@@ -321,17 +315,13 @@ def measured_seconds(home: Path, experiment: str, until: str) -> dict[tuple[str,
     for table in ("base_model", "tasks", "expert_import", "expert_data"):
         if manifest := store.manifest(table, None):
             ends.append((manifest.created_at, manifest.run_id, "", table))
-    for number in range(int(until) + 1):
-        for path in sorted((home / experiment).glob(f"*/iteration={number:02}/manifest.json")):
-            try:
-                manifest = store.manifest(path.parent.parent.name, f"{number:02}")
-            except (ArtifactError, json.JSONDecodeError):
-                continue
-            if manifest:
-                ends.append((manifest.created_at, manifest.run_id, f"{number:02}", manifest.table))
+    for iteration in (f"{number:02}" for number in range(int(until) + 1)):
+        for table in (name for name, table in TABLES.items() if table.partitioned):
+            if manifest := store.manifest(table, iteration):
+                ends.append((manifest.created_at, manifest.run_id, iteration, table))
     ends.sort()
     found: dict[tuple[str, str], float] = {}
-    for before, after in zip(ends, ends[1:], strict=False):
+    for before, after in pairwise(ends):
         if before[1] == after[1]:  # within one run nobody waits
             found[after[2], after[3]] = (after[0] - before[0]).total_seconds()
     return found

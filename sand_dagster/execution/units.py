@@ -123,7 +123,7 @@ async def run_units(stage: Stage, units: Iterable[Unit], total: int) -> Finished
 
     A unit is taken from `units` when its turn has come, so what it holds, such as a prompt, is in memory
     only while it is worked. Units with a key that the journal holds are taken from there, and equal keys are
-    worked once. A unit whose environment's or engine's process died is repeated, and counted as `repeated`. The first
+    worked once. A unit whose environment or engine died is repeated, and counted as `repeated`. The first
     error of a unit ends the stage; what was finished until then is in the journal.
     """
     if stage.trial is None:

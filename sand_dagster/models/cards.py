@@ -22,7 +22,7 @@ class Card(NamedTuple):
 
 @cache
 def cards() -> tuple[Card, ...]:
-    """The GPUs that this process may use: those of `CUDA_VISIBLE_DEVICES`, else all; none without a driver."""
+    """The GPUs that this process may use: those of `CUDA_VISIBLE_DEVICES`, else all."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return ()

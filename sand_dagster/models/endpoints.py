@@ -211,7 +211,9 @@ class Endpoints:
         backend.back_at = time.monotonic() + wait
         backend.why = str(error).partition("\n")[0]
         if backend.failures == 1:
-            _LOG.warning("The endpoint %s gets no requests until it answers again. %s", backend.url, backend.why)
+            _LOG.warning(
+                "The endpoint %s gets no requests until it answers again. %s", backend.url, backend.why
+            )
 
     async def _pause(self) -> None:
         """Wait until one may be there again, saying now and then that nobody is."""

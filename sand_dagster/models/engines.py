@@ -49,8 +49,9 @@ class Engines:
     most `keep` local engines are alive: starting another ends the one that was used longest ago. An engine
     in use is never ended by another's start. Endpoints cost nothing and are not counted.
 
-    While a local engine is alive the GPUs are locked. Dagster's pool is given back after every step, an engine
-    is kept: so one that nobody uses ends as soon as another process, which has the pool now, waits for the lock.
+    While a local engine is alive the GPUs are locked. Dagster's pool is given back after every step, an
+    engine is kept: so one that nobody uses ends as soon as another process, which has the pool now, waits
+    for the lock.
     """
 
     def __init__(self, keep: int | None = None, locks: CardLocks | None = None) -> None:

@@ -14,10 +14,9 @@ from sand_dagster.models.model_folder import model_id, resolve
 from sand_dagster.models.settings import GenerationSettings, ModelSource
 from sand_dagster.types import Completion, Message, Sampling
 
-
 _LOG = logging.getLogger(__name__)
 _RESTARTS = 1
-"""Times that an engine which ended is started again in a stage. One that ends twice has a reason that stays."""
+"""Times that an engine which ended is started again in a stage: one that ends twice will end again."""
 
 
 class _OnDemand:

@@ -87,15 +87,17 @@ def parallelism(
         weights = 2 * shape.parameters // size
         cache = int(share * memory) - weights - _ROOM
         # A card holds at least one key-value head.
-        wanted = _LEAST_SEQUENCES * context * shape.cache_bytes_per_token() // min(size, shape.key_value_heads)
+        wanted = (
+            _LEAST_SEQUENCES * context * shape.cache_bytes_per_token() // min(size, shape.key_value_heads)
+        )
         if cache >= wanted:
             found.append(Parallelism(size, cards // size, weights, cache))
         needs.append(f"over {size}: {(weights + wanted + _ROOM) / _GIB:.0f} GiB each")
     if not found:
         raise DoesNotFit(
             f"the model's weights and a cache for {_LEAST_SEQUENCES} sequences of {context} tokens need "
-            f"{'; '.join(needs)}. There are {cards} GPUs, with {share * memory / _GIB:.0f} GiB for an engine on "
-            "each. Lower model.max_model_len, take a smaller model or more cards, or set generation.base and "
+            f"{'; '.join(needs)}. There are {cards} GPUs, with {share * memory / _GIB:.0f} GiB for an "
+            "engine on each. Lower model.max_model_len, take a smaller model or more cards, or set generation.base and "
             "generation.policy to servers that have it"
         )
     return max(found, key=lambda way: (way.cards, way.data_parallel_size))

@@ -68,6 +68,9 @@ class EngineProcess:
 
     def kill(self) -> None:
         """End it now, with all engines in it."""
+        self._end = (
+            self._end or f"the engine's process {self.pid} was ended: another of its engine had failed"
+        )
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
 

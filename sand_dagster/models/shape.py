@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 
 class ModelShape(NamedTuple):
-    """A decoder with a gated feed-forward part and grouped attention: Llama, Qwen2, Mistral, and their like."""
+    """A decoder with a gated feed-forward part and grouped attention: Llama, Qwen2 and their like."""
 
     layers: int
     hidden: int

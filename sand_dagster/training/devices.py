@@ -43,10 +43,3 @@ def spread(batch_size: int, per_device: int, devices: int) -> Spread:
         ways,
         key=lambda way: (abs(way.batch_size - batch_size), -way.batch_size, way.accumulation),
     )
-
-
-def gpus() -> int:
-    """GPUs that are visible to this process; 0 on a machine without."""
-    import torch
-
-    return torch.cuda.device_count()

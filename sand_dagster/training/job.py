@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
+from sand_dagster.training.memory import Placement
 from sand_dagster.training.settings import FinetuningSettings
 from sand_dagster.types import Message
 
@@ -33,6 +34,7 @@ class Job(BaseModel):
     settings: FinetuningSettings
     epochs: int
     seed: int
+    placement: Placement = "whole"
     save_every_s: float
     """Seconds after which the state is saved, so that a training that is killed goes on from there."""
 
@@ -76,6 +78,7 @@ class Report(BaseModel):
     per_device_batch_size: int = 1
     """Trajectories that a device held at once."""
     gradient_accumulation_steps: int = 1
+    placement: Placement = "whole"
     files: dict[str, str] = {}
     """SHA-256 of every other file of the folder."""
     model_id: str = ""

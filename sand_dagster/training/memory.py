@@ -20,7 +20,7 @@ _OUTSIDE = 3 * _GIB  # CUDA's context, NCCL's buffers, the loss's chunks of scor
 _USABLE = 0.94  # share of a card's memory; the rest is lost to fragmentation
 
 Placement = Literal["whole", "sharded", "offloaded"]
-"""The state on every device; a share of it on each; a share in the host's memory, a layer at a time on cards."""
+"""The state on every device; a share of it on each; a share in the host's memory, layers on cards in turn."""
 
 
 class TrainingDoesNotFit(RuntimeError):
@@ -65,9 +65,7 @@ def placements(
     """
     shares = spread(settings.batch_size, settings.per_device_batch_size, devices)
     longest = min(settings.max_length, tokens or settings.max_length)
-    active = activations(
-        shape, shares.per_device * longest, checkpointing=settings.gradient_checkpointing
-    )
+    active = activations(shape, shares.per_device * longest, checkpointing=settings.gradient_checkpointing)
     count = shape.parameters
     whole_copy = 4 * count  # written to disk, and what one process reads
     if settings.method == "lora":
@@ -84,9 +82,7 @@ def placements(
     else:
         card = _STATE * count // shares.devices + gathered + active + _OUTSIDE
         ways.append(TrainingPlan("sharded", shares, card, 2 * whole_copy))
-    ways.append(
-        TrainingPlan("offloaded", shares, gathered + active + _OUTSIDE, _STATE * count + whole_copy)
-    )
+    ways.append(TrainingPlan("offloaded", shares, gathered + active + _OUTSIDE, _STATE * count + whole_copy))
     return ways
 
 

@@ -11,7 +11,7 @@ from transformers.trainer_callback import ExportableState
 from sand_dagster.training.job import PROGRESS_MARK, Progress
 
 
-class LossCurve(TrainerCallback, ExportableState):  # type: ignore[misc]  # transformers' is untyped
+class LossCurve(TrainerCallback, ExportableState):
     """Collects the points of the loss curve and prints each as it is known.
 
     They are saved with the training's state, so that the curve of a resumed training is whole.
@@ -26,7 +26,8 @@ class LossCurve(TrainerCallback, ExportableState):  # type: ignore[misc]  # tran
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         self._since = time.perf_counter()
-        saved: Any = state.stateful_callbacks.get(type(self).__name__)
+        callbacks: Any = state.stateful_callbacks
+        saved = callbacks.get(type(self).__name__)
         if state.global_step and saved:
             self.curve[:] = map(Progress.model_validate, saved["attributes"]["curve"])
 

@@ -50,9 +50,10 @@ def finetune(job: Job) -> None:
     if torch.cuda.is_available():  # a CPU's are deterministic as they are
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    arguments = _arguments(job, bfloat16)  # first: it starts the group of processes
     model = _model(job, bfloat16)
     saved_dtype = model.config.dtype
-    trainer, curve = _trainer(job, model, tokenizer, examples, bfloat16)
+    trainer, curve = _trainer(job, arguments, model, tokenizer, examples)
     if job.epochs:
         saved = last_saved(job.state)  # by an earlier process that was killed
         trainer.train(resume_from_checkpoint=str(saved) if saved else None)
@@ -73,6 +74,7 @@ def finetune(job: Job) -> None:
             devices=trainer.args.world_size,
             per_device_batch_size=trainer.args.per_device_train_batch_size,
             gradient_accumulation_steps=trainer.args.gradient_accumulation_steps,
+            placement=job.placement,
         )
     # Whoever serves the checkpoint has to prompt it as it was trained, and to stop where it learnt to stop.
     tokenizer.chat_template = chats.template
@@ -108,10 +110,10 @@ def _model(job: Job, bfloat16: bool) -> PreTrainedModel:
 
 def _trainer(
     job: Job,
+    arguments: SFTConfig,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     examples: Examples,
-    bfloat16: bool,
 ) -> tuple[SFTTrainer, list[Progress]]:
     from datasets import Dataset
     from trl.trainer.sft_trainer import SFTTrainer
@@ -128,7 +130,7 @@ def _trainer(
     reporter = LossCurve()
     trainer = SFTTrainer(
         model=model,
-        args=_arguments(job, bfloat16),
+        args=arguments,
         train_dataset=dataset,
         processing_class=tokenizer,
         peft_config=_lora(job.settings) if job.settings.method == "lora" else None,
@@ -145,8 +147,20 @@ def _arguments(job: Job, bfloat16: bool) -> SFTConfig:
     world = int(os.environ.get("WORLD_SIZE", "1"))
     shares = spread(settings.batch_size, settings.per_device_batch_size, world)
     sharded: dict[str, Any] = {}
-    if world > 1 and settings.method == "full":
-        sharded = {"fsdp": "full_shard auto_wrap", "fsdp_config": {"fsdp_version": 2}}
+    if job.placement != "whole":
+        # One process reads the weights and the others get theirs from it. `from_pretrained` looks for these
+        # two in the environment, where accelerate's own launcher would have put them.
+        os.environ["ACCELERATE_USE_FSDP"] = os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "true"
+        if job.placement == "offloaded":
+            os.environ["FSDP_OFFLOAD_PARAMS"] = "true"  # so that the group has a backend for the CPU too
+        sharded = {
+            "fsdp": True,
+            "fsdp_config": {
+                "version": 2,
+                "cpu_ram_efficient_loading": True,
+                "cpu_offload": job.placement == "offloaded",
+            },
+        }
     return SFTConfig(
         output_dir=str(job.state),
         seed=job.seed,
@@ -204,7 +218,11 @@ def _save(trainer: SFTTrainer, tokenizer: PreTrainedTokenizerBase, dtype: Any, o
             merged: Any = trainer.accelerator.unwrap_model(trainer.model).merge_and_unload()
             merged.to(dtype).save_pretrained(output)
     elif trainer.is_fsdp_enabled:
-        trainer.save_model(str(output))
+        # All processes gather the weights, which are float32; the first has them.
+        gathered = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+        if trainer.is_world_process_zero():
+            weights = {name: weight.to(dtype) for name, weight in gathered.items()}
+            trainer.accelerator.unwrap_model(trainer.model).save_pretrained(output, state_dict=weights)
     elif trainer.is_world_process_zero():
         whole: Any = trainer.accelerator.unwrap_model(trainer.model)
         whole.to(dtype).save_pretrained(output)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import subprocess
@@ -12,15 +13,18 @@ from pathlib import Path
 
 from sand_dagster.fingerprints import file_digest
 from sand_dagster.ids import digest
+from sand_dagster.models.cards import cards
 from sand_dagster.models.model_folder import model_id
-from sand_dagster.training.devices import gpus, spread
+from sand_dagster.models.shape import ModelShape
 from sand_dagster.training.job import PROGRESS_MARK, REPORT, Job, Progress, Report, write_conversations
+from sand_dagster.training.memory import TrainingDoesNotFit, TrainingPlan, plan_training
 from sand_dagster.training.resuming import STATE, work_folder
 from sand_dagster.training.settings import FinetuningSettings
 from sand_dagster.types import Message
 
 SAVE_EVERY_S = 300.0
 """Seconds of a training that a killed process loses at most, where saving is quick."""
+_LOG = logging.getLogger(__name__)
 _LAST_LINES = 40
 _PATIENCE = 10.0
 _ENVIRONMENT = {
@@ -74,9 +78,10 @@ class SftTrainer:
         the state that was saved last; on a CPU it ends with the same weights.
 
         Raises:
-            TrainingFailed: the process ended with an error.
+            TrainingFailed: the process ended with an error, or nothing that fits the cards is known.
         """
-        launcher = _launcher(self._settings)
+        plan = _planned(parent, self._settings)
+        launcher = _launcher(plan)
         key = digest(
             self._key,
             model_id(parent),
@@ -96,6 +101,7 @@ class SftTrainer:
                 settings=self._settings,
                 epochs=epochs,
                 seed=seed,
+                placement=plan.placement if plan else "whole",
                 save_every_s=self._save_every_s,
             )
             write_conversations(job.conversations, (list(chat) for chat in conversations))
@@ -135,13 +141,31 @@ class SftTrainer:
             raise TrainingFailed(f"the finetuning's process failed ({how}). The end of its log:\n{log}")
 
 
-def _launcher(settings: FinetuningSettings) -> list[str]:
+def _planned(parent: Path, settings: FinetuningSettings) -> TrainingPlan | None:
+    """How the state is placed on the GPUs of this machine; None: there are none.
+
+    Raises:
+        TrainingFailed: it does not fit.
+    """
+    if not (found := cards()):
+        return None
+    memory = min(card.memory for card in found)
+    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        plan = plan_training(ModelShape.read(parent), settings, len(found), memory, host)
+    except TrainingDoesNotFit as error:
+        raise TrainingFailed(str(error)) from error
+    _LOG.warning("Finetuning %s: %s", parent, plan.describe(settings))
+    return plan
+
+
+def _launcher(plan: TrainingPlan | None) -> list[str]:
     module = "sand_dagster.training.sft"
-    devices = spread(settings.batch_size, settings.per_device_batch_size, max(1, gpus())).devices
-    if devices > 1:
-        launcher = "torch.distributed.run"
-        return [sys.executable, "-m", launcher, "--standalone", f"--nproc_per_node={devices}", "-m", module]
-    return [sys.executable, "-m", module]
+    if plan is None or (plan.shares.devices == 1 and plan.placement == "whole"):
+        return [sys.executable, "-m", module]
+    launcher = "torch.distributed.run"
+    devices = f"--nproc_per_node={plan.shares.devices}"
+    return [sys.executable, "-m", launcher, "--standalone", devices, "-m", module]
 
 
 def _completed(folder: Path) -> Report:

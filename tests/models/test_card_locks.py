@@ -78,7 +78,7 @@ def test_an_engine_in_use_keeps_the_cards_and_an_idle_one_gives_way(
     async def used() -> None:
         async with engines.open(model, GenerationSettings(max_model_len=64)):
             waiting.append(other(tmp_path, 2.0))
-            while not locks.wanted:
+            while not locks.wanted:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
             await asyncio.sleep(1.5)
             assert not started[0].closed, "it is in use"

@@ -24,8 +24,7 @@ print("not asked")
 
 ASKING = {
     "an engine": "from sand_dagster.models.vllm_engine import on_cpu; on_cpu()",
-    "a training's process": "from sand_dagster.training.precision import bfloat16_is_fast; bfloat16_is_fast()",
-    "who starts it": "from sand_dagster.training.devices import gpus; gpus()",
+    "a training": "from sand_dagster.training.precision import bfloat16_is_fast; bfloat16_is_fast()",
 }
 
 

@@ -78,7 +78,7 @@ def test_one_is_killed_in_the_middle_and_nothing_is_lost(
 
     async def disturbed(generator: Endpoints) -> list[Completion]:
         work = asyncio.create_task(all_of(generator))
-        while generator.stats().requests < 20:
+        while generator.stats().requests < 20:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
         two[0].kill()
         return await work

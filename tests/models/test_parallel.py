@@ -60,7 +60,7 @@ def test_idle_cards_are_said() -> None:
 def test_what_fits_nowhere_is_refused_with_what_it_would_need() -> None:
     with pytest.raises(DoesNotFit, match=r"over 1: 1\d\d GiB each; over 2: .*There are 2 GPUs, with 20 GiB"):
         parallelism(LARGE, 8192, 2, 24 * GB, 0.9)
-    with pytest.raises(DoesNotFit, match="tensor_parallel_size is 3, but .* over 1 or 2 or 4 of 8 GPUs"):
+    with pytest.raises(DoesNotFit, match=r"tensor_parallel_size is 3, but .* over 1 or 2 or 4 of 8 GPUs"):
         parallelism(QWEN, 8192, 8, 80 * GB, 0.9, tensor_parallel_size=3)
 
 

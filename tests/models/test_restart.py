@@ -99,11 +99,11 @@ def test_a_real_engine_whose_process_is_killed(tmp_path: Path) -> None:
 
     async def disturbed() -> Finished:
         work = asyncio.create_task(stage(source, settings))
-        while not any(entry.generator for entry in shared._entries.values()):
+        while not any(entry.generator for entry in shared._entries.values()):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
         (entry,) = shared._entries.values()
         assert isinstance(entry.generator, vllm_engine.VllmGenerator)
-        while entry.generator.stats().requests < 5:
+        while entry.generator.stats().requests < 5:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         driver = entry.generator._driver
         assert isinstance(driver, Replicas)
