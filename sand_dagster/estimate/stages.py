@@ -311,14 +311,13 @@ def _slowness(stages: Sequence[StageEstimate], measured: Mapping[tuple[str, str]
 def measured_seconds(home: Path, experiment: str, until: str) -> dict[tuple[str, str], float]:
     """What the stages of a finished run took, by iteration and stage: from the end of the one before it."""
     store = ArtifactStore(home, experiment)
-    ends = []
-    for table in ("base_model", "tasks", "expert_import", "expert_data"):
-        if manifest := store.manifest(table, None):
-            ends.append((manifest.created_at, manifest.run_id, "", table))
-    for iteration in (f"{number:02}" for number in range(int(until) + 1)):
-        for table in (name for name, table in TABLES.items() if table.partitioned):
-            if manifest := store.manifest(table, iteration):
-                ends.append((manifest.created_at, manifest.run_id, iteration, table))
+    once: list[tuple[str, str | None]] = [
+        (name, None) for name, table in TABLES.items() if not table.partitioned
+    ]
+    keys = [f"{number:02}" for number in range(int(until) + 1)]
+    each = [(name, key) for key in keys for name, table in TABLES.items() if table.partitioned]
+    manifests = [(store.manifest(name, key), key or "", name) for name, key in (*once, *each)]
+    ends = [(made.created_at, made.run_id, key, name) for made, key, name in manifests if made is not None]
     ends.sort()
     found: dict[tuple[str, str], float] = {}
     for before, after in pairwise(ends):

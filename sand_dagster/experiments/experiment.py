@@ -114,9 +114,9 @@ class GenerationSection(Settings):
     def _each_checkpoint_has_its_name(self) -> GenerationSection:
         if self.policy is not None and "{checkpoint}" not in self.policy.model:
             raise ValueError(
-                f"policy.model is {self.policy.model!r}; expected a name with {{checkpoint}} in it. The "
-                "policy is another checkpoint in every iteration, and a server that still has an earlier one would "
-                "answer in its stead. Serve each under its id: "
+                f"policy.model is {self.policy.model!r}; expected a name with {{checkpoint}} in it. "
+                "The policy is another checkpoint in every iteration, and a server that still has an earlier "
+                "one would answer in its stead. Serve each under its id: "
                 "vllm serve CHECKPOINT_FOLDER --served-model-name CHECKPOINT_ID"
             )
         return self

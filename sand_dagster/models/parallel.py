@@ -97,8 +97,8 @@ def parallelism(
         raise DoesNotFit(
             f"the model's weights and a cache for {_LEAST_SEQUENCES} sequences of {context} tokens need "
             f"{'; '.join(needs)}. There are {cards} GPUs, with {share * memory / _GIB:.0f} GiB for an "
-            "engine on each. Lower model.max_model_len, take a smaller model or more cards, or set generation.base and "
-            "generation.policy to servers that have it"
+            "engine on each. Lower model.max_model_len, take a smaller model or more cards, or set "
+            "generation.base and generation.policy to servers that have it"
         )
     return max(found, key=lambda way: (way.cards, way.data_parallel_size))
 
