@@ -33,7 +33,7 @@ MEASURED = {
     ("01", "checkpoints"): 105.0,
     ("01", "eval_episodes"): 266.0,
 }
-"""`sand run household --until 01`, 2026-11-26, two cores with AVX-512 BF16 that other work kept busy; seconds."""
+"""`sand run household --until 01`, 2026-11-26, two busy cores with AVX-512 BF16; seconds."""
 QUIET = 7 * 60 + 20 - 2 * 60
 """The same on quiet cores, without the two minutes of set-up (docs/measurements.md)."""
 
@@ -95,7 +95,9 @@ def _measured(pipeline: Pipeline) -> None:
     assert means.deliberation == 5
     assert any(each.startswith("Measured in") for each in said)
     took = measured_seconds(pipeline.home, experiment.name, "01")
-    assert took == {}, "each stage was a run of its own here, and between runs anybody may have waited"
+    assert {("00", "checkpoints"), ("01", "rollouts"), ("01", "eval_episodes")} <= took.keys()
+    assert ("00", "expert_trajectories") not in took, "the first of a run: before it, anybody may have waited"
+    assert min(took.values()) > 0
 
 
 @pytest.mark.parametrize("text", ["8xB42", "A100", "0xA100", "8x8x8xA100", ""])
