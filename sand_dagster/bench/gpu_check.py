@@ -95,10 +95,16 @@ class Report:
 
 
 def run(home: Path, progress: Progress, *, reduced: bool = False) -> Report:
-    """Do all parts in folders below `home`. `reduced` plays a few games, to try the check itself."""
+    """Do all parts in folders below `home`. `reduced` plays a few games, to try the check itself.
+
+    Each part's verdict is added to `parts.jsonl` there as it ends, so that a check that is ended has a page too.
+    """
     parts: list[Part] = []
+    home.mkdir(parents=True, exist_ok=True)
     for number, part in enumerate(_parts(home, reduced=reduced), start=1):
         parts.append(part)
+        with (home / "parts.jsonl").open("a") as file:
+            file.write(json.dumps(asdict(part)) + "\n")
         progress(number, 7)
     return Report(parts, _machine())
 
