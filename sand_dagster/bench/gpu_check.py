@@ -45,7 +45,7 @@ _REPEATED = ("candidate_actions", "rollouts", "critiques", "deliberation_traject
 _GIVEN_BACK = 512  # MiB that a card may hold more after a part than before it
 _SHARE = 0.9
 _POLL_S = 1.0
-_LAST_LINES = 12
+_LAST_LINES, _SHOWN = 12, 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class Report:
 def run(home: Path, progress: Progress, *, reduced: bool = False) -> Report:
     """Do all parts in folders below `home`. `reduced` plays a few games, to try the check itself.
 
-    Each part's verdict is added to `parts.jsonl` there as it ends, so that a check that is ended has a page too.
+    Each part's verdict is added to `parts.jsonl` there as it ends: a check that is ended early has one too.
     """
     parts: list[Part] = []
     home.mkdir(parents=True, exist_ok=True)
@@ -182,11 +182,18 @@ def _command(name: str, home: Path, *arguments: str) -> Part:
     after = _used()
     verdict = "works"
     if done.returncode != 0:
-        last = " ".join(done.stdout.split("\n")[-_LAST_LINES:]).strip()
-        verdict = f"FAILED ({log}): {last[-600:]}"
+        verdict = f"FAILED ({log}): {_reason(done.stdout)}"
     elif before is not None and after is not None and after > before + _GIVEN_BACK:
         verdict = f"FAILED: {after - before} MiB of a card were not given back"
     return Part(name, verdict, seconds, before, peak.most, after)
+
+
+def _reason(log: str) -> str:
+    """Why a command failed: what `sand` said of it, else the end of its log."""
+    said = log.rfind("\nsand: ")
+    if said >= 0 or log.startswith("sand: "):
+        return log[said + 1 :][:_SHOWN].strip()
+    return " ".join(log.split("\n")[-_LAST_LINES:]).strip()[-_SHOWN:]
 
 
 def _repeated(part: Part, first: Path, second: Path) -> Part:
