@@ -21,7 +21,7 @@ COMPILE = .venv/bin/uv pip compile pyproject.toml $(PACKAGES:%=packages/%/pyproj
 	--python-version 3.11 --python-platform x86_64-manylinux_2_28 $(UPGRADE) --extra dev $(PACKAGES:%=--no-emit-package %) --no-emit-package sand-dagster
 PYTEST = .venv/bin/python -m pytest
 
-.PHONY: setup run test test-all coverage browser dev check docs lock lock-check smollm2 clean
+.PHONY: setup run gpu-check test test-all coverage browser dev check docs lock lock-check smollm2 clean
 
 setup: .venv/ready-$(EXTRA)
 
@@ -36,6 +36,10 @@ setup: .venv/ready-$(EXTRA)
 
 run: setup
 	@.venv/bin/sand run $(EXPERIMENT) --until $(UNTIL)
+
+# On a machine with an NVIDIA GPU: one page with verdicts (docs/gpu.md). Some ten minutes after set-up.
+gpu-check: smollm2
+	@.venv/bin/sand bench gpu --home "$(CURDIR)/.gpu-check" --out "$(CURDIR)/.gpu-check/report.json"
 
 # Real vLLM, TRL and Dagster among them; what takes long is left to test-all.
 test: setup

@@ -35,6 +35,10 @@ class EnvironmentDied(Exception):
     """A worker process ended while it held this episode. The unit is repeated and counted."""
 
 
+class GeneratorDied(Exception):
+    """An engine ended while it worked on a completion. The unit is repeated and counted."""
+
+
 @runtime_checkable
 class Environment(Protocol):
     """One task being played, in this process."""

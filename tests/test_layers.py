@@ -17,6 +17,7 @@ LAYERS = (
     {"jobs"},
     {"assets"},
     {"resources"},
+    {"estimate"},
     {"evaluation"},
     {"experiments"},
     {"environments", "training"},

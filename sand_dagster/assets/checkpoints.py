@@ -67,6 +67,11 @@ def checkpoints(run: StageRun) -> Result:
     report = _finetune(run, steps, parent.model_id, run.store.home / parent.folder, epochs)
     if report is None:
         return Result([])
+    if report.batch_size != settings.batch_size:
+        run.log.warning(
+            f"Each optimiser step was over {report.batch_size} trajectories, not finetuning.batch_size "
+            f"{settings.batch_size}, which {report.devices} devices cannot make up."
+        )
     row = _row(run, policy, parent.model_id, tuple(step.step_id for step in steps), epochs, report)
     counts: dict[str, int | float] = {
         "epochs": report.epochs,
@@ -78,6 +83,8 @@ def checkpoints(run: StageRun) -> Result:
         "seconds": report.seconds,
         "tokens_per_second": report.tokens / report.seconds,
         "learning_rate": settings.learning_rate,
+        "devices": report.devices,
+        "batch_size": report.batch_size,
     }
     if not row.loss_curve:  # no epoch: the model is as it was
         return Result([row], counts)
@@ -115,6 +122,7 @@ def _finetune(
         output=output,
         seed=finetuning_seed(run.experiment.seed, str(run.iteration)),
         epochs=epochs,
+        key=key,
         on_progress=lambda progress: follow(run, progress),
     )
     run.journal.put(key, report.model_dump(mode="json"))

@@ -12,7 +12,6 @@ from sand_dagster.assets.deciding import (
 )
 from sand_dagster.assets.definition import Read, stage
 from sand_dagster.assets.run import Result, StageRun
-from sand_dagster.rows.models import CheckpointRow
 from sand_dagster.sand.evaluation import evaluate
 
 
@@ -29,10 +28,9 @@ from sand_dagster.sand.evaluation import evaluate
 def eval_episodes(run: StageRun) -> Result:
     """The finetuned agent plays every seen and unseen test task once, at temperature 0 (Section 5.1)."""
     tasks = [task for task in run.tasks.values() if task.split in ("seen", "unseen")]
-    (checkpoint,) = run.rows(CheckpointRow)
 
     async def play() -> Result:
-        async with run.agent(checkpoint.checkpoint_id, checkpoint.folder) as agent, run.pool() as pool:
+        async with run.finetuned() as agent, run.pool() as pool:
             return Result.of(
                 await evaluate(run.stage, tasks, pool, agent, run.experiment.evaluation.temperature)
             )

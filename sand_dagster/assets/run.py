@@ -23,10 +23,11 @@ from sand_dagster.environments.pool import EnvironmentPool
 from sand_dagster.execution.units import Finished, Journal, Stage, Trial
 from sand_dagster.experiments.experiment import Experiment
 from sand_dagster.interfaces import Generator
+from sand_dagster.models.settings import Checkpoint
 from sand_dagster.resources.environments import EnvironmentWorkers
 from sand_dagster.resources.generation import Generation
 from sand_dagster.resources.training import Training
-from sand_dagster.rows.models import BaseModelRow, PolicyRow
+from sand_dagster.rows.models import BaseModelRow, CheckpointRow, PolicyRow
 from sand_dagster.rows.row import Row
 from sand_dagster.rows.steps import DemonstrationRow, ExpertRow
 from sand_dagster.sand.episode import Agent
@@ -131,25 +132,34 @@ class StageRun:
         """The frozen base model π_base."""
         model_file = self.rows(BaseModelRow)[0]
         async with self.generation.model(
-            self.experiment, self.experiment.generation.base, Path(model_file.folder), self.iteration
+            self.experiment, self.experiment.generation.base, Path(model_file.folder), None
         ) as model:
             yield model
 
     @asynccontextmanager
-    async def agent(self, agent_id: str, folder: str) -> AsyncIterator[Agent]:
-        """A policy, or a checkpoint, that acts."""
+    async def agent(self, agent_id: str, folder: str, checkpoint: Checkpoint) -> AsyncIterator[Agent]:
+        """A policy that acts, by the `checkpoint` that it is."""
         path = self.store.home / folder
         async with self.generation.model(
-            self.experiment, self.experiment.generation.policy, path, self.iteration
+            self.experiment, self.experiment.generation.policy, path, checkpoint
         ) as model:
             domain = self.experiment.environment.module.DOMAIN
             yield Agent(agent_id, model, domain, self.experiment.generation.max_new_tokens, self.example)
 
     @asynccontextmanager
     async def policy(self) -> AsyncIterator[Agent]:
-        """π_k."""
+        """π_k, which is the checkpoint of iteration k-1 (Algorithm 1, π_k ← π_θ)."""
         policy = self.rows(PolicyRow)[0]
-        async with self.agent(policy.policy_id, policy.folder) as agent:
+        checkpoint = Checkpoint(policy.checkpoint_id, f"{self.number - 1:02}")
+        async with self.agent(policy.policy_id, policy.folder, checkpoint) as agent:
+            yield agent
+
+    @asynccontextmanager
+    async def finetuned(self) -> AsyncIterator[Agent]:
+        """π_θ of this iteration, which is evaluated."""
+        row = self.rows(CheckpointRow)[0]
+        checkpoint = Checkpoint(row.checkpoint_id, str(self.iteration))
+        async with self.agent(row.checkpoint_id, row.folder, checkpoint) as agent:
             yield agent
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:

@@ -13,6 +13,7 @@ from sand_dagster.cli.cleaning import clean
 from sand_dagster.cli.compare import compare
 from sand_dagster.cli.data import show, status
 from sand_dagster.cli.differing import diff
+from sand_dagster.cli.estimate import estimate
 from sand_dagster.cli.experiments import experiments, plan, run, scores
 from sand_dagster.cli.lineage import lineage
 from sand_dagster.cli.play import play, replay
@@ -26,7 +27,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (experiments, run, plan, scores, compare, show, ask, sql, diff, status, clean, play, replay):
+_READING = (scores, compare, show, ask, sql, diff, status)
+for command in (experiments, run, plan, estimate, *_READING, clean, play, replay):
     app.command()(command)
 app.add_typer(bench)
 app.add_typer(lineage)

@@ -148,6 +148,28 @@ def links(
 
 @bench.command()
 @command
+def gpu(
+    home: Annotated[
+        Path, typer.Option(file_okay=False, help="An empty folder, in which everything is kept.")
+    ] = Path(".gpu-check"),
+    reduced: Annotated[bool, typer.Option(help="A few games only: tries the check itself.")] = False,
+    as_json: AsJson = False,
+    out: Out = None,
+) -> None:
+    """Check this machine's GPUs: the loop, full and LoRA finetuning, seeds, memory, tokens a second.
+
+    One page with verdicts. The exit code is 1 where a part failed. Without a GPU it runs on the CPU.
+    """
+    from sand_dagster.bench.gpu_check import run
+
+    machine = _machine(out)
+    with progress("checking") as told:
+        report = run(home.absolute(), told, reduced=reduced)
+    _tell(report, differs=report.failed, as_json=as_json, out=out, machine=machine)
+
+
+@bench.command()
+@command
 def lineage(
     rows: Annotated[int, typer.Option(min=1000, help="About how many rows to generate.")] = 10_000_000,
     folder: Annotated[

@@ -78,6 +78,7 @@ def run(
     from sand_dagster.definitions import definitions
     from sand_dagster.jobs.run import RunFailed, run_experiment
 
+    _say_what_fits(experiment, last)
     try:
         run_experiment(definitions([experiment]), experiment, last, console(), fresh or ())
     except RunFailed as error:
@@ -88,6 +89,31 @@ def run(
         f"Ask where a row came from:        sand lineage {experiment} ID\n"
         "See it all in Dagster's UI:       make dev"
     )
+
+
+def _say_what_fits(name: str, until: str) -> None:
+    """How generation and training use this machine's GPUs; ends the command where one does not fit them."""
+    from sand_dagster.models.cards import cards
+
+    if not cards():
+        return
+    from sand_dagster.estimate.hardware import hardware
+    from sand_dagster.estimate.stages import estimate
+    from sand_dagster.experiments.loading import load_experiment
+    from sand_dagster.jobs.run import check_iteration
+
+    experiment = load_experiment(name, sand_home())
+    check_iteration(experiment, until)
+    try:
+        found = estimate(experiment, hardware("this"), until, sand_home())
+    except ValueError as error:  # a model that is not fetched yet: said again before each start
+        console().print(escape(str(error)))
+        return
+    for plan in found.plans:
+        console().print(escape(plan), soft_wrap=True)
+    served = experiment.generation.base and experiment.generation.policy
+    if refused := [each for each in found.refusals if not (served and each.startswith("generation"))]:
+        fail("\n".join(refused))
 
 
 @command

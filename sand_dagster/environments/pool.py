@@ -109,7 +109,7 @@ class EnvironmentPool:
         home: Path,
         workers: int,
         *,
-        max_open: int = 512,
+        max_open: int = 4096,
         memory_limit: int = 1 << 30,
         max_resets: int = 5_000,
         silence_s: float = 300.0,

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any, Generic, Protocol, TypeVar
 
 from sand_dagster.ids import digest
-from sand_dagster.interfaces import EnvironmentDied
+from sand_dagster.interfaces import EnvironmentDied, GeneratorDied
 from sand_dagster.rows.plain import plain, typed
 from sand_dagster.rows.row import Row
 
@@ -126,7 +126,7 @@ async def run_units(stage: Stage, kind: type[R], units: Iterable[Unit[R]], total
 
     A unit is taken from `units` when its turn has come, so what it holds, such as a prompt, is in memory
     only while it is worked. Units with a key that the journal holds are taken from there, and equal keys are
-    worked once. A unit whose environment's process died is repeated, and counted as `repeated`. The first
+    worked once. A unit whose environment or engine died is repeated, and counted as `repeated`. The first
     error of a unit ends the stage; what was finished until then is in the journal.
     """
     if stage.trial is None:
@@ -182,9 +182,10 @@ async def _attempt(unit: Unit[R], outcomes: Counter[str]) -> tuple[list[R], str]
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             return await unit.work()
-        except EnvironmentDied as died:
+        except (EnvironmentDied, GeneratorDied) as died:
             if attempt == _ATTEMPTS:
                 raise
             outcomes["repeated"] += 1
-            _log.warning("an environment died, the unit is repeated (%d of %d): %s", attempt, _ATTEMPTS, died)
+            what = "an environment" if isinstance(died, EnvironmentDied) else "an engine"
+            _log.warning("%s died, the unit is repeated (%d of %d): %s", what, attempt, _ATTEMPTS, died)
     raise AssertionError("unreachable")

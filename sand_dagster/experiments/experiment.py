@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, field_va
 
 from sand_dagster.environments import EnvironmentKind, environment_kind, kinds
 from sand_dagster.experiments.problems import RENAMED_MODELS, explain
+from sand_dagster.models.settings import Checkpoint
 from sand_dagster.sand.settings import (
     CritiqueSettings,
     DeliberationSettings,
@@ -69,14 +70,37 @@ class ModelSection(Settings):
 
 
 class Endpoint(Settings):
-    """An OpenAI-compatible server."""
+    """An OpenAI-compatible server, or several that serve the same model."""
 
-    url: str = Field(description="base URL, such as http://127.0.0.1:8000/v1")
+    url: str | tuple[str, ...] = Field(
+        description="base URL, such as http://127.0.0.1:8000/v1, or a list of such: requests go to all of "
+        "them, and what one fails at to another"
+    )
     model: str = Field(
-        description="the model's name there; for the policy `{iteration}` stands for the iteration whose "
-        "checkpoint is served under it"
+        description="the model's name there; of the policy it has `{checkpoint}`, which stands for the id of "
+        "the checkpoint that is asked, and may have `{iteration}`, the iteration that made it"
     )
     key_variable: str = Field("OPENAI_API_KEY", description="environment variable that holds the API key")
+
+    @field_validator("url")
+    @classmethod
+    def _at_least_one(cls, url: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if not url or (not isinstance(url, str) and len(set(url)) < len(url)):
+            raise ValueError("needs a URL, or a list of different ones")
+        return url
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The URL, or all of them."""
+        return (self.url,) if isinstance(self.url, str) else self.url
+
+    def served_name(self, checkpoint: Checkpoint | None) -> str:
+        """What the servers call `checkpoint`; None: the base model."""
+        if checkpoint is None:
+            return self.model
+        return self.model.replace("{checkpoint}", checkpoint.checkpoint_id).replace(
+            "{iteration}", checkpoint.iteration
+        )
 
 
 class GenerationSection(Settings):
@@ -85,6 +109,17 @@ class GenerationSection(Settings):
     max_new_tokens: int = Field(768, ge=1, description="tokens one turn of the agent may have")
     base: Endpoint | None = Field(None, description="ask this server instead of a vLLM of our own")
     policy: Endpoint | None = Field(None, description="ask this server instead of a vLLM of our own")
+
+    @model_validator(mode="after")
+    def _each_checkpoint_has_its_name(self) -> GenerationSection:
+        if self.policy is not None and "{checkpoint}" not in self.policy.model:
+            raise ValueError(
+                f"policy.model is {self.policy.model!r}; expected a name with {{checkpoint}} in it. "
+                "The policy is another checkpoint in every iteration, and a server that still has an earlier "
+                "one would answer in its stead. Serve each under its id: "
+                "vllm serve CHECKPOINT_FOLDER --served-model-name CHECKPOINT_ID"
+            )
+        return self
 
 
 class FinetuningSection(FinetuningSettings):

@@ -40,6 +40,8 @@ class ChatCompletion(_Answer):
 
     choices: list[Choice] = Field(min_length=1)
     usage: Usage | None = None
+    model: str | None = None
+    """Who answered, as the server calls it."""
 
 
 class Served(_Answer):

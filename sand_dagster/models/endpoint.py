@@ -54,6 +54,7 @@ class EndpointGenerator:
         self.context = context
         self._client = client
         self._url = str(source.endpoint)
+        self._source = source
         self._key = client.api_key if source.api_key_variable else None
         self._meter = Meter()
 
@@ -87,7 +88,7 @@ class EndpointGenerator:
             await client.close()
             raise EndpointFailed(
                 f"the endpoint {source.endpoint} does not serve the model {source.model!r}; "
-                f"it serves {', '.join(sorted(served)[:10])}"
+                f"it serves {', '.join(sorted(served)[:10])}" + _how_to_serve(source)
             )
         if generator.context is None and source.model in served:
             generator.context = served[source.model].max_model_len
@@ -123,6 +124,11 @@ class EndpointGenerator:
             raise self._failed(error) from error
         finally:
             self._meter.end()
+        if self._source.checkpoint and reply.model and reply.model != self.model_id:
+            raise EndpointFailed(
+                f"the endpoint {self._url} was asked for the model {self.model_id!r} and answered with "
+                f"{reply.model!r}" + _how_to_serve(self._source)
+            )
         usage = reply.usage
         prompt_tokens = usage.prompt_tokens if usage else 0
         completion_tokens = usage.completion_tokens if usage else 0
@@ -202,6 +208,15 @@ class EndpointGenerator:
             f"{status}{type(error).__name__}: {said}\n"
             "Check that the server runs, and that the URL is the one that ends in /v1."
         )
+
+
+def _how_to_serve(source: ModelSource) -> str:
+    if source.checkpoint is None:
+        return ""
+    return (
+        f". Serve that checkpoint under its name, then go on: "
+        f"vllm serve {source.checkpoint} --served-model-name {source.model}"
+    )
 
 
 def _key(source: ModelSource) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, Protocol, TypeVar
 
 from sand_dagster.interfaces import Generator
+from sand_dagster.models.card_locks import CardLocks
 from sand_dagster.models.loop import LoopThread
 from sand_dagster.models.model_folder import model_id, resolve
 from sand_dagster.models.settings import GenerationSettings, ModelSource
@@ -18,6 +20,7 @@ from sand_dagster.models.stats import GenerationStats
 T = TypeVar("T")
 _KEPT_ON_CPU = 2
 _KEPT_ON_GPU = 1
+_LOOK_EVERY_S = 0.5
 
 
 class OpenGenerator(Generator, Protocol):
@@ -45,10 +48,16 @@ class Engines:
     An engine costs seconds to minutes to start and gigabytes to hold, so the stages of a run share it. At
     most `keep` local engines are alive: starting another ends the one that was used longest ago. An engine
     in use is never ended by another's start. Endpoints cost nothing and are not counted.
+
+    While a local engine is alive the GPUs are locked. Dagster's pool is given back after every step, an
+    engine is kept: so one that nobody uses ends as soon as another process, which has the pool now, waits
+    for the lock.
     """
 
-    def __init__(self, keep: int | None = None) -> None:
+    def __init__(self, keep: int | None = None, locks: CardLocks | None = None) -> None:
         self._keep = keep
+        self._locks = locks or CardLocks.of_this_machine()
+        self._watching: asyncio.Task[None] | None = None
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         atexit.register(self._at_exit)
 
@@ -77,19 +86,31 @@ class Engines:
                 if entry.generator is None:
                     if folder is None:
                         # Imported here: its client takes a second that every start of Dagster would pay.
-                        from sand_dagster.models.endpoint import EndpointGenerator
+                        from sand_dagster.models.endpoints import Endpoints
 
-                        entry.generator = await EndpointGenerator.start(source, settings)
+                        entry.generator = await Endpoints.start(source, settings)
                     else:
                         from sand_dagster.models import vllm_engine
 
                         await self._make_room()
+                        await self._hold_cards()
                         entry.generator = await vllm_engine.start(folder, settings)
             yield entry.generator
         finally:
             entry.users -= 1
             if entry.generator is None and entry.users == 0:
                 self._entries.pop(key, None)
+                self._let_go()
+
+    async def discard(self, generator: OpenGenerator) -> None:
+        """End an engine that failed, whoever uses it, and those that nobody uses: they shared its processes.
+
+        The next `open` of its model starts another.
+        """
+        for key, entry in list(self._entries.items()):
+            if entry.generator is generator or (entry.local and not entry.users):
+                with contextlib.suppress(Exception):  # it may be past closing
+                    await self._end(key)
 
     def release_all(self) -> None:
         """End every engine, so that a training has the memory. From an ordinary function, between stages.
@@ -123,6 +144,26 @@ class Engines:
         generator = self._entries.pop(key).generator
         if generator is not None:
             await generator.close()
+        self._let_go()
+
+    async def _hold_cards(self) -> None:
+        """Lock the GPUs, if there are any; waits while another process has them."""
+        await self._locks.acquire()
+        if self._locks.held and (self._watching is None or self._watching.done()):
+            self._watching = asyncio.create_task(self._give_way())
+
+    async def _give_way(self) -> None:
+        """While the GPUs are held: end engines that nobody uses as soon as another process waits for them."""
+        while self._locks.held:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            local = {key: entry for key, entry in self._entries.items() if entry.local}
+            if self._locks.wanted and not any(entry.users for entry in local.values()):
+                for key in local:
+                    await self._end(key)
+
+    def _let_go(self) -> None:
+        if not any(entry.local for entry in self._entries.values()):
+            self._locks.release()
 
     def _at_exit(self) -> None:
         if self._entries:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from sand_dagster.interfaces import Generator
-from sand_dagster.models.engines import engines
+from sand_dagster.interfaces import Generator, GeneratorDied
+from sand_dagster.models.driver import EngineFailed
+from sand_dagster.models.engines import OpenGenerator, engines
 from sand_dagster.models.model_folder import model_id, resolve
 from sand_dagster.models.settings import GenerationSettings, ModelSource
 from sand_dagster.types import Completion, Message, Sampling
+
+_LOG = logging.getLogger(__name__)
+_RESTARTS = 1
+"""Times that an engine which ended is started again in a stage: one that ends twice will end again."""
 
 
 class _OnDemand:
@@ -21,16 +27,38 @@ class _OnDemand:
     ) -> None:
         self.model_id = model_id
         self._source, self._settings, self._stack = source, settings, stack
-        self._engine: Generator | None = None
+        self._engine: OpenGenerator | None = None
         self._starting = asyncio.Lock()
+        self._restarts = 0
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
+        """Sample the assistant's next message.
+
+        Raises:
+            GeneratorDied: the engine ended while it worked on this; the next completion starts another.
+            EngineFailed: it does not start, or has ended before.
+        """
+        engine = await self._started()
+        try:
+            return await engine.complete(messages, sampling)
+        except EngineFailed as error:
+            async with self._starting:
+                if self._engine is engine:  # the first of those that it worked on
+                    self._engine = None
+                    await engines.discard(engine)
+                    self._restarts += 1
+                    _LOG.warning("An engine ended, and is started again: %s", error)
+            if self._restarts > _RESTARTS:
+                raise
+            raise GeneratorDied(str(error)) from error
+
+    async def _started(self) -> OpenGenerator:
         async with self._starting:
             if self._engine is None:
                 self._engine = await self._stack.enter_async_context(
                     engines.open(self._source, self._settings)
                 )
-        return await self._engine.complete(messages, sampling)
+            return self._engine
 
 
 @asynccontextmanager

@@ -87,10 +87,15 @@ class Replicas:
         await asyncio.gather(*(_ask(process, "forget", engine=self._number) for process in self._processes))
 
     def close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            for process in self._processes:
+        if self._closed:
+            return
+        self._closed = True
+        all_alive = all(process.alive for process in self._processes)
+        for process in self._processes:
+            if all_alive:
                 process.send("close", engine=self._number)
+            else:  # the others still work on requests; an engine that is closed meanwhile spoils the next one
+                process.kill("another copy of its engine had ended")
 
 
 async def _ask(process: Child, op: str, **fields: Any) -> Message:

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import NamedTuple
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from sand_dagster.models.templates import TemplateChoice
+
+
+class Checkpoint(NamedTuple):
+    """A finetuned policy, as a server that has it is asked for it."""
+
+    checkpoint_id: str
+    iteration: str
+    """The iteration that made it."""
 
 
 class ModelSource(BaseModel):
@@ -19,6 +30,13 @@ class ModelSource(BaseModel):
     endpoint: str | None = Field(
         default=None,
         description="Base URL of an OpenAI-compatible API, as http://127.0.0.1:8000/v1; unset: vLLM here.",
+    )
+    also_at: tuple[str, ...] = Field(
+        default=(), description="Base URLs of further endpoints that serve the same model."
+    )
+    checkpoint: Path | None = Field(
+        default=None,
+        description="The folder that the endpoint has to serve under this name, and no other model.",
     )
     api_key_variable: str | None = Field(
         default=None, description="Environment variable with the endpoint's key, if it needs one."
@@ -45,11 +63,18 @@ class GenerationSettings(BaseModel):
     gpu_memory_utilization: float = Field(
         default=0.9, gt=0.0, lt=1.0, description="Share of a GPU's memory for weights and attention's cache."
     )
-    tensor_parallel_size: int = Field(default=1, ge=1, description="GPUs that one model is spread over.")
+    tensor_parallel_size: int = Field(
+        default=0, ge=0, description="GPUs that one copy of a model is spread over; 0: chosen by its size."
+    )
     endpoint_retries: int = Field(
         default=6,
         ge=0,
-        description="Times that a request to an endpoint is repeated, waiting longer each time.",
+        description="Times that a request that an endpoint failed at is repeated, waiting longer each time.",
+    )
+    endpoint_patience: float = Field(
+        default=600.0,
+        ge=0.0,
+        description="Seconds that an outage of all endpoints is waited out.",
     )
     endpoint_timeout: float = Field(
         default=600.0, gt=0.0, description="Seconds to wait for an endpoint's answer."

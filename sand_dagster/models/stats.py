@@ -21,6 +21,16 @@ class GenerationStats:
         """Completion tokens a busy second; 0 where nothing was generated."""
         return self.completion_tokens / self.busy_seconds if self.busy_seconds else 0.0
 
+    def plus(self, other: GenerationStats) -> GenerationStats:
+        """Together with what another endpoint did meanwhile; busy as long as the longer one."""
+        return GenerationStats(
+            requests=self.requests + other.requests,
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            cached_prompt_tokens=self.cached_prompt_tokens + other.cached_prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            busy_seconds=max(self.busy_seconds, other.busy_seconds),
+        )
+
     def since(self, earlier: GenerationStats) -> GenerationStats:
         """What came after `earlier`: an engine outlives a stage."""
         return GenerationStats(

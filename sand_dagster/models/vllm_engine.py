@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sand_dagster.ids import digest
 from sand_dagster.interfaces import PromptTooLong
+from sand_dagster.models.cards import cards
 from sand_dagster.models.chat import ChatEncoder
 from sand_dagster.models.driver import Driver, EngineFailed, Sampled
 from sand_dagster.models.in_process import parameters, prepare, sampled
 from sand_dagster.models.model_folder import ModelUnavailable, context_length, model_id
+from sand_dagster.models.parallel import Parallelism, parallelism
 from sand_dagster.models.replicas import Replicas
 from sand_dagster.models.settings import GenerationSettings
+from sand_dagster.models.shape import ModelShape
 from sand_dagster.models.stats import GenerationStats, Meter
 from sand_dagster.models.templates import prompting_template
 from sand_dagster.types import Completion, Message, Sampling
@@ -31,6 +36,9 @@ _CPU_PREFILL_TOKENS = 2048
 _CPU_BLOCK = 32  # tokens; the unit of prefix caching, vLLM's default of 128 forgets most of a turn
 _SMALL = 512 * 1024**2  # bytes of weights; of such a model every core has a copy
 _MOST_REPLICAS = 4
+_BEGINNING = 128  # tokens; enough to tell tasks apart
+_IMBALANCE = 16  # requests that the copy which has a beginning cached may have more than the idlest
+_LOG = logging.getLogger(__name__)
 
 
 class VllmGenerator:
@@ -124,9 +132,9 @@ async def start(folder: Path, settings: GenerationSettings) -> VllmGenerator:
 
 
 async def _driver(folder: Path, context: int, settings: GenerationSettings) -> Driver:
-    arguments = engine_arguments(folder, context, settings)
     if not on_cpu():
-        return _OwnProcess.start(arguments)
+        return await _on_gpus(folder, context, settings)
+    arguments = engine_arguments(folder, context, settings)
     cores = len(os.sched_getaffinity(0))
     if _weight_bytes(folder) > _SMALL:
         # Half of the cores are the environments': threads that wait for a core spin on all the others.
@@ -134,6 +142,23 @@ async def _driver(folder: Path, context: int, settings: GenerationSettings) -> D
     replicas = min(cores, _MOST_REPLICAS)
     arguments["kv_cache_memory_bytes"] //= replicas
     return await Replicas.start(arguments, replicas, 1)
+
+
+async def _on_gpus(folder: Path, context: int, settings: GenerationSettings) -> Driver:
+    found = cards()
+    shape = ModelShape.read(folder)
+    spread = parallelism(
+        shape,
+        context,
+        len(found),
+        min(card.memory for card in found),
+        settings.gpu_memory_utilization,
+        settings.tensor_parallel_size,
+    )
+    _LOG.warning("vLLM: %s", spread.describe(shape, len(found)))
+    arguments = engine_arguments(folder, context, settings)
+    # A thread: it takes minutes, in which the loop tells of progress and notices that it is to end.
+    return await asyncio.to_thread(_OwnProcess.start, arguments, spread)
 
 
 def _weight_bytes(folder: Path) -> int:
@@ -165,24 +190,43 @@ def engine_arguments(folder: Path, context: int, settings: GenerationSettings) -
     return shared | {
         "dtype": "bfloat16",
         "gpu_memory_utilization": settings.gpu_memory_utilization,
-        "tensor_parallel_size": settings.tensor_parallel_size,
     }
 
 
-class _OwnProcess:
-    """vLLM's asynchronous engine in a process of its own, whose end frees a GPU's memory for sure."""
+class Affinity:
+    """Which copy of a model completes a prompt: what begins alike goes to the same one, within bounds."""
 
-    def __init__(self, engine: AsyncLLM) -> None:
+    def __init__(self, copies: int) -> None:
+        self.load = [0] * copies
+
+    def choose(self, prompt: list[int]) -> int:
+        """The copy whose cache has the prompt's beginning, or the idlest where that is far busier."""
+        at_home = int(digest(prompt[:_BEGINNING])[:8], 16) % len(self.load)
+        idlest = min(range(len(self.load)), key=self.load.__getitem__)
+        return at_home if self.load[at_home] <= self.load[idlest] + _IMBALANCE else idlest
+
+
+class _OwnProcess:
+    """vLLM's asynchronous engine in processes of their own, whose end frees the GPUs' memory for sure."""
+
+    def __init__(self, engine: AsyncLLM, copies: int) -> None:
         self._engine: AsyncLLM | None = engine
         self._numbers = itertools.count()
+        self._affinity = Affinity(copies)
 
     @classmethod
-    def start(cls, arguments: dict[str, Any]) -> _OwnProcess:
+    def start(cls, arguments: dict[str, Any], spread: Parallelism) -> _OwnProcess:
         prepare()
         from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        return cls(AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments)))
+        copies = spread.data_parallel_size
+        engine = AsyncEngineArgs(
+            **arguments, tensor_parallel_size=spread.tensor_parallel_size, data_parallel_size=copies
+        )
+        # As the offline class: nobody waits for a first token, so a prefill may have 8,192 tokens or more.
+        return cls(AsyncLLM.from_engine_args(engine, usage_context=UsageContext.LLM_CLASS), copies)
 
     async def generate(self, prompt: list[int], sampling: Sampling) -> Sampled:
         from vllm import TokensPrompt
@@ -190,10 +234,18 @@ class _OwnProcess:
         if self._engine is None:
             raise EngineFailed("the engine was closed while requests were in flight")
         final: RequestOutput | None = None
-        async for output in self._engine.generate(
-            TokensPrompt(prompt_token_ids=prompt), parameters(sampling), str(next(self._numbers))
-        ):
-            final = output
+        chosen = self._affinity.choose(prompt)
+        self._affinity.load[chosen] += 1
+        try:
+            async for output in self._engine.generate(
+                TokensPrompt(prompt_token_ids=prompt),
+                parameters(sampling),
+                str(next(self._numbers)),
+                data_parallel_rank=chosen if len(self._affinity.load) > 1 else None,
+            ):
+                final = output
+        finally:
+            self._affinity.load[chosen] -= 1
         assert final is not None
         return sampled(final)
 

@@ -17,7 +17,7 @@ from sand_dagster.experiments.experiment import EnvironmentSection, Experiment
 from sand_dagster.experiments.problems import MOVED, RENAMED_MODELS
 from sand_dagster.resources import BY_VARIABLES, variable_of
 from sand_dagster.resources.artifacts import Artifacts
-from sand_dagster.resources.generation import ON_A_CPU, ON_A_GPU
+from sand_dagster.resources.generation import A_CARD, ON_A_CPU
 from sand_dagster.resources.loop import Loop
 
 ENVIRONMENTS = ("alfworld", "household", "scienceworld", "webshop")
@@ -194,7 +194,7 @@ def _default(name: str, field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     if name in ON_A_CPU:
-        return f"`{ON_A_CPU[name]}`; with a GPU `{ON_A_GPU[name]}`"
+        return f"`{ON_A_CPU[name]}`; a GPU `{A_CARD[name]}`"
     value = field.get_default(call_default_factory=True)
     if value is None or value == "" or isinstance(value, BaseModel):
         return ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,20 +13,23 @@ from pydantic import Field
 from sand_dagster.experiments.experiment import Endpoint, Experiment
 from sand_dagster.home import sand_home
 from sand_dagster.interfaces import Generator
+from sand_dagster.models.cards import cards
 from sand_dagster.models.engines import engines
 from sand_dagster.models.model_folder import present, resolve
 from sand_dagster.models.on_demand import open_on_demand
 from sand_dagster.models.packaged import packaged_model
-from sand_dagster.models.settings import GenerationSettings, ModelSource
+from sand_dagster.models.settings import Checkpoint, GenerationSettings, ModelSource
 
 T = TypeVar("T")
 
 ON_A_CPU = {"max_concurrency": 128, "max_num_seqs": 64}
-ON_A_GPU = {"max_concurrency": 256, "max_num_seqs": 256}
-"""Defaults that differ."""
+A_CARD = {"max_concurrency": 256, "max_num_seqs": 256}
+"""Defaults that differ; units under way at once are 256 for each GPU."""
 
-_HERE = ON_A_CPU if shutil.which("nvidia-smi") is None else ON_A_GPU
-"""As the Makefile tells; asking torch would spoil a later fork of vLLM's."""
+
+def _at_once() -> int:
+    """Units of work that keep this machine's engines busy."""
+    return A_CARD["max_concurrency"] * len(cards()) or ON_A_CPU["max_concurrency"]
 
 
 class Generation(dg.ConfigurableResource[None]):
@@ -39,16 +41,23 @@ class Generation(dg.ConfigurableResource[None]):
     """
 
     max_concurrency: int = Field(
-        default=_HERE["max_concurrency"], ge=1, description="units of work under way at once"
+        default_factory=_at_once, ge=1, description="units of work under way at once; 256 for each GPU"
     )
     max_num_seqs: int = Field(
-        default=_HERE["max_num_seqs"], ge=1, description="requests that an engine works on at once"
+        default_factory=lambda: (A_CARD if cards() else ON_A_CPU)["max_num_seqs"],
+        ge=1,
+        description="requests that a copy of a model works on at once",
     )
     kv_cache_gib: float = Field(default=2.0, gt=0, description="attention's cache on a CPU, GiB an engine")
     gpu_memory_utilization: float = Field(
         default=0.9, gt=0, lt=1, description="share of a GPU's memory for weights and attention's cache"
     )
-    tensor_parallel_size: int = Field(default=1, ge=1, description="GPUs that one model is spread over")
+    tensor_parallel_size: int = Field(
+        default=0,
+        ge=0,
+        description="GPUs that one copy of a model is spread over; 0: as few as hold it. The other GPUs get "
+        "copies of their own",
+    )
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run `work` on the event loop that the engines live on; an interrupt cancels it."""
@@ -74,14 +83,19 @@ class Generation(dg.ConfigurableResource[None]):
 
     @asynccontextmanager
     async def model(
-        self, experiment: Experiment, endpoint: Endpoint | None, folder: Path, iteration: str | None
+        self, experiment: Experiment, endpoint: Endpoint | None, folder: Path, checkpoint: Checkpoint | None
     ) -> AsyncIterator[Generator]:
-        """The model in `folder`, or the one that `endpoint` serves in its stead."""
+        """The model in `folder`, or the one that `endpoint` serves in its stead.
+
+        `checkpoint` says which policy is in `folder`; None: it is the base model.
+        """
         source = ModelSource(model=str(folder))
         if endpoint is not None:
             source = ModelSource(
-                model=endpoint.model.replace("{iteration}", iteration or ""),
-                endpoint=endpoint.url,
+                model=endpoint.served_name(checkpoint),
+                endpoint=endpoint.urls[0],
+                also_at=endpoint.urls[1:],
+                checkpoint=folder if checkpoint else None,
                 api_key_variable=endpoint.key_variable,
             )
         settings = GenerationSettings(

@@ -8,6 +8,7 @@ from pathlib import Path
 import dagster as dg
 
 from sand_dagster.experiments.experiment import Experiment
+from sand_dagster.models.card_locks import CardLocks
 from sand_dagster.training.job import Progress, Report
 from sand_dagster.training.trainer import SftTrainer
 from sand_dagster.types import Message
@@ -25,12 +26,16 @@ class Training(dg.ConfigurableResource[None]):
         output: Path,
         seed: int,
         epochs: int,
+        key: str,
         on_progress: Callable[[Progress], None],
     ) -> Report:
         """Finetune the model in `parent` on the agent's tokens; `output` becomes a Hugging Face folder.
 
+        `key` is the unit's: a training that was killed is resumed only where it is the same.
+
         Raises:
             TrainingFailed: the training's process ended with an error.
         """
-        trainer = SftTrainer(experiment.finetuning, on_progress)
-        return Report.model_validate(trainer.finetune(conversations, parent, output, seed, epochs))
+        trainer = SftTrainer(experiment.finetuning, on_progress, key=key)
+        with CardLocks.of_this_machine().holding():
+            return Report.model_validate(trainer.finetune(conversations, parent, output, seed, epochs))

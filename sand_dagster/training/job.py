@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
+from sand_dagster.training.memory import Placement
 from sand_dagster.training.settings import FinetuningSettings
 from sand_dagster.types import Message
 
@@ -28,9 +29,14 @@ class Job(BaseModel):
     conversations: Path
     """JSON lines, each a list of messages."""
     output: Path
+    state: Path
+    """Where the training saves its state on its way, and looks for what an earlier one saved."""
     settings: FinetuningSettings
     epochs: int
     seed: int
+    placement: Placement = "whole"
+    save_every_s: float
+    """Seconds after which the state is saved, so that a training that is killed goes on from there."""
 
 
 class Progress(BaseModel):
@@ -68,9 +74,19 @@ class Report(BaseModel):
     dtype: str
     loss_curve: list[Progress]
     versions: dict[str, str]
+    devices: int = 1
+    per_device_batch_size: int = 1
+    """Trajectories that a device held at once."""
+    gradient_accumulation_steps: int = 1
+    placement: Placement = "whole"
     files: dict[str, str] = {}
     """SHA-256 of every other file of the folder."""
     model_id: str = ""
+
+    @property
+    def batch_size(self) -> int:
+        """Trajectories an optimiser step. Not the experiment's where the devices could not make that up."""
+        return self.devices * self.per_device_batch_size * self.gradient_accumulation_steps
 
 
 def write_conversations(path: Path, conversations: Iterator[list[Message]]) -> None:

@@ -6,12 +6,16 @@ import time
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import ExportableState
 
 from sand_dagster.training.job import PROGRESS_MARK, Progress
 
 
-class LossCurve(TrainerCallback):
-    """Collects the points of the loss curve and prints each as it is known."""
+class LossCurve(TrainerCallback, ExportableState):
+    """Collects the points of the loss curve and prints each as it is known.
+
+    They are saved with the training's state, so that the curve of a resumed training is whole.
+    """
 
     def __init__(self) -> None:
         self.curve: list[Progress] = []
@@ -22,6 +26,14 @@ class LossCurve(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         self._since = time.perf_counter()
+        callbacks: Any = state.stateful_callbacks
+        saved = callbacks.get(type(self).__name__)
+        if state.global_step and saved:
+            self.curve[:] = map(Progress.model_validate, saved["attributes"]["curve"])
+
+    def state(self) -> dict[str, Any]:
+        """What `on_train_begin` finds in a training that is resumed."""
+        return {"args": {}, "attributes": {"curve": [point.model_dump() for point in self.curve]}}
 
     def on_log(
         self,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from sand_dagster.models.templates import TemplateChoice
 
@@ -32,7 +32,7 @@ class FinetuningSettings(BaseModel):
     per_device_batch_size: int = Field(
         default=8,
         ge=1,
-        description="Trajectories a device holds at once; accumulation makes up `batch_size`.",
+        description="Trajectories a device holds at once, at most; accumulation makes up `batch_size`.",
     )
     learning_rate: float = Field(default=1e-5, gt=0.0, description="Peak learning rate of AdamW.")
     scheduler: Literal["cosine", "linear", "constant"] = Field(
@@ -53,12 +53,3 @@ class FinetuningSettings(BaseModel):
     chat_template: TemplateChoice = Field(
         default="auto", description="How chats become text; `auto` recognises the model's own format."
     )
-
-    @model_validator(mode="after")
-    def _batches_add_up(self) -> Self:
-        if self.batch_size % self.per_device_batch_size:
-            raise ValueError(
-                f"batch_size {self.batch_size} is not a multiple of per_device_batch_size "
-                f"{self.per_device_batch_size}: choose one that divides it"
-            )
-        return self

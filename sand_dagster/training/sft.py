@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sand_dagster.models.templates import training_chats
+from sand_dagster.training.devices import spread
 from sand_dagster.training.examples import Examples, encode_all
 from sand_dagster.training.job import REPORT, Job, Progress, Report, read_conversations
 from sand_dagster.training.settings import FinetuningSettings
@@ -34,6 +35,7 @@ def finetune(job: Job) -> None:
     from transformers import AutoTokenizer
 
     from sand_dagster.training.precision import bfloat16_is_fast
+    from sand_dagster.training.saving import last_saved
 
     started = time.perf_counter()
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(job.parent, trust_remote_code=False)
@@ -48,11 +50,13 @@ def finetune(job: Job) -> None:
     if torch.cuda.is_available():  # a CPU's are deterministic as they are
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    arguments = _arguments(job, bfloat16)  # first: it starts the group of processes
     model = _model(job, bfloat16)
     saved_dtype = model.config.dtype
-    trainer, curve = _trainer(job, model, tokenizer, examples, bfloat16)
+    trainer, curve = _trainer(job, arguments, model, tokenizer, examples)
     if job.epochs:
-        trainer.train()
+        saved = last_saved(job.state)  # by an earlier process that was killed
+        trainer.train(resume_from_checkpoint=str(saved) if saved else None)
     if trainer.is_world_process_zero():
         report = Report(
             examples=len(examples.kept),
@@ -67,6 +71,10 @@ def finetune(job: Job) -> None:
             dtype="bfloat16" if bfloat16 else "float32",
             loss_curve=curve,
             versions={name: importlib.metadata.version(name) for name in _VERSIONS},
+            devices=trainer.args.world_size,
+            per_device_batch_size=trainer.args.per_device_train_batch_size,
+            gradient_accumulation_steps=trainer.args.gradient_accumulation_steps,
+            placement=job.placement,
         )
     # Whoever serves the checkpoint has to prompt it as it was trained, and to stop where it learnt to stop.
     tokenizer.chat_template = chats.template
@@ -102,15 +110,16 @@ def _model(job: Job, bfloat16: bool) -> PreTrainedModel:
 
 def _trainer(
     job: Job,
+    arguments: SFTConfig,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     examples: Examples,
-    bfloat16: bool,
 ) -> tuple[SFTTrainer, list[Progress]]:
     from datasets import Dataset
     from trl.trainer.sft_trainer import SFTTrainer
 
     from sand_dagster.training.progress import LossCurve
+    from sand_dagster.training.saving import Saving
 
     dataset = Dataset.from_dict(
         {
@@ -121,11 +130,11 @@ def _trainer(
     reporter = LossCurve()
     trainer = SFTTrainer(
         model=model,
-        args=_arguments(job, bfloat16),
+        args=arguments,
         train_dataset=dataset,
         processing_class=tokenizer,
         peft_config=_lora(job.settings) if job.settings.method == "lora" else None,
-        callbacks=[reporter],
+        callbacks=[reporter, Saving(job.save_every_s)],
     )
     return trainer, reporter.curve
 
@@ -136,21 +145,28 @@ def _arguments(job: Job, bfloat16: bool) -> SFTConfig:
 
     settings = job.settings
     world = int(os.environ.get("WORLD_SIZE", "1"))
-    together = settings.per_device_batch_size * world
-    if settings.batch_size % together:
-        raise ValueError(
-            f"batch_size {settings.batch_size} is not a multiple of per_device_batch_size "
-            f"{settings.per_device_batch_size} times {world} devices: choose one that divides it"
-        )
+    shares = spread(settings.batch_size, settings.per_device_batch_size, world)
     sharded: dict[str, Any] = {}
-    if world > 1 and settings.method == "full":
-        sharded = {"fsdp": "full_shard auto_wrap", "fsdp_config": {"fsdp_version": 2}}
+    if job.placement != "whole":
+        # One process reads the weights and the others get theirs from it. `from_pretrained` looks for these
+        # two in the environment, where accelerate's own launcher would have put them.
+        os.environ["ACCELERATE_USE_FSDP"] = os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "true"
+        if job.placement == "offloaded":
+            os.environ["FSDP_OFFLOAD_PARAMS"] = "true"  # so that the group has a backend for the CPU too
+        sharded = {
+            "fsdp": True,
+            "fsdp_config": {
+                "version": 2,
+                "cpu_ram_efficient_loading": True,
+                "cpu_offload": job.placement == "offloaded",
+            },
+        }
     return SFTConfig(
-        output_dir=str(job.output),
+        output_dir=str(job.state),
         seed=job.seed,
         num_train_epochs=job.epochs,
-        per_device_train_batch_size=settings.per_device_batch_size,
-        gradient_accumulation_steps=settings.batch_size // together,
+        per_device_train_batch_size=shares.per_device,
+        gradient_accumulation_steps=shares.accumulation,
         learning_rate=settings.learning_rate,
         lr_scheduler_type=settings.scheduler,
         warmup_steps=0,
@@ -160,7 +176,8 @@ def _arguments(job: Job, bfloat16: bool) -> SFTConfig:
         use_cpu=not torch.cuda.is_available(),
         gradient_checkpointing=settings.gradient_checkpointing,
         logging_steps=1,
-        save_strategy="no",
+        save_strategy="no",  # `Saving` says when
+        save_total_limit=1,
         report_to="none",
         disable_tqdm=True,
         dataloader_pin_memory=torch.cuda.is_available(),
@@ -201,7 +218,11 @@ def _save(trainer: SFTTrainer, tokenizer: PreTrainedTokenizerBase, dtype: Any, o
             merged: Any = trainer.accelerator.unwrap_model(trainer.model).merge_and_unload()
             merged.to(dtype).save_pretrained(output)
     elif trainer.is_fsdp_enabled:
-        trainer.save_model(str(output))
+        # All processes gather the weights, which are float32; the first has them.
+        gathered = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+        if trainer.is_world_process_zero():
+            weights = {name: weight.to(dtype) for name, weight in gathered.items()}
+            trainer.accelerator.unwrap_model(trainer.model).save_pretrained(output, state_dict=weights)
     elif trainer.is_world_process_zero():
         whole: Any = trainer.accelerator.unwrap_model(trainer.model)
         whole.to(dtype).save_pretrained(output)

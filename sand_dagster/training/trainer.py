@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import subprocess
@@ -11,11 +12,19 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from sand_dagster.fingerprints import file_digest
+from sand_dagster.ids import digest
+from sand_dagster.models.cards import cards
 from sand_dagster.models.model_folder import model_id
+from sand_dagster.models.shape import ModelShape
 from sand_dagster.training.job import PROGRESS_MARK, REPORT, Job, Progress, Report, write_conversations
+from sand_dagster.training.memory import TrainingDoesNotFit, TrainingPlan, plan_training
+from sand_dagster.training.resuming import STATE, work_folder
 from sand_dagster.training.settings import FinetuningSettings
 from sand_dagster.types import Message
 
+SAVE_EVERY_S = 300.0
+"""Seconds of a training that a killed process loses at most, where saving is quick."""
+_LOG = logging.getLogger(__name__)
 _LAST_LINES = 40
 _PATIENCE = 10.0
 _ENVIRONMENT = {
@@ -39,13 +48,20 @@ class SftTrainer:
     """
 
     def __init__(
-        self, settings: FinetuningSettings, on_progress: Callable[[Progress], None] = lambda _: None
+        self,
+        settings: FinetuningSettings,
+        on_progress: Callable[[Progress], None] = lambda _: None,
+        *,
+        key: str = "",
+        save_every_s: float = SAVE_EVERY_S,
     ) -> None:
+        """`key` is the hash of what decides the weights besides a finetuning's own arguments: the code."""
         # A caller's settings may be of a subclass that knows more than a training needs.
         self._settings = FinetuningSettings.model_validate(
             settings.model_dump(include=set(FinetuningSettings.model_fields))
         )
         self._on_progress = on_progress
+        self._key, self._save_every_s = key, save_every_s
 
     def finetune(
         self,
@@ -58,38 +74,49 @@ class SftTrainer:
         """Finetune `parent` on the assistant's tokens; writes a Hugging Face folder to `output`.
 
         The folder appears whole or not at all, and replaces what was there. Returns the fields of `Report`,
-        which are also in the folder's `training.json`.
+        which are also in the folder's `training.json`. The same finetuning, ended on its way, goes on from
+        the state that was saved last; on a CPU it ends with the same weights.
 
         Raises:
-            TrainingFailed: the process ended with an error.
+            TrainingFailed: the process ended with an error, or nothing that fits the cards is known.
         """
-        work = output.with_name(f".{output.name}.training")
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
-        try:
+        plan = _planned(parent, self._settings)
+        launcher = _launcher(plan)
+        key = digest(
+            self._key,
+            model_id(parent),
+            [list(chat) for chat in conversations],
+            self._settings.model_dump(mode="json"),
+            epochs,
+            seed,
+            launcher,
+        )
+        with work_folder(output, key) as work:
+            shutil.rmtree(work / "model", ignore_errors=True)
             job = Job(
                 parent=parent.resolve(),
                 conversations=(work / "conversations.jsonl").resolve(),
                 output=(work / "model").resolve(),
+                state=(work / STATE).resolve(),
                 settings=self._settings,
                 epochs=epochs,
                 seed=seed,
+                placement=plan.placement if plan else "whole",
+                save_every_s=self._save_every_s,
             )
             write_conversations(job.conversations, (list(chat) for chat in conversations))
             (work / "job.json").write_text(job.model_dump_json())
-            self._run(work / "job.json")
+            self._run(launcher, work / "job.json")
             report = _completed(job.output)
             if output.exists():
                 shutil.rmtree(output)
             job.output.rename(output)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
         return report.model_copy(update={"model_id": model_id(output)}).model_dump()
 
-    def _run(self, job: Path) -> None:
+    def _run(self, launcher: list[str], job: Path) -> None:
         last = deque[str](maxlen=_LAST_LINES)
         with subprocess.Popen(
-            [*_launcher(), str(job)],
+            [*launcher, str(job)],
             # Never written to: the process ends itself when this pipe closes, as it does if we are killed.
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -114,15 +141,31 @@ class SftTrainer:
             raise TrainingFailed(f"the finetuning's process failed ({how}). The end of its log:\n{log}")
 
 
-def _launcher() -> list[str]:
-    import torch
+def _planned(parent: Path, settings: FinetuningSettings) -> TrainingPlan | None:
+    """How the state is placed on the GPUs of this machine; None: there are none.
 
+    Raises:
+        TrainingFailed: it does not fit.
+    """
+    if not (found := cards()):
+        return None
+    memory = min(card.memory for card in found)
+    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        plan = plan_training(ModelShape.read(parent), settings, len(found), memory, host)
+    except TrainingDoesNotFit as error:
+        raise TrainingFailed(str(error)) from error
+    _LOG.warning("Finetuning %s: %s", parent, plan.describe(settings))
+    return plan
+
+
+def _launcher(plan: TrainingPlan | None) -> list[str]:
     module = "sand_dagster.training.sft"
-    devices = torch.cuda.device_count()
-    if devices > 1:
-        launcher = "torch.distributed.run"
-        return [sys.executable, "-m", launcher, "--standalone", f"--nproc_per_node={devices}", "-m", module]
-    return [sys.executable, "-m", module]
+    if plan is None or (plan.shares.devices == 1 and plan.placement == "whole"):
+        return [sys.executable, "-m", module]
+    launcher = "torch.distributed.run"
+    devices = f"--nproc_per_node={plan.shares.devices}"
+    return [sys.executable, "-m", launcher, "--standalone", devices, "-m", module]
 
 
 def _completed(folder: Path) -> Report:

@@ -22,6 +22,7 @@ from sand_dagster.environments import environment_kind
 from sand_dagster.experiments.experiment import Endpoint, Experiment
 from sand_dagster.experiments.loading import load_experiment
 from sand_dagster.models.model_folder import model_id
+from sand_dagster.models.settings import Checkpoint
 from sand_dagster.resources.artifacts import Artifacts
 from sand_dagster.resources.environments import EnvironmentWorkers
 from sand_dagster.resources.generation import Generation
@@ -57,9 +58,9 @@ class Scripted(Generation):
 
     @asynccontextmanager
     async def model(
-        self, experiment: Experiment, endpoint: Endpoint | None, folder: Path, iteration: str | None
+        self, experiment: Experiment, endpoint: Endpoint | None, folder: Path, checkpoint: Checkpoint | None
     ) -> AsyncIterator[_Model]:
-        yield _Model(endpoint.model if endpoint else model_id(folder))
+        yield _Model(endpoint.served_name(checkpoint) if endpoint else model_id(folder))
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,7 @@ class Finetuning(Training):
             versions={},
             files={"config.json": "0"},
             model_id=model_id(output),
+            per_device_batch_size=experiment.finetuning.batch_size,
         )
 
 
@@ -192,7 +194,12 @@ class Pipeline:
         return ArtifactStore(self.home, self.name)
 
     def materialise(
-        self, *stages: str, iteration: str | None = None, tokens: int = 5, **config: Any
+        self,
+        *stages: str,
+        iteration: str | None = None,
+        tokens: int = 5,
+        generation: Generation | None = None,
+        **config: Any,
     ) -> list[str]:
         """Materialise stages (none named: all) of an iteration, or those without; what models were asked."""
         experiment = self.experiment
@@ -204,7 +211,7 @@ class Pipeline:
         ASKED.clear()
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("SAND_HOME", str(self.home))
-            done = self._materialise(definitions, iteration, tokens, config)
+            done = self._materialise(definitions, iteration, tokens, config, generation)
         assert done.success
         return list(ASKED)
 
@@ -214,6 +221,7 @@ class Pipeline:
         iteration: str | None,
         tokens: int,
         config: dict[str, Any],
+        generation: Generation | None = None,
     ) -> dg.ExecuteInProcessResult:
         partitions = dg.StaticPartitionsDefinition(self.experiment.partitions)
         return dg.materialize(
@@ -223,7 +231,7 @@ class Pipeline:
             resources={
                 "artifacts": Artifacts(),
                 "environments": InProcess(),
-                "generation": Scripted(),
+                "generation": generation or Scripted(),
                 "loop": Loop(),
                 "training": Finetuning(tokens=tokens),
             },

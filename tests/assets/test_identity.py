@@ -109,7 +109,7 @@ CHANGED: dict[str, Any] = {
     "control_for": "household",
     "model.revision": "v2",
     "generation.base.model": Endpoint(url="http://127.0.0.1:1/v1", model="served"),
-    "generation.policy.model": Endpoint(url="http://127.0.0.1:1/v1", model="served"),
+    "generation.policy.model": Endpoint(url="http://127.0.0.1:1/v1", model="served-{checkpoint}"),
 }
 """New values of fields for which the type does not say one."""
 

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,8 +17,8 @@ from sand_dagster.models.engines import Engines, OpenGenerator
 from sand_dagster.models.settings import GenerationSettings, ModelSource
 from sand_dagster.types import Message, Sampling
 
-Answer = tuple[int, Any]
-"""Status and body: a value to be sent as JSON, or the bytes themselves."""
+Answer = tuple[int, Any] | tuple[int, Any, dict[str, str]]
+"""Status and body, and headers: a value to be sent as JSON, or the bytes themselves."""
 STANDARD = {"top_p": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
 EXTENDED = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
 CHAT: list[Message] = [{"role": "user", "content": "look"}]
@@ -59,11 +60,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
         self._send(*self.server.answers.pop(0))
 
-    def _send(self, status: int, body: Any) -> None:
+    def _send(self, status: int, body: Any, headers: dict[str, str] | None = None) -> None:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Type", "text/html" if content.startswith(b"<") else "application/json")
         self.send_header("Content-Length", str(len(content)))
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(content)
 
@@ -99,7 +102,8 @@ def ask(
 ) -> Any:
     async def script() -> Any:
         source = ModelSource(model=model, endpoint=url, api_key_variable=key)
-        async with engines.open(source, GenerationSettings(endpoint_retries=retries)) as generator:
+        settings = GenerationSettings(endpoint_retries=retries, endpoint_patience=0)
+        async with engines.open(source, settings) as generator:
             return await work(generator)
 
     return engines.run(script())
@@ -218,6 +222,27 @@ def test_a_refusal_that_the_fields_did_not_cause_is_not_remembered(
     assert ask(own_engines, server.url, lambda g: g.complete(CHAT, Sampling(0.0, 20))).text == "ok"
     assert EXTENDED.items() <= server.asked[2].items()
     assert not caplog.records
+
+
+def test_an_answer_by_another_checkpoint_is_an_error(server: Server, own_engines: Engines) -> None:
+    said = reply("ok")[1]
+    server.answers = [(200, {**said, "model": "policy"}), (200, {**said, "model": "yesterday"})]
+
+    async def script() -> None:
+        source = ModelSource(model="policy", endpoint=server.url, checkpoint=Path("/runs/model"))
+        async with own_engines.open(source, GenerationSettings(endpoint_patience=0)) as generator:
+            await generator.complete(CHAT, Sampling(0.0, 20))
+            await generator.complete(CHAT, Sampling(0.0, 20))
+
+    with pytest.raises(
+        EndpointFailed,
+        match=r"'policy' and answered with 'yesterday'.*vllm serve /runs/model --served-model-name policy",
+    ):
+        own_engines.run(script())
+    server.models = (200, {"data": [{"id": "yesterday"}]})
+    own_engines.release_all()
+    with pytest.raises(EndpointFailed, match=r"serves yesterday.*vllm serve /runs/model"):
+        own_engines.run(script())
 
 
 def completion(**changed: Any) -> dict[str, Any]:

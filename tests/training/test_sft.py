@@ -37,6 +37,8 @@ def train(
             parent=parent,
             conversations=conversations,
             output=output,
+            state=output.with_suffix(".state"),
+            save_every_s=600,
             settings=FinetuningSettings(**(knobs | settings)),
             epochs=epochs,
             seed=seed,

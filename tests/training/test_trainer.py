@@ -64,8 +64,3 @@ def test_a_failed_training_shows_its_log_and_keeps_the_old_folder(tiny_model: Pa
     ):
         SftTrainer(too_long).finetune(CHATS, tiny_model, output, seed=1, epochs=1)
     assert list(tmp_path.iterdir()) == [output]
-
-
-def test_a_batch_that_accumulation_cannot_make_up_is_refused() -> None:
-    with pytest.raises(ValueError, match="batch_size 64 is not a multiple of per_device_batch_size 6"):
-        FinetuningSettings(per_device_batch_size=6)

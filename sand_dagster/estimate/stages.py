@@ -1,0 +1,326 @@
+"""Stage by stage: tokens, rollouts, seconds, from counts, lengths and the hardware's rates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+
+from sand_dagster.artifacts.schemas import TABLES
+from sand_dagster.artifacts.store import ArtifactStore
+from sand_dagster.estimate.hardware import CORE, Hardware
+from sand_dagster.estimate.lengths import Lengths, lengths
+from sand_dagster.experiments.experiment import Experiment
+from sand_dagster.models.packaged import packaged_model
+from sand_dagster.models.parallel import DoesNotFit, Parallelism, parallelism
+from sand_dagster.models.settings import ModelSource
+from sand_dagster.models.shape import KNOWN, ModelShape
+from sand_dagster.training.memory import TrainingDoesNotFit, TrainingPlan, plan_training
+
+PREFILL, TRAINING, DECODING = 0.5, 0.4, 0.6
+"""Shares that are reached of a GPU's operations in prefill and training, of its bandwidth in decoding."""
+_ENGINE_SHARE = 0.9
+_AT_WORK = 256  # sequences that a copy works on
+_ENGINE_START_S, _TRAINER_START_S = 150.0, 120.0
+_CPU_ENGINE_START_S, _CPU_TRAINER_START_S = 24.0, 13.0
+_CPU_STEP_S = 0.0004
+"""Seconds of one core that a token takes besides its operations: vLLM's and Python's own work."""
+_HOST_BANDWIDTH = 50e9
+"""Bytes a second that an optimizer step in the host's memory goes through."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageEstimate:
+    """One stage of one iteration. `environment_s` is of all workers together and runs beside generation."""
+
+    iteration: str
+    stage: str
+    units: int = 0
+    prefill_tokens: int = 0
+    completion_tokens: int = 0
+    environment_s: float = 0.0
+    seconds: float = 0.0
+    disk: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """All stages, memory, and what was assumed. `refusals` say what does not fit."""
+
+    experiment: str
+    hardware: Hardware
+    parameters: int
+    stages: list[StageEstimate]
+    generation: Parallelism | None
+    training: TrainingPlan | None
+    plans: list[str]
+    refusals: list[str]
+    assumptions: list[str] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        return sum(stage.seconds for stage in self.stages)
+
+    @property
+    def gpu_hours(self) -> float:
+        """Cards times hours; cards of all machines, since they are held for as long as the run takes."""
+        cards = 0 if self.hardware.on_cpu else self.hardware.devices * self.hardware.nodes
+        return cards * self.seconds / 3600
+
+    @property
+    def disk(self) -> int:
+        """Bytes in `$SAND_HOME`."""
+        return sum(stage.disk for stage in self.stages)
+
+
+def shape_of(experiment: Experiment, home: Path) -> ModelShape:
+    """The base model's shape: of the model on this machine, else of those that are known by name.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    from sand_dagster.models.model_folder import present
+
+    base = experiment.model.base
+    packaged = packaged_model(base)
+    if packaged:
+        folder = packaged.present(home)
+    else:
+        folder = present(ModelSource(model=base, revision=experiment.model.revision))
+    if folder is not None:
+        return ModelShape.read(folder)
+    if base in KNOWN:
+        return KNOWN[base]
+    raise ValueError(f"the model {base} is not on this machine, and its size is not known: fetch it first")
+
+
+def estimate(
+    experiment: Experiment, hardware: Hardware, until: str, home: Path, *, calibrate: str | None = None
+) -> Estimate:
+    """What iterations 00 to `until` take.
+
+    With `calibrate`, the speed is that of this machine in the experiment's run until that iteration.
+
+    Raises:
+        ValueError: the model's size is not known.
+    """
+    shape = shape_of(experiment, home)
+    means, assumptions = lengths(experiment, home)
+    refusals: list[str] = []
+    plans: list[str] = []
+    generation: Parallelism | None = None
+    training: TrainingPlan | None = None
+    if not hardware.on_cpu:
+        memory, cards = hardware.device.memory, hardware.devices
+        try:
+            generation = parallelism(shape, experiment.model.max_model_len, cards, memory, _ENGINE_SHARE)
+            plans.append(f"generation: {generation.describe(shape, cards)}")
+        except DoesNotFit as error:
+            refusals.append(f"generation: {error}")
+        try:
+            training = plan_training(shape, experiment.finetuning, cards, memory, hardware.host_memory)
+            plans.append(f"training: {training.describe(experiment.finetuning)}")
+        except TrainingDoesNotFit as error:
+            refusals.append(f"training: {error}")
+        assumptions += [
+            f"Rates: {hardware.device.source}; {PREFILL:.0%} of its operations in prefill, {TRAINING:.0%} in "
+            f"training, {DECODING:.0%} of its bandwidth in decoding. None of this was measured on a card.",
+            f"Starts: {_ENGINE_START_S:.0f} s an engine, {_TRAINER_START_S:.0f} s a training.",
+        ]
+        if hardware.nodes > 1:
+            assumptions.append(
+                "On several machines: one trains, all generate (`vllm serve` on each, `url` a list of them)."
+            )
+    else:
+        assumptions.append(f"Rates: {CORE.source}; quiet cores.")
+    rates = _Rates(shape, means, hardware, generation, training)
+    stages: list[StageEstimate] = []
+    for iteration in experiment.partitions[: experiment.partitions.index(until) + 1]:
+        stages += _iteration(experiment, iteration, shape, means, rates)
+    if calibrate is not None:
+        factor = _slowness(stages, measured_seconds(home, experiment.name, calibrate))
+        stages = [replace(stage, seconds=factor * stage.seconds) for stage in stages]
+        assumptions.append(
+            f"This machine took {factor:.2f} times as long as these rates say, over the stages that have run "
+            f"until iteration {calibrate}; all are scaled by that."
+        )
+    return Estimate(
+        experiment.name,
+        hardware,
+        shape.parameters,
+        stages,
+        generation,
+        training,
+        plans,
+        refusals,
+        assumptions,
+    )
+
+
+class _Rates:
+    """Seconds for tokens."""
+
+    def __init__(
+        self,
+        shape: ModelShape,
+        means: Lengths,
+        hardware: Hardware,
+        generation: Parallelism | None,
+        training: TrainingPlan | None,
+    ) -> None:
+        self.hardware, self._shape, self._training = hardware, shape, training
+        self._copies = (generation.data_parallel_size if generation else 1) * hardware.nodes
+        self._tensor = generation.tensor_parallel_size if generation else 1
+        self._cache = generation.cache * self._tensor if generation else 0
+        self._context = means.opening + means.steps / 2 * (means.acting + means.observation)
+
+    def generate(self, prefill: float, completion: float, units: float) -> float:
+        """Seconds to read `prefill` tokens that no cache holds, and to write `completion`."""
+        shape, device = self._shape, self.hardware.device
+        if self.hardware.on_cpu:
+            return self._on_cores(2.0 * shape.parameters, prefill / 8 + completion, prefill + completion)
+        sequence = self._context * shape.cache_bytes_per_token()
+        at_work = max(1.0, min(_AT_WORK, units / self._copies, self._cache / sequence))
+        step = (2.0 * shape.parameters + at_work * sequence) / (DECODING * device.bandwidth * self._tensor)
+        reading = 2.0 * shape.parameters * prefill / (PREFILL * device.operations * self._tensor)
+        return (reading + completion * step / at_work) / self._copies
+
+    def train(self, tokens: float, steps: float, *, checkpointing: bool) -> float:
+        """Seconds for one training on `tokens`, all epochs together, in `steps` of the optimizer."""
+        operations = (8.0 if checkpointing else 6.0) * self._shape.parameters
+        if self.hardware.on_cpu:
+            return self._on_cores(operations, 0.0, tokens)
+        plan = self._training
+        devices = plan.shares.devices if plan else self.hardware.devices
+        seconds = tokens * operations / (devices * TRAINING * self.hardware.device.operations)
+        if plan and plan.placement == "offloaded":
+            seconds += steps * 2 * 16 * self._shape.parameters / _HOST_BANDWIDTH
+        return seconds
+
+    def _on_cores(self, operations: float, steps: float, tokens: float) -> float:
+        cores = self.hardware.devices * self.hardware.nodes
+        return (steps * _CPU_STEP_S + tokens * operations / self.hardware.device.operations) / cores
+
+    @property
+    def engine_start(self) -> float:
+        return _CPU_ENGINE_START_S if self.hardware.on_cpu else _ENGINE_START_S
+
+    @property
+    def trainer_start(self) -> float:
+        return _CPU_TRAINER_START_S if self.hardware.on_cpu else _TRAINER_START_S
+
+
+def _iteration(
+    experiment: Experiment, iteration: str, shape: ModelShape, means: Lengths, rates: _Rates
+) -> Iterator[StageEstimate]:
+    k = int(iteration)
+    acts = k > 0 and experiment.variant != "more_sft"
+    turn = means.acting if k > 1 else means.turn
+    demonstrations, steps = means.trajectories, means.trajectories * means.steps
+    per_step = turn + means.observation
+    whole = means.opening + means.steps * per_step
+    disagreeing = steps * means.deliberating
+    rolled = disagreeing * means.candidates
+
+    def generating(
+        stage: str, units: float, prefill: float, completion: float, played: float, starts: float = 0.0
+    ) -> StageEstimate:
+        environment = played * means.step_seconds
+        seconds = rates.generate(prefill, completion, units)
+        cores = rates.hardware.devices if rates.hardware.on_cpu else 16 * rates.hardware.nodes
+        return StageEstimate(
+            iteration,
+            stage,
+            round(units),
+            round(prefill),
+            round(completion),
+            environment,
+            max(seconds, environment / cores) + starts,
+            round(6 * (prefill * 0.2 + completion)),
+        )
+
+    if acts:
+        if experiment.variant != "without_sampling":
+            yield generating(
+                "candidate_actions",
+                steps,
+                demonstrations * whole,
+                steps * experiment.sampling.n * turn,
+                0.0,
+                0.0 if rates.hardware.on_cpu else rates.engine_start,
+            )
+        if experiment.variant != "without_critique":
+            yield generating(
+                "rollouts",
+                rolled,
+                demonstrations * whole + rolled * means.rollout_steps * means.observation,
+                rolled * means.rollout_steps * turn,
+                rolled * (means.rollout_steps + means.steps / 2),
+            )
+            yield generating(
+                "critiques",
+                rolled,
+                rolled * means.critique_prompt,
+                rolled * means.critique,
+                0.0,
+                rates.engine_start,
+            )
+        yield generating(
+            "deliberation_trajectories",
+            disagreeing,
+            disagreeing * means.deliberation_prompt,
+            disagreeing * means.deliberation,
+            0.0,
+        )
+    epochs = experiment.finetuning.epochs_of(k)
+    deliberated = disagreeing * means.deliberation if acts else 0.0
+    tokens = epochs * (demonstrations * whole + deliberated)
+    optimizer_steps = epochs * demonstrations / experiment.finetuning.batch_size
+    checkpoint = 2 * shape.parameters if not rates.hardware.on_cpu else 4 * shape.parameters
+    trained = rates.train(tokens, optimizer_steps, checkpointing=experiment.finetuning.gradient_checkpointing)
+    yield StageEstimate(
+        iteration,
+        "checkpoints",
+        1,
+        round(tokens),
+        0,
+        0.0,
+        rates.trainer_start + (trained if epochs else 0.0),
+        checkpoint,
+    )
+    tested = means.first_test_steps if k == 0 else means.test_steps
+    said = means.turn if k == 0 else means.acting
+    yield generating(
+        "eval_episodes",
+        means.tasks,
+        means.tasks * (means.opening + tested * means.observation),
+        means.tasks * tested * said,
+        means.tasks * tested,
+        rates.engine_start,
+    )
+
+
+def _slowness(stages: Sequence[StageEstimate], measured: Mapping[tuple[str, str], float]) -> float:
+    """How many times as long the measured stages took as is estimated; 1 where nothing was measured."""
+    both = [each for each in stages if (each.iteration, each.stage) in measured]
+    expected = sum(each.seconds for each in both)
+    return sum(measured[each.iteration, each.stage] for each in both) / expected if expected else 1.0
+
+
+def measured_seconds(home: Path, experiment: str, until: str) -> dict[tuple[str, str], float]:
+    """What the stages of a finished run took, by iteration and stage: from the end of the one before it."""
+    store = ArtifactStore(home, experiment)
+    once: list[tuple[str, str | None]] = [
+        (name, None) for name, table in TABLES.items() if not table.partitioned
+    ]
+    keys = [f"{number:02}" for number in range(int(until) + 1)]
+    each = [(name, key) for key in keys for name, table in TABLES.items() if table.partitioned]
+    manifests = [(store.manifest(name, key), key or "", name) for name, key in (*once, *each)]
+    ends = [(made.created_at, made.run_id, key, name) for made, key, name in manifests if made is not None]
+    ends.sort()
+    found: dict[tuple[str, str], float] = {}
+    for before, after in pairwise(ends):
+        if before[1] == after[1]:  # within one run nobody waits
+            found[after[2], after[3]] = (after[0] - before[0]).total_seconds()
+    return found

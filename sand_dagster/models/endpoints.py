@@ -1,0 +1,278 @@
+"""One model behind several URLs: requests that begin alike go to the same one, and none is lost with one.
+
+A request carries its seed, so it does not matter which endpoint completes it, nor how often it was tried.
+An endpoint that cannot be reached, or says that it is too busy, gets no more requests until it has been asked
+for its models and still has ours. An outage of all is waited out for `endpoint_patience` seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+
+import openai
+
+from sand_dagster.ids import digest
+from sand_dagster.models.endpoint import EndpointFailed, EndpointGenerator
+from sand_dagster.models.settings import GenerationSettings, ModelSource
+from sand_dagster.models.stats import GenerationStats
+from sand_dagster.types import Completion, Message, Sampling
+
+_IMBALANCE = 8
+"""Requests that the one which has a beginning cached may have more than the idlest."""
+_FIRST_WAIT, _LONGEST_WAIT = 0.5, 8.0  # seconds; doubled from one attempt to the next
+_TELL_EVERY_S = 30.0
+_BUSY = {408, 409, 425, 429, 502, 503, 504}
+"""HTTP statuses of a server that is not able to answer now, or of a proxy whose server is away."""
+_FAILING = 500
+_LOG = logging.getLogger(__name__)
+
+
+class _Backend:
+    """One URL. `generator` is None until it was reached, `back_at` is set while it gets no requests."""
+
+    def __init__(self, source: ModelSource) -> None:
+        self.source = source
+        self.url = str(source.endpoint)
+        self.generator: EndpointGenerator | None = None
+        self.load = 0
+        self.failures = 0
+        self.back_at: float | None = None
+        self.why = "not asked yet"
+        self.probe: asyncio.Task[None] | None = None
+
+
+class _Attempts:
+    """How one request fares."""
+
+    def __init__(self, settings: GenerationSettings) -> None:
+        self._retries = settings.endpoint_retries
+        waits = sum(_wait(failures) for failures in range(self._retries))
+        self._patience = max(settings.endpoint_patience, waits)
+        self._failed = 0
+        self._since: float | None = None
+
+    def again_elsewhere(self) -> bool:
+        """A server failed at it: whether to try once more."""
+        self._failed += 1
+        return self._failed <= self._retries
+
+    def again_later(self) -> bool:
+        """No server was there for it: whether to wait on."""
+        self._since = self._since or time.monotonic()
+        return time.monotonic() - self._since < self._patience
+
+    @property
+    def wait(self) -> float:
+        """Seconds before a server that failed at it is tried again."""
+        return _wait(self._failed - 1)
+
+
+def _wait(failures: int) -> float:
+    return min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(failures, 10))
+
+
+class Endpoints:
+    """A `Generator` (sand/interfaces.py) over one or more URLs that serve the same model."""
+
+    def __init__(self, backends: Sequence[_Backend], settings: GenerationSettings) -> None:
+        self.model_id = backends[0].source.model
+        self._backends = backends
+        self._settings = settings
+        self._alone = settings.model_copy(update={"endpoint_retries": 0})
+        self._outage: float | None = None
+        self._said = 0.0
+        self._wrong: EndpointFailed | None = None
+
+    @classmethod
+    async def start(cls, source: ModelSource, settings: GenerationSettings) -> Endpoints:
+        """Connect to those that answer, at least one; the others join when they do.
+
+        Raises:
+            EndpointFailed: none answers for `endpoint_patience` seconds, or one serves another model.
+        """
+        assert source.endpoint is not None
+        urls = (source.endpoint, *source.also_at)
+        backends = [_Backend(source.model_copy(update={"endpoint": url, "also_at": ()})) for url in urls]
+        endpoints = cls(backends, settings)
+        attempts = _Attempts(settings)
+        try:
+            while True:
+                found = await asyncio.gather(*map(endpoints._reach, backends))
+                failures = [failure for failure in found if failure is not None]
+                if len(failures) < len(backends):
+                    return endpoints
+                if not attempts.again_later():
+                    raise failures[0]
+                await endpoints._pause()
+        except BaseException:
+            await endpoints.close()
+            raise
+
+    async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
+        """Sample the assistant's next message.
+
+        Raises:
+            PromptTooLong: a server says so.
+            EndpointFailed: refused; or no answer from any endpoint, after all retries and all patience.
+        """
+        attempts = _Attempts(self._settings)
+        beginning = digest(messages[0]["content"]) if messages else ""
+        while True:
+            backend = await self._choose(beginning)
+            if backend is None:
+                if not attempts.again_later():
+                    raise EndpointFailed(self._nobody_there())
+                await self._pause()
+                continue
+            assert backend.generator is not None
+            backend.load += 1
+            try:
+                completion = await backend.generator.complete(messages, sampling)
+            except EndpointFailed as error:
+                if _is_away(error):
+                    if not attempts.again_later():
+                        raise
+                    self._eject(backend, error)
+                elif not _is_failing(error) or not attempts.again_elsewhere():
+                    raise
+                else:
+                    await asyncio.sleep(attempts.wait)
+                    beginning = digest(beginning)  # another endpoint's turn, where there are several
+            else:
+                backend.failures, self._outage = 0, None
+                return completion
+            finally:
+                backend.load -= 1
+
+    async def _choose(self, beginning: str) -> _Backend | None:
+        """Who is to complete what begins so; None: nobody is there.
+
+        Each beginning has an order of all endpoints (rendezvous hashing), so that losing one moves only
+        those that were its own.
+        """
+        for backend in self._backends:
+            due = backend.back_at is not None and backend.back_at <= time.monotonic()
+            if due and (backend.probe is None or backend.probe.done()):
+                backend.probe = asyncio.create_task(self._return(backend))
+        there = [backend for backend in self._backends if backend.back_at is None]
+        probes = [backend.probe for backend in self._backends if backend.probe and not backend.probe.done()]
+        if not there and probes:
+            await asyncio.wait(probes, return_when=asyncio.FIRST_COMPLETED)
+            there = [backend for backend in self._backends if backend.back_at is None]
+        if self._wrong is not None:
+            raise self._wrong
+        if not there:
+            return None
+        least = min(backend.load for backend in there)
+        order = sorted(there, key=lambda backend: digest(backend.url, beginning))
+        return next(backend for backend in order if backend.load <= least + _IMBALANCE)
+
+    async def _return(self, backend: _Backend) -> None:
+        """Ask one that was away for its models; it takes part again if it has ours."""
+        try:
+            failure = await self._reach(backend)
+        except EndpointFailed as error:
+            self._wrong = error
+            return
+        if failure is None:
+            _LOG.warning("The endpoint %s answers again, and takes part again.", backend.url)
+
+    async def _reach(self, backend: _Backend) -> EndpointFailed | None:
+        """Connect to a backend; why it is not there, if it is not.
+
+        Raises:
+            EndpointFailed: it serves another model, or refuses.
+        """
+        try:
+            fresh = await EndpointGenerator.start(backend.source, self._alone)
+        except EndpointFailed as error:
+            if not (_is_away(error) or _is_failing(error)):
+                raise
+            backend.back_at = None
+            self._eject(backend, error)
+            return error
+        if backend.generator is None:
+            backend.generator = fresh
+        else:  # requests are counted by the first one
+            await fresh.close()
+        backend.back_at = None
+        return None
+
+    def _eject(self, backend: _Backend, error: EndpointFailed) -> None:
+        """Send nothing there for as long as it asks for, else longer each time."""
+        if backend.back_at is not None:  # by another of the requests that it had
+            return
+        asked = _retry_after(error)
+        wait = _wait(backend.failures) if asked is None else min(asked, self._settings.endpoint_patience)
+        backend.failures += 1
+        backend.back_at = time.monotonic() + wait
+        backend.why = str(error).partition("\n")[0]
+        if backend.failures == 1:
+            _LOG.warning(
+                "The endpoint %s gets no requests until it answers again. %s", backend.url, backend.why
+            )
+
+    async def _pause(self) -> None:
+        """Wait until one may be there again, saying now and then that nobody is."""
+        now = time.monotonic()
+        if self._outage is None:
+            self._outage = self._said = now
+        if now - self._said >= _TELL_EVERY_S:
+            self._said = now
+            _LOG.warning(
+                "%s. That is so for %.0f s; each request waits for %.0f s.",
+                self._nobody_there(),
+                now - self._outage,
+                self._settings.endpoint_patience,
+            )
+        due = min(backend.back_at or now for backend in self._backends)
+        await asyncio.sleep(min(_LONGEST_WAIT, max(0.05, due - now)))
+
+    def _nobody_there(self) -> str:
+        return f"no endpoint of the model {self.model_id!r} answers: " + "; ".join(
+            f"{backend.url}: {backend.why}" for backend in self._backends
+        )
+
+    def stats(self) -> GenerationStats:
+        """Counts since this generator was opened, over all endpoints."""
+        total = GenerationStats()
+        for backend in self._backends:
+            if backend.generator is not None:
+                total = total.plus(backend.generator.stats())
+        return total
+
+    async def close(self) -> None:
+        """Close the connections. Idempotent."""
+        for backend in self._backends:
+            if backend.probe is not None:
+                backend.probe.cancel()
+            if backend.generator is not None:
+                await backend.generator.close()
+
+
+def _is_away(error: EndpointFailed) -> bool:
+    """Whether the server was not reached, or cannot answer now, whatever it is asked."""
+    cause = error.__cause__
+    if isinstance(cause, openai.APIStatusError):
+        return cause.status_code in _BUSY
+    return isinstance(cause, openai.APIConnectionError)
+
+
+def _is_failing(error: EndpointFailed) -> bool:
+    """Whether the server failed at this request, which may succeed another time or elsewhere."""
+    cause = error.__cause__
+    return isinstance(cause, openai.APIStatusError) and cause.status_code >= _FAILING
+
+
+def _retry_after(error: EndpointFailed) -> float | None:
+    """Seconds that the server asks to be left alone, if it does."""
+    cause = error.__cause__
+    if not isinstance(cause, openai.APIStatusError):
+        return None
+    try:
+        return max(0.0, float(cause.response.headers.get("retry-after", "")))
+    except ValueError:
+        return None

@@ -1,0 +1,155 @@
+"""An experiment whose models are served elsewhere: each checkpoint under its own id, behind two servers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from sand_dagster.assets import stages_of
+from sand_dagster.assets.asset import asset_of
+from sand_dagster.experiments.experiment import Endpoint, Experiment
+from sand_dagster.experiments.loading import ExperimentError
+from sand_dagster.models.settings import Checkpoint
+from sand_dagster.resources.artifacts import Artifacts
+from sand_dagster.resources.generation import Generation
+from sand_dagster.resources.loop import Loop
+from tests.assets.pipeline import Finetuning, InProcess, Pipeline
+from tests.models.serving import Server
+from tests.models.test_endpoints import free_port
+
+ENDPOINTS = """\
+generation:
+  base: {{url: [{urls}], model: base, key_variable: SERVED_KEY}}
+  policy: {{url: [{urls}], model: "small-{{iteration}}-{{checkpoint}}", key_variable: SERVED_KEY}}
+sampling: {{n: 4}}
+"""
+
+
+def run(home: Path, servers: list[Server], instance: dg.DagsterInstance, on_stage: Any = None) -> Pipeline:
+    """Iterations 00 and 01 of the small experiment with real generation over `servers`."""
+    pipeline = Pipeline(home, instance)
+    pipeline.configure(ENDPOINTS.format(urls=", ".join(each.url for each in servers)))
+    experiment = pipeline.experiment
+    partitions = dg.StaticPartitionsDefinition(experiment.partitions)
+    generation = Generation()
+    for iteration in (None, "00", "01"):
+        for definition in stages_of(experiment):
+            if definition.partitioned != (iteration is not None):
+                continue
+            if on_stage:
+                on_stage(definition.name, iteration)
+            done = dg.materialize(
+                [asset_of(definition, experiment, partitions)],
+                partition_key=iteration,
+                instance=instance,
+                resources={
+                    "artifacts": Artifacts(home=str(home)),
+                    "environments": InProcess(),
+                    "generation": generation,
+                    "loop": Loop(),
+                    "training": Finetuning(),
+                },
+                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            )
+            assert done.success
+    return pipeline
+
+
+@pytest.fixture
+def servers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Server]]:
+    monkeypatch.setenv("SERVED_KEY", "none")
+    started = [Server(free_port(), "base", "small-*") for _ in range(2)]
+    yield started
+    for each in started:
+        each.kill()
+
+
+TABLES = ("candidate_actions", "rollouts", "critiques", "deliberation_trajectories", "eval_episodes")
+
+
+def hashes(pipeline: Pipeline) -> dict[str, str]:
+    return {table: pipeline.store.require(table, "01").content_hash for table in TABLES}
+
+
+def test_a_server_killed_in_the_middle_of_the_rollouts_changes_no_row(
+    servers: list[Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    # The base model's folder is part of what identifies rows, and both runs are given the same content.
+    with dg.DagsterInstance.ephemeral() as instance:
+        undisturbed = hashes(run(tmp_path / "undisturbed", servers, instance))
+    assert all(each.answered() for each in servers)
+    caplog.clear()
+
+    def kill(stage: str, iteration: str | None) -> None:
+        if (stage, iteration) == ("rollouts", "01"):
+            _kill_later(servers[0])
+
+    with dg.DagsterInstance.ephemeral() as instance, caplog.at_level(logging.WARNING):
+        assert hashes(run(tmp_path / "disturbed", servers, instance, kill)) == undisturbed
+    assert f"{servers[0].url} gets no requests until it answers again" in caplog.text
+
+
+def _kill_later(server: Server) -> None:
+    """Kill it as soon as it has answered two more requests."""
+    import threading
+    import time
+
+    before = server.answered()
+
+    def wait() -> None:
+        while server.answered() < before + 2:
+            time.sleep(0.005)
+        server.kill()
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def test_each_checkpoint_has_its_own_name(pipeline: Pipeline) -> None:
+    """π_k is the checkpoint of iteration k-1; the one that is evaluated is the iteration's own."""
+    asked: list[tuple[str, Checkpoint | None]] = []
+    (before,) = pipeline.store.read("checkpoints", "00").to_dicts()
+    (own,) = pipeline.store.read("checkpoints", "01").to_dicts()
+
+    class Recording(Generation):
+        def model(self, experiment: Any, endpoint: Any, folder: Path, checkpoint: Checkpoint | None) -> Any:
+            asked.append((folder.parent.name, checkpoint))
+            raise Asked
+
+    class Asked(Exception): ...
+
+    for stage in ("candidate_actions", "eval_episodes", "critiques"):
+        with pytest.raises(Asked):
+            pipeline.materialise(stage, iteration="01", generation=Recording(), fresh=True)
+    assert asked[:2] == [
+        ("iteration=00", Checkpoint(before["checkpoint_id"], "00")),
+        ("iteration=01", Checkpoint(own["checkpoint_id"], "01")),
+    ]
+    assert asked[2][1] is None, "the base model is no checkpoint"
+    endpoint = Endpoint(url="http://127.0.0.1:1/v1", model="mine-{iteration}-{checkpoint}")
+    assert endpoint.served_name(asked[0][1]) == f"mine-00-{before['checkpoint_id']}"
+
+
+@pytest.mark.parametrize("name", ["policy", "policy-{iteration}"])
+def test_a_name_that_every_checkpoint_would_have_is_refused(pipeline: Pipeline, name: str) -> None:
+    pipeline.configure(f'generation: {{policy: {{url: "http://127.0.0.1:1/v1", model: "{name}"}}}}')
+    with pytest.raises(ExperimentError, match=r"generation: policy.model is 'policy.*\{checkpoint\}"):
+        _ = pipeline.experiment
+
+
+def test_urls_are_one_or_several_different_ones(pipeline: Pipeline) -> None:
+    pipeline.configure('generation: {base: {url: ["http://a/v1", "http://a/v1"], model: base}}')
+    with pytest.raises(ExperimentError, match=r"generation.base.url: needs a URL, or a list of different"):
+        _ = pipeline.experiment
+
+
+def test_one_url_reads_as_before(pipeline: Pipeline) -> None:
+    pipeline.configure('generation: {base: {url: "http://a/v1", model: base}}')
+    experiment: Experiment = pipeline.experiment
+    assert experiment.generation.base is not None
+    assert experiment.generation.base.urls == ("http://a/v1",)

@@ -1,0 +1,53 @@
+"""The check's verdicts, from figures as the parts give them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sand_dagster.bench import gpu_check
+from sand_dagster.bench.gpu_check import Part, Report, _command, _flat
+
+
+def test_without_a_card_it_says_that_nothing_is_said_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_check, "cards", tuple)
+    part = gpu_check._cards_part()
+    assert part.verdict.startswith("none: the rest ran on the CPU")
+    assert not part.failed
+
+
+def test_a_command_that_fails_is_shown_with_the_end_of_its_log(tmp_path: Path) -> None:
+    part = _command("a part", tmp_path, "run", "no-such-experiment", "--until", "01")
+    assert part.failed
+    assert "there is no experiment 'no-such-experiment'" in part.verdict
+    assert (tmp_path / "a-part.log").is_file()
+
+
+def test_memory_that_is_not_given_back_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    used = iter([100, 100, 40_000])
+    monkeypatch.setattr(gpu_check, "_used", lambda: next(used, 40_000))
+    part = _command("a part", tmp_path, "--help")
+    assert part.verdict == "FAILED: 39900 MiB of a card were not given back"
+    assert Report([part], {}).failed
+
+
+@pytest.mark.parametrize(
+    ("bare", "differing", "verdict"),
+    [
+        (9.5, 0, "works"),
+        (5.0, 0, "SLOW: critiques below 90% of the bare engine"),
+        (9.5, 3, "works; 3 prompts were completed otherwise"),
+    ],
+)
+def test_the_flat_stages_are_beside_the_bare_engine(
+    tmp_path: Path, bare: float, differing: int, verdict: str
+) -> None:
+    out = tmp_path / "generation.json"
+    stage = {"stage": "critiques", "completion_tokens": 1000, "seconds": 10.0, "bare_seconds": bare}
+    out.write_text(json.dumps({"report": {"stages": [stage], "differing": differing}}))
+    part = _flat(Part("flat", "works"), out)
+    assert part.verdict == verdict
+    assert part.figures["critiques"]["ours, tokens/s"] == 100
+    assert _flat(Part("flat", "FAILED"), tmp_path / "absent").failed

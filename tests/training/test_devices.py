@@ -1,0 +1,46 @@
+"""A batch on any number of devices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sand_dagster.experiments.loading import load_experiments
+from sand_dagster.training.devices import spread
+
+SHIPPED, _ = load_experiments(Path("/nonexistent"))
+
+
+@pytest.mark.parametrize("devices", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_shipped_experiment_trains_on_any_number_of_devices(name: str, devices: int) -> None:
+    asked = SHIPPED[name].finetuning
+    found = spread(asked.batch_size, asked.per_device_batch_size, devices)
+    assert found.devices == min(devices, asked.batch_size), "every card that can have a trajectory is used"
+    assert 1 <= found.per_device <= asked.per_device_batch_size
+    if asked.batch_size % found.devices == 0:
+        assert found.batch_size == asked.batch_size
+        assert "instead" not in found.describe(asked.batch_size)
+    else:
+        # No other batch of these devices is nearer.
+        assert abs(found.batch_size - asked.batch_size) <= found.devices / 2
+        assert f"instead of {asked.batch_size}" in found.describe(asked.batch_size)
+
+
+@pytest.mark.parametrize(
+    ("batch", "per_device", "devices", "expected"),
+    [
+        (8, 8, 1, (1, 8, 1)),
+        (8, 8, 2, (2, 4, 1)),
+        (8, 8, 3, (3, 3, 1)),
+        (64, 1, 8, (8, 1, 8)),
+        (64, 1, 3, (3, 1, 21)),
+        (64, 6, 1, (1, 4, 16)),
+        (2, 1, 8, (2, 1, 1)),
+    ],
+)
+def test_the_batch_is_kept_where_it_can_be(
+    batch: int, per_device: int, devices: int, expected: tuple[int, int, int]
+) -> None:
+    assert spread(batch, per_device, devices) == expected
