@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from sand_dagster.artifacts.store import ArtifactStore
+from sand_dagster.artifacts.stored_rows import rows_of
 from sand_dagster.cli import app
 from sand_dagster.experiments.loading import load_experiment
 from sand_dagster.recordings.eto import write_records
+from sand_dagster.rows.plain import plain
+from sand_dagster.rows.steps import DemonstrationRow, ExpertRow
+from sand_dagster.sand.episode import turns_of
 from sand_dagster.sand.trajectories import expert_rows
 from tests.artifacts.experiment import write
 from tests.artifacts.rows import row
@@ -60,8 +64,8 @@ def sand(*arguments: object, keys: str = "") -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments], input=keys)
 
 
-def steps(home: Path) -> list[dict[str, Any]]:
-    return ArtifactStore(home, "mine").read("expert_data", None).to_dicts()
+def steps(home: Path) -> list[ExpertRow]:
+    return list(rows_of(ArtifactStore(home, "mine"), ExpertRow, None))
 
 
 def test_the_experts_steps_replay_and_win(home: Path) -> None:
@@ -74,12 +78,13 @@ def test_the_experts_steps_replay_and_win(home: Path) -> None:
 
 def test_the_first_difference_is_told_with_both_texts(home: Path) -> None:
     rows = steps(home)
-    found, rows[1]["observation"] = rows[1]["observation"], "You see a unicorn."
+    found = rows[1].observation
+    rows[1] = replace(rows[1], observation="You see a unicorn.")
     write(ArtifactStore(home, "mine"), "expert_data", None, rows)
     file = home / "mine/expert_data/data.parquet"
     replayed = sand("replay", file)
     assert replayed.exit_code == 1
-    assert f"differs first at step 1 {rows[1]['action']!r}\n" in replayed.stdout
+    assert f"differs first at step 1 {rows[1].action!r}\n" in replayed.stdout
     assert f"recorded: 'You see a unicorn.'\n  found:    {found!r}" in replayed.stdout
     told = json.loads(sand("replay", file, "--json").stdout)
     assert (told["trajectories"], told["failing"], told["won"]) == (2, 1, 2)
@@ -110,10 +115,11 @@ def test_a_file_in_etos_format_has_a_verdict_a_row(home: Path) -> None:
 
 def test_a_rollout_replays_after_the_steps_it_was_played_from(home: Path) -> None:
     store, rows = ArtifactStore(home, "mine"), steps(home)
-    first = [step for step in rows if step["trajectory_id"] == rows[0]["trajectory_id"]]
-    write(store, "expert_trajectories", "01", [{**step, "parent_step_id": step["step_id"]} for step in rows])
-    played = [{**{k: step[k] for k in ("thought", "action", "observation")}, "valid": True} for step in first]
-    of_step = {"step_id": first[2]["step_id"], "task_id": first[2]["task_id"], "steps": played[2:]}
+    first = [step for step in rows if step.trajectory_id == rows[0].trajectory_id]
+    demonstrated = [DemonstrationRow(**plain(step), parent_step_id=step.step_id) for step in rows]
+    write(store, "expert_trajectories", "01", demonstrated)
+    played = turns_of([step.step for step in first], [True] * len(first))
+    of_step = {"step_id": first[2].step_id, "task_id": first[2].task_id, "steps": played[2:]}
     write(store, "rollouts", "01", [row("rollouts", "r", **of_step)])
     told = json.loads(sand("replay", home / "mine/rollouts/iteration=01/data.parquet", "--json").stdout)
     assert [(r["steps"], r["differs_at"], r["reward"]) for r in told["replayed"]] == [(len(first), None, 1.0)]
@@ -138,12 +144,12 @@ def test_what_cannot_be_replayed_is_one_message(
 
 def test_a_person_plays_what_the_agent_plays(home: Path) -> None:
     first = steps(home)[0]
-    keys = "help\ndance\n" + first["action"] + "\n"
-    played = sand("play", "--experiment", "mine", "--task", first["task_id"], keys=keys)
+    keys = "help\ndance\n" + first.action + "\n"
+    played = sand("play", "--experiment", "mine", "--task", first.task_id, keys=keys)
     assert played.exit_code == 0, played.output
-    assert played.stdout.startswith(first["instruction"])
+    assert played.stdout.startswith(first.instruction)
     assert "Nothing happens.\n[reward 0.00, invalid]" in played.stdout
-    assert f"{first['observation']}\n[reward 0.00]" in played.stdout
+    assert f"{first.observation}\n[reward 0.00]" in played.stdout
     assert "Ended after 2 turns. Reward: 0.00" in played.stdout
 
 

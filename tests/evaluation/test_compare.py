@@ -14,6 +14,7 @@ from sand_dagster.artifacts.identity import Identity
 from sand_dagster.artifacts.store import ArtifactStore
 from sand_dagster.cli import app
 from sand_dagster.evaluation.scores import score
+from sand_dagster.rows.plain import plain
 from tests.artifacts.rows import row
 
 TURN = {"thought": "", "action": "look", "observation": "", "valid": True}
@@ -91,7 +92,7 @@ def test_scores_are_those_of_eval_scores(sand: Sand) -> None:
         ("household-more-sft", "00"),
         ("household-more-sft", "01"),
     ]
-    expected = score(episodes(BETTER, DELIBERATIONS), "c", "unseen", "paper", 0)
+    expected = plain(score(episodes(BETTER, DELIBERATIONS), "c", "unseen", "paper", 0))
     assert found[1] == {name: expected.get(name, found[1][name]) for name in found[1]}
     assert found[1]["average_reward"] == pytest.approx(7 / 9)
     assert found[1]["deliberation_rate"] == pytest.approx(26 / 36)

@@ -11,14 +11,7 @@ from sand_dagster.artifacts.store import ArtifactStore
 from sand_dagster.experiments.experiment import Experiment
 from sand_dagster.experiments.loading import load_experiment
 from sand_dagster.jobs import checks
-
-EMPTY: dict[str, Any] = {"String": "", "Int64": 0, "Float64": 0.0, "Boolean": False}
-
-
-def _rows(table: str, *rows: dict[str, Any]) -> list[dict[str, Any]]:
-    """Rows of `table` whose other columns are empty."""
-    blank = {name: EMPTY.get(str(dtype), []) for name, dtype in TABLES[table].schema.items()}
-    return [{**blank, TABLES[table].key: f"{table}-{number}", **row} for number, row in enumerate(rows)]
+from tests.artifacts.rows import row
 
 
 class Tables:
@@ -31,7 +24,9 @@ class Tables:
         with self.store.writing(
             table, partition, inputs={}, identity=Identity(), seed=0, run_id="test"
         ) as writer:
-            writer.commit(_rows(table, *rows), {})
+            key = TABLES[table].key
+            named = [{key: f"{table}-{number}", **each} for number, each in enumerate(rows)]
+            writer.commit([row(table, each.pop(key), **each) for each in named], {})
 
     def problems(self, check: checks.Check) -> list[str]:
         return check(self.experiment, self.store, "01")

@@ -201,7 +201,7 @@ def test_an_eto_file_is_replayed_in_the_simulator(tmp_path: Path) -> None:
     found = list(replay_all(lambda: kind.make(options, HOME), read.rows, DOMAIN.refusal))
     assert len(found) == 12
     for kept, lost_row, refused_row, cut in zip(*(found[n::4] for n in range(4)), strict=True):
-        assert (kept["verdict"], kept["reward"]) == ("kept", 1.0)
-        assert lost_row["verdict"] == "does_not_win" and lost_row["reward"] < 1.0
-        assert (refused_row["verdict"], refused_row["refused_at"]) == ("refused_action", 0)
-        assert cut["verdict"] == "does_not_win"
+        assert (kept.verdict, kept.reward) == ("kept", 1.0)
+        assert lost_row.verdict == "does_not_win" and lost_row.reward < 1.0
+        assert (refused_row.verdict, refused_row.refused_at) == ("refused_action", 0)
+        assert cut.verdict == "does_not_win"
