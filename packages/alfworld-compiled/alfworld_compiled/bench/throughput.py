@@ -161,7 +161,7 @@ def _stock_batch(games: Sequence[Path]) -> Any:
 
 @contextmanager
 def _silent_forks() -> Iterator[None]:
-    """Processes forked meanwhile have no standard error: textworld's print a traceback when they are closed."""
+    """Processes forked meanwhile have no standard error: textworld's print a traceback at their end."""
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
