@@ -32,7 +32,18 @@ class TornArtifact(ArtifactError):
             f"{file} is damaged: expected {expected}, found {found}. "
             "Materialise its asset again; finished units are taken from the journal beside it."
         )
-        self.file = file
+        self.file, self.expected, self.found = file, expected, found
+
+
+class TornModel(ArtifactError):
+    """A model's folder does not hold the model that was recorded."""
+
+    def __init__(self, folder: Path, recorded_by: str, expected: str, found: str, remedy: str) -> None:
+        super().__init__(
+            f"the model in {folder} is damaged: {recorded_by} recorded the content {expected}, "
+            f"found {found}. {remedy}"
+        )
+        self.folder = folder
 
 
 class OldLayout(ArtifactError):

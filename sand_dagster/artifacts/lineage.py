@@ -11,7 +11,7 @@ import duckdb
 import polars as pl
 
 from sand_dagster.artifacts.schemas import TABLES, Parent, Table
-from sand_dagster.artifacts.store import DATA, ArtifactStore
+from sand_dagster.artifacts.store import ArtifactStore
 from sand_dagster.errors import ArtifactError
 
 _IMPLIED = {("policy", "model_id"): (Parent("base_model"),)}
@@ -224,10 +224,14 @@ class Lineage:
 
 
 def _complete(store: ArtifactStore, table: Table) -> dict[str | None, Path]:
-    """The data file of every complete partition, by iteration."""
+    """The data file of every complete partition, by iteration.
+
+    Raises:
+        TornArtifact: one of them is damaged.
+    """
     iterations: list[str | None] = [*store.iterations(table.name)] if table.partitioned else [None]
     complete = (k for k in iterations if store.manifest(table.name, k) is not None)
-    return {iteration: store.folder(table.name, iteration) / DATA for iteration in complete}
+    return {iteration: store.data(table.name, iteration) for iteration in complete}
 
 
 def _references(tables: Sequence[str]) -> Iterator[_Reference]:

@@ -12,12 +12,15 @@ from sand_dagster.assets.deciding import TRAINING_PACKAGES, agent_prompts, domai
 from sand_dagster.assets.definition import INITIALISATION, Read, Where, stage
 from sand_dagster.assets.metadata import picture
 from sand_dagster.assets.run import Result, StageRun
+from sand_dagster.assets.stored_model import altered_file, stored_model
+from sand_dagster.execution.units import Row
 from sand_dagster.experiments.experiment import Experiment
 from sand_dagster.models.model_folder import model_id
 from sand_dagster.sand.checkpoints import checkpoint_id, finetuning_seed
 from sand_dagster.sand.trajectories import demonstrations_of
 from sand_dagster.training.job import Progress, Report
 from sand_dagster.training.plots import loss_curve
+from sand_dagster.training.trainer import write_report
 
 
 def _is_control(experiment: Experiment) -> bool:
@@ -81,13 +84,15 @@ def checkpoints(run: StageRun) -> Result:
         report = run.training.finetune(
             run.experiment,
             [trajectory.conversation(domain) for trajectory in demonstrations_of(steps)],
-            parent=run.store.home / parent["folder"],
+            parent=_parent_folder(run, parent),
             output=output,
             seed=finetuning_seed(run.experiment.seed, str(run.iteration)),
             epochs=epochs,
             on_progress=tell,
         )
         run.journal.put(key, report.model_dump(mode="json"))
+    else:
+        write_report(output, report)
     curve = [
         point.model_dump(include={"step", "epoch", "loss", "learning_rate", "tokens_per_second"})
         for point in report.loss_curve
@@ -132,6 +137,12 @@ def checkpoints(run: StageRun) -> Result:
     return Result([row], counts, {"loss_curve": dg.MetadataValue.md(picture_of_it)})
 
 
+def _parent_folder(run: StageRun, parent: Row) -> Path:
+    if run.experiment.finetuning.restart_from == "base":
+        return stored_model(run.store.home, parent, run.experiment.name, None)
+    return run.policy_folder(parent)
+
+
 def _epochs(run: StageRun) -> int:
     """The iteration's passes over D_delib."""
     control_for = run.experiment.control_for
@@ -150,4 +161,5 @@ def _journalled(run: StageRun, key: str, output: Path) -> Report | None:
     if kept is None or not (output / "config.json").exists():
         return None
     report = Report.model_validate(kept)
-    return report if model_id(output) == report.model_id else None
+    whole = model_id(output) == report.model_id and altered_file(output, report.files) is None
+    return report if whole else None

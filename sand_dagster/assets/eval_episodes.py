@@ -31,7 +31,8 @@ def eval_episodes(run: StageRun) -> Result:
     (checkpoint,) = run.rows("checkpoints")
 
     async def play() -> Result:
-        async with run.agent(checkpoint["checkpoint_id"], checkpoint["folder"]) as agent, run.pool() as pool:
+        folder = run.checkpoint_folder(checkpoint)
+        async with run.agent(checkpoint["checkpoint_id"], folder) as agent, run.pool() as pool:
             return Result.of(
                 await evaluate(run.stage, tasks, pool, agent, run.experiment.evaluation.temperature)
             )

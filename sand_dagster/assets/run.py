@@ -20,6 +20,7 @@ from sand_dagster.artifacts.schemas import TABLES
 from sand_dagster.artifacts.store import ArtifactStore, PartitionWriter
 from sand_dagster.artifacts.stored_rows import StoredRows
 from sand_dagster.assets.progress import StageProgress, tell
+from sand_dagster.assets.stored_model import stored_model
 from sand_dagster.environments.pool import EnvironmentPool
 from sand_dagster.execution.units import Finished, Journal, Row, Stage, Trial
 from sand_dagster.experiments.experiment import Experiment
@@ -127,18 +128,17 @@ class StageRun:
     @asynccontextmanager
     async def base(self) -> AsyncIterator[Generator]:
         """The frozen base model π_base."""
-        row = self.rows("base_model")[0]
+        folder = stored_model(self.store.home, self.rows("base_model")[0], self.experiment.name, None)
         async with self.generation.model(
-            self.experiment, self.experiment.generation.base, Path(row["folder"]), self.iteration
+            self.experiment, self.experiment.generation.base, folder, self.iteration
         ) as model:
             yield model
 
     @asynccontextmanager
-    async def agent(self, agent_id: str, folder: str) -> AsyncIterator[Agent]:
+    async def agent(self, agent_id: str, folder: Path) -> AsyncIterator[Agent]:
         """A policy, or a checkpoint, that acts."""
-        path = self.store.home / folder
         async with self.generation.model(
-            self.experiment, self.experiment.generation.policy, path, self.iteration
+            self.experiment, self.experiment.generation.policy, folder, self.iteration
         ) as model:
             domain = self.experiment.environment.module.DOMAIN
             yield Agent(agent_id, model, domain, self.experiment.generation.max_new_tokens, self.example)
@@ -147,8 +147,25 @@ class StageRun:
     async def policy(self) -> AsyncIterator[Agent]:
         """π_k."""
         row = self.rows("policy")[0]
-        async with self.agent(row["policy_id"], row["folder"]) as agent:
+        async with self.agent(row["policy_id"], self.policy_folder(row)) as agent:
             yield agent
+
+    def policy_folder(self, row: Row) -> Path:
+        """Where the model of a row of `policy` lies.
+
+        Raises:
+            TornModel: it is not the one that was recorded.
+        """
+        finetuned_in = f"{self.number - 1:02}" if row["checkpoint_id"] else None
+        return stored_model(self.store.home, row, self.experiment.name, finetuned_in)
+
+    def checkpoint_folder(self, row: Row) -> Path:
+        """Where the model of a row of this iteration's `checkpoints` lies.
+
+        Raises:
+            TornModel: it is not the one that was recorded.
+        """
+        return stored_model(self.store.home, row, self.experiment.name, self.iteration)
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
         """Run `work` on the engines' event loop, telling its progress meanwhile.

@@ -13,6 +13,7 @@ from sand_dagster.cli.data import show, sql, status
 from sand_dagster.cli.experiments import experiments, plan, run, scores
 from sand_dagster.cli.lineage import lineage
 from sand_dagster.cli.play import play, replay
+from sand_dagster.cli.verify import verify
 
 app = typer.Typer(
     name="sand",
@@ -23,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (experiments, run, plan, scores, compare, show, lineage, sql, status, play, replay):
+for command in (experiments, run, plan, scores, compare, show, lineage, sql, status, verify, play, replay):
     app.command()(command)
 app.add_typer(bench)
 

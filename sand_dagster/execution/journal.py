@@ -26,7 +26,7 @@ class Journal:
     """Append-only JSON lines `{"crc", "key", "value"}`; the last line of a key counts.
 
     Only keys and places are held in memory, not values. A torn last line (the process was killed while it
-    wrote) is cut; a line damaged elsewhere is left out and counted in `skipped`. One process may have it
+    wrote) is cut; a line damaged elsewhere is taken out and counted in `skipped`. One process may have it
     open at a time, any number of its threads may use it.
     """
 
@@ -36,16 +36,14 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.skipped = 0
+        self.skipped = _take_out_damaged(path)
         self._places: dict[str, tuple[int, int]] = {}
         self._lock = threading.Lock()
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         self._end = 0
         for line in self._lines():
             key = _key(line)
-            if key is None:
-                self.skipped += bool(line.strip())
-            else:
+            if key is not None:
                 self._places[key] = (self._end, len(line))
             self._end += len(line) + 1
         os.ftruncate(self._file, self._end)
@@ -149,6 +147,51 @@ class JournalReader:
     def put(self, key: str, value: dict[str, Any]) -> None:
         """Not for a reader."""
         raise AssertionError(f"{self._path} is only read")
+
+
+def damaged_lines(path: Path) -> tuple[list[int], bool]:
+    """The numbers, from 1, of the lines that are not as they were written, and whether the last one is torn.
+
+    A journal that is not there has none.
+    """
+    damaged, torn = [], False
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if not line.endswith(b"\n"):
+                    torn = True
+                elif _key(line.removesuffix(b"\n")) is None:
+                    damaged.append(number)
+    except FileNotFoundError:
+        pass
+    return damaged, torn
+
+
+def _take_out_damaged(path: Path) -> int:
+    """Leave only whole lines in the journal `path`, if any other is there; returns how many were not.
+
+    Raises:
+        DiskFull: there was no space for the journal without them.
+    """
+    damaged, _ = damaged_lines(path)
+    if not damaged:
+        return 0
+    left_out = set(damaged)
+    whole = path.with_name(f"{path.name}.writing")
+    try:
+        with path.open("rb") as old, whole.open("wb") as new:
+            for number, line in enumerate(old, start=1):
+                if number not in left_out and line.endswith(b"\n"):
+                    new.write(line)
+            new.flush()
+            os.fsync(new.fileno())
+        whole.replace(path)
+    except OSError as error:
+        whole.unlink(missing_ok=True)
+        if is_disk_full(error):
+            raise DiskFull(path) from error
+        raise
+    return len(damaged)
 
 
 def _key(line: bytes) -> str | None:
