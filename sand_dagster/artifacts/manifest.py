@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sand_dagster.artifacts.files import write_whole
+from sand_dagster.artifacts.files import write_text
 from sand_dagster.artifacts.identity import Identity
 from sand_dagster.errors import TornArtifact
 from sand_dagster.ids import digest
@@ -64,7 +64,7 @@ class Manifest(BaseModel):
         """
         fields = self.model_dump(mode="json")
         text = json.dumps({**fields, _CHECKSUM: digest(fields)}, indent=2, ensure_ascii=False) + "\n"
-        write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+        write_text(path, text)
 
     @staticmethod
     def load(path: Path) -> Manifest | None:

@@ -13,6 +13,7 @@ from sand_dagster.assets.run import StageRun
 from sand_dagster.errors import ArtifactError
 from sand_dagster.execution.units import Trial
 from sand_dagster.experiments.experiment import Experiment
+from sand_dagster.home import this_process
 from sand_dagster.resources.artifacts import Artifacts
 from sand_dagster.resources.environments import EnvironmentWorkers
 from sand_dagster.resources.generation import Generation
@@ -20,6 +21,10 @@ from sand_dagster.resources.loop import Loop
 from sand_dagster.resources.training import Training
 
 GPU_POOL = "gpu"
+
+PROCESS = "sand/process"
+"""Run tag: the process that executes the run, as `pid:start time`. What was killed reports nothing, so this
+alone tells that a run has ended."""
 _OWNER = "team:sand"
 
 
@@ -78,6 +83,8 @@ def asset_of(
         store = artifacts.store(experiment.name)
         progress = StageProgress(definition.name, iteration)
         asked = context.op_execution_context.op_config or {}
+        if context.run.tags.get(PROCESS) != this_process():
+            context.instance.add_run_tags(context.run.run_id, {PROCESS: this_process()})
         trial = Trial(asked["limit"]) if asked.get("limit", 0) > 0 else None
         try:
             identity = definition.identity(experiment, store.home, iteration)

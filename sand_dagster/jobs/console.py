@@ -21,6 +21,8 @@ class Narrator:
         self._console = console
         self._status = Status("starting", console=console) if console.is_terminal else None
         self._said = time.monotonic()
+        self.last = ""
+        """The line of the stage that runs; empty between two stages."""
 
     def __enter__(self) -> Self:
         if self._status:
@@ -35,6 +37,7 @@ class Narrator:
 
     def hear(self, progress: StageProgress, ended: bool) -> None:
         """The listener that `assets.progress` calls."""
+        self.last = "" if ended else progress.line()
         if ended:
             self._console.print(f"  done {progress.line()}", highlight=False, markup=False)
             self._said = time.monotonic()

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import dagster as dg
 from rich.console import Console
 
 from sand_dagster.artifacts.store import ArtifactStore
 from sand_dagster.assets import stages_of
+from sand_dagster.assets.asset import PROCESS
 from sand_dagster.assets.definition import INITIALISATION, StageDefinition, Where
 from sand_dagster.assets.progress import listening
+from sand_dagster.errors import ExperimentBusy
 from sand_dagster.experiments.experiment import Experiment
 from sand_dagster.experiments.loading import ExperimentError, load_experiment
-from sand_dagster.home import sand_home
+from sand_dagster.home import sand_home, this_process
 from sand_dagster.jobs.console import Narrator
-from sand_dagster.jobs.instance import PROCESS, end_killed_runs, opened, this_process
+from sand_dagster.jobs.instance import end_killed_runs, holding, opened, running_elsewhere
+from sand_dagster.jobs.interrupts import Interrupted, Interrupts
 from sand_dagster.jobs.iteration import iteration_job_name, setup_job_name
 from sand_dagster.jobs.plan import NOT_MADE, Planned, few, plan
 
@@ -28,7 +33,12 @@ class RunFailed(Exception):
 
 
 def run_experiment(
-    defs: dg.Definitions, name: str, until: str, console: Console | None = None, fresh: Sequence[str] = ()
+    defs: dg.Definitions,
+    name: str,
+    until: str,
+    console: Console | None = None,
+    fresh: Sequence[str] = (),
+    interrupts: Interrupts | None = None,
 ) -> None:
     """Materialise what is not complete of iterations 00 to `until` of the experiment `name` in `defs`.
 
@@ -39,6 +49,8 @@ def run_experiment(
     Raises:
         ExperimentError: there is no such experiment, or no such iteration or stage in it.
         RunFailed: a stage failed. What it had finished is kept.
+        ExperimentBusy: another process runs the experiment.
+        Interrupted: SIGINT or SIGTERM came, as `interrupts` noted. What was finished is kept.
     """
     home, console = sand_home(), console or Console()
     experiment = load_experiment(name, home)
@@ -46,14 +58,30 @@ def run_experiment(
     stages = {definition.name: definition for definition in stages_of(experiment)}
     if unknown := [stage for stage in fresh if stage not in stages]:
         raise ExperimentError(f"{name} has no stage {', '.join(unknown)}; it has {', '.join(stages)}")
-    with opened(home) as instance:
+    with (
+        holding(home, name, f"sand run {name} --until {until}"),
+        opened(home) as instance,
+    ):
         for run_id in end_killed_runs(instance):
             console.print(f"Run {run_id[:8]} had been killed; going on from what it finished.")
-        run = _Run(defs, experiment, ArtifactStore(home, name), instance, console, until)
+        other = running_elsewhere(instance, experiment)
+        if other is not None:
+            raise ExperimentBusy(_busy(instance, experiment, other))
+        run = _Run(defs, experiment, ArtifactStore(home, name), instance, console, until, interrupts)
         run.stages(None, [stage for stage in fresh if not stages[stage].partitioned])
         for iteration in experiment.partitions[: experiment.partitions.index(until) + 1]:
             again = [stage for stage in fresh if stages[stage].partitioned] if iteration == until else []
             run.stages(iteration, again)
+
+
+def _busy(instance: dg.DagsterInstance, experiment: Experiment, run: dg.DagsterRun) -> str:
+    record = instance.get_run_record_by_id(run.run_id)
+    since = record.start_time if record else None
+    when = f" since {datetime.fromtimestamp(since):%Y-%m-%d %H:%M:%S}" if since else ""
+    return (
+        f"experiment {experiment.name} is held by Dagster's run {run.run_id[:8]}{when} (process "
+        f"{run.tags[PROCESS].split(':')[0]}). Wait until it has ended, or terminate it in the UI"
+    )
 
 
 def check_iteration(experiment: Experiment, iteration: str) -> None:
@@ -76,6 +104,7 @@ class _Run:
     instance: dg.DagsterInstance
     console: Console
     until: str
+    interrupts: Interrupts | None
 
     def stages(self, iteration: str | None, fresh: Sequence[str]) -> None:
         """Run what is to be run of one iteration, or (None) of the stages that have none."""
@@ -97,14 +126,19 @@ class _Run:
             }
         }
         with Narrator(self.console) as narrator, listening(narrator.hear):
-            result = self.defs.resolve_job_def(job).execute_in_process(
-                run_config=_QUIET | config,
-                instance=self.instance,
-                partition_key=iteration,
-                asset_selection=[dg.AssetKey([self.experiment.name, stage]) for stage in pending],
-                tags={PROCESS: this_process()},
-                raise_on_error=False,
-            )
+            try:
+                result = self.defs.resolve_job_def(job).execute_in_process(
+                    run_config=_QUIET | config,
+                    instance=self.instance,
+                    partition_key=iteration,
+                    asset_selection=[dg.AssetKey([self.experiment.name, stage]) for stage in pending],
+                    tags={PROCESS: this_process()},
+                    raise_on_error=False,
+                )
+            except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
+                raise self._interrupted(narrator) from None
+        if self.interrupts is not None and self.interrupts.received():
+            raise self._interrupted(narrator)
         for evaluation in result.get_asset_check_evaluations():
             if not evaluation.passed:
                 self.console.print(
@@ -113,6 +147,15 @@ class _Run:
                 )
         if not result.success:
             raise RunFailed(_why(result, name, self.experiment, self.until))
+
+    def _interrupted(self, narrator: Narrator) -> Interrupted:
+        number = (self.interrupts and self.interrupts.received()) or signal.SIGINT
+        at = f" in {narrator.last}" if narrator.last else ""
+        return Interrupted(
+            number,
+            f"interrupted by {number.name}{at}. What was finished is kept: "
+            f"`sand run {self.experiment.name} --until {self.until}` goes on from there.",
+        )
 
     def _plan(self, iteration: str) -> list[Planned]:
         return plan(self.experiment, self.store, self.instance, iteration, counted=False)
