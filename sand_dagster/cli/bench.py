@@ -13,7 +13,7 @@ import typer
 from rich.console import RenderableType
 
 from sand_dagster.cli.arguments import AsJson, ExperimentName, iteration_key
-from sand_dagster.cli.errors import FAILED, command, fail
+from sand_dagster.cli.errors import FAILED, WRONG_USE, command, fail
 from sand_dagster.cli.output import console, print_json
 from sand_dagster.cli.worlds import Games, progress, published_games
 
@@ -141,14 +141,53 @@ def links(
     _tell(found, differs=False, as_json=as_json, out=out)
 
 
+@bench.command()
+@command
+def faults(
+    injections: Annotated[int, typer.Option(min=0, help="Faults over a scripted model and trainer.")] = 300,
+    real: Annotated[int, typer.Option(min=0, help="Faults over vLLM and TRL besides; minutes each.")] = 0,
+    seed: Annotated[int, typer.Option(help="Draws where and when each fault comes.")] = 0,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="FAULT", help="Only faults of this kind; may be repeated.")
+    ] = None,
+    first: Annotated[int, typer.Option(min=0, help="The number of the first fault, to see it again.")] = 0,
+    as_json: AsJson = False,
+    out: Out = None,
+) -> None:
+    """Put faults to small runs: kills, torn files, a full disk, clocks, servers that lie.
+
+    After each, the experiment is run again, and has to end in the undisturbed run's hashes. The exit code is
+    1 where one did not, or where anything was left behind.
+    """
+    from sand_dagster.bench.faults.campaign import run
+
+    try:
+        with progress("injecting") as told:
+            campaign = run(
+                injections, seed, real, f"{__name__}.{sand.__name__}", told, only=only or (), first=first
+            )
+    except ValueError as error:
+        fail(str(error), WRONG_USE)
+    _tell(campaign, differs=bool(campaign.failed), as_json=as_json, out=out)
+
+
+def sand(arguments: list[str]) -> None:
+    """The command `sand` in this process."""
+    from sand_dagster.cli import app
+
+    app(arguments)
+
+
 def _tell(report: _Report, *, differs: bool, as_json: bool, out: Path | None) -> None:
     if as_json:
         print_json(report.to_json())
     else:
         console().print(report.render())
     if out is not None:
+        from sand_dagster.artifacts.files import write_text
+
         ran = {"command": shlex.join(["sand", *sys.argv[1:]]), "date": date.today().isoformat()}
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps({**ran, "report": report.to_json()}, indent=2, default=str) + "\n")
+        write_text(out, json.dumps({**ran, "report": report.to_json()}, indent=2, default=str) + "\n")
     if differs:
         raise typer.Exit(FAILED)

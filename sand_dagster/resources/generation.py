@@ -46,6 +46,15 @@ class Generation(dg.ConfigurableResource[None]):
     )
     tensor_parallel_size: int = Field(default=1, ge=1, description="GPUs that one model is spread over")
 
+    endpoint_timeout: float = Field(
+        default=600.0, gt=0, description="seconds to wait for an endpoint's answer"
+    )
+    endpoint_retries: int = Field(
+        default=6,
+        ge=0,
+        description="times that a request to an endpoint is repeated, waiting longer each time",
+    )
+
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run `work` on the event loop that the engines live on; an interrupt cancels it."""
         return engines.run(work)
@@ -87,6 +96,8 @@ class Generation(dg.ConfigurableResource[None]):
             kv_cache_gib=self.kv_cache_gib,
             gpu_memory_utilization=self.gpu_memory_utilization,
             tensor_parallel_size=self.tensor_parallel_size,
+            endpoint_timeout=self.endpoint_timeout,
+            endpoint_retries=self.endpoint_retries,
         )
         async with open_on_demand(source, settings) as generator:
             yield generator
