@@ -79,6 +79,8 @@ class Manifest(BaseModel):
             fields = json.loads(path.read_bytes())
         except FileNotFoundError:
             return None
+        except IsADirectoryError:
+            raise TornArtifact(path, "a manifest", "a folder, which has to be moved away") from None
         except ValueError as error:
             raise TornArtifact(path, "a manifest", f"what is not JSON ({error})") from error
         checksum = fields.pop(_CHECKSUM, None) if isinstance(fields, dict) else None

@@ -168,6 +168,10 @@ class ArtifactStore:
             found = remembered_digest(data)
         except FileNotFoundError:
             raise TornArtifact(data, f"{manifest.rows} rows", "no file") from None
+        except IsADirectoryError:
+            raise TornArtifact(
+                data, f"{manifest.rows} rows", "a folder, which has to be moved away"
+            ) from None
         if found != manifest.parquet_sha256:
             raise TornArtifact(data, f"SHA-256 {manifest.parquet_sha256}", found)
         return data

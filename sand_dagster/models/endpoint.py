@@ -39,7 +39,11 @@ _LOG = logging.getLogger(__name__)
 
 
 class EndpointFailed(RuntimeError):
-    """The endpoint could not be reached, or refused; the message names URL, model and reason."""
+    """The endpoint could not be reached, or refused; the message names URL, model and reason.
+
+    Raised without the client's own error as its cause: that holds the answer as it came, and an answer may
+    repeat the key, which Dagster would keep among its events.
+    """
 
 
 class EndpointGenerator:
@@ -78,7 +82,7 @@ class EndpointGenerator:
             return generator  # the list of models is optional; completions will tell
         except openai.OpenAIError as error:
             await client.close()
-            raise generator._failed(error) from error
+            raise generator._failed(error) from None
         except EndpointFailed:
             await client.close()
             raise
@@ -117,10 +121,10 @@ class EndpointGenerator:
             reply = await self._read(lambda: self._ask(request, pattern), ChatCompletion)
         except openai.APIStatusError as error:
             if isinstance(error, openai.BadRequestError) and _TOO_LONG.search(str(error)):
-                raise self._too_long(error) from error
-            raise self._failed(error) from error
+                raise self._too_long(error) from None
+            raise self._failed(error) from None
         except openai.OpenAIError as error:
-            raise self._failed(error) from error
+            raise self._failed(error) from None
         finally:
             self._meter.end()
         usage = reply.usage
@@ -179,7 +183,7 @@ class EndpointGenerator:
                 f"the endpoint {self._url} answered for the model {self.model_id!r}, twice, with what is "
                 f"not {_WANTED[kind]} ({error}). It begins:\n{shown(body, self._key) or '(empty)'}\n"
                 "Check that the URL is the one that ends in /v1, and that no proxy answers in its stead."
-            ) from error
+            ) from None
 
     def stats(self) -> GenerationStats:
         """Counts since this generator was opened."""

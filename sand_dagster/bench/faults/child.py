@@ -29,8 +29,22 @@ PRELOADED = [
     "sand_dagster.definitions",
     "sand_dagster.models.endpoint",
     "sand_dagster.jobs.run",
+    "sand_dagster.training.plots",
     "pyarrow.parquet",
+    "duckdb",
+    "matplotlib.backends.backend_agg",
+    "openai.resources.chat",
+    "huggingface_hub.errors",
+    "alembic.command",
+    "sqlalchemy.dialects.sqlite",
+    "dagster._core.execution.execute_in_process",
+    "dagster._core.storage.event_log.sqlite.sqlite_event_log",
+    "dagster._core.storage.runs.sqlite.sqlite_run_storage",
+    "dagster._core.storage.schedules.sqlite.sqlite_schedule_storage",
+    "dagster._core.scheduler.scheduler",
+    "dagster._core.remote_representation.external_data",
 ]
+"""What a run would import when it comes to it; one that cannot be imported is passed over."""
 
 
 def start(
