@@ -227,7 +227,7 @@ def _inject(scene: Scene, injection: Injection) -> tuple[list[str], str, str]:
     if not scene.killed:
         ended = "by itself" if code == 0 else "with a message"
         message = _message(disturbed)
-        problems += _told_well(code, disturbed, message)
+        problems += _told_well(code, scene.codes, disturbed, message)
     if "UNEXPECTED" in scene.detail:
         problems.append(scene.detail)
     problems += _left_running(scene.mark)
@@ -252,7 +252,9 @@ def _message(run: Run) -> str:
     return found[1].strip()[:500] if found else ""
 
 
-def _told_well(code: int | None, run: Run, message: str) -> Iterator[str]:
+def _told_well(code: int | None, expected: tuple[int, ...], run: Run, message: str) -> Iterator[str]:
+    if code not in expected:
+        yield f"it ended with {code}, one of {expected} was expected: {run.said()[-1500:]}"
     if _TRACEBACK in run.said():
         yield f"it printed a traceback: {run.said()[-1500:]}"
     elif code != 0 and not message:

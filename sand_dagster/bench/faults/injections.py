@@ -36,6 +36,8 @@ class Scene:
     detail: str = ""
     killed: bool = False
     """Whether the run was killed, so that nothing can be expected of what it says."""
+    codes: tuple[int, ...] = (0, 1)
+    """The exit codes that the disturbed run may have."""
     undo: list[Callable[[], object]] = field(default_factory=list)
 
     def start(self, **more: str) -> Run:
@@ -75,6 +77,7 @@ def _signal(number: signal.Signals) -> Injection:
         run, _ = scene.begin()
         run.send(number)
         scene.killed = number is signal.SIGKILL
+        scene.codes = (0, 128 + number)
         return run
 
     return inject
