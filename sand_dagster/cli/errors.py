@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from typing import NoReturn, ParamSpec
@@ -16,6 +17,10 @@ _Params = ParamSpec("_Params")
 
 FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
 """Exit codes: what was asked for failed or is not there yet; what was asked for does not exist; Ctrl-C."""
+
+
+_LITTLE = 1 << 20
+"""Bytes: SQLite needs some for its own files, and reports a failed disk where it does not get them."""
 
 
 def fail(message: str, code: int = FAILED) -> NoReturn:
@@ -81,8 +86,13 @@ def database_problem(error: BaseException) -> str:
     """What is wrong with Dagster's own record, and what to do."""
     folder = sand_home() / "dagster"
     said = str(getattr(error, "orig", error))
-    if "full" in said:
+    if "full" in said or ("disk I/O" in said and shutil.disk_usage(folder).free < _LITTLE):
         return f"no space left on the disk for Dagster's record in {folder}. Free some space and try again"
+    if "disk I/O" in said:
+        return (
+            f"the disk failed on Dagster's record in {folder} ({said}). Look at the disk, its space and its "
+            "limits; then try again"
+        )
     if "readonly" in said or "unable to open" in said:
         return f"Dagster's record in {folder} cannot be written ({said}). Make it writable, and try again"
     if "locked" in said:

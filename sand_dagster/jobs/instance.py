@@ -98,6 +98,16 @@ def opened(home: Path) -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
+def prepare(home: Path) -> None:
+    """Set the instance up for Dagster's UI; a run whose process was killed holds no slot of a pool any more.
+
+    Raises:
+        InstanceError: its settings cannot be used.
+    """
+    with opened(home) as instance:
+        end_killed_runs(instance)
+
+
 @contextmanager
 def holding(home: Path, experiment: str, doing: str) -> Iterator[None]:
     """Hold `experiment` for this process alone; a note in its folder says who does, and since when.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import dagster as dg
+from dagster._utils.error import SerializableErrorInfo
 from rich.console import Console
 
 from sand_dagster.artifacts.store import ArtifactStore
@@ -193,7 +194,7 @@ def _why(result: dg.ExecuteInProcessResult, name: str, experiment: Experiment, u
             failure = data.user_failure_data
             error = data.error
             cause = error.cause if error and error.cause else error
-            said = failure.description if failure else f"{cause.cls_name}: {cause.message}" if cause else ""
+            said = failure.description if failure else _said(cause) if cause else ""
             reasons = [*reasons, f"{event.step_key} failed: {(said or '').strip()}"]
     return "\n".join(
         [
@@ -202,3 +203,10 @@ def _why(result: dg.ExecuteInProcessResult, name: str, experiment: Experiment, u
             f"What was finished is kept: `sand run {experiment.name} --until {until}` goes on from there.",
         ]
     )
+
+
+def _said(error: SerializableErrorInfo) -> str:
+    """An error's class and message; Dagster has the class before its message once more, with its module."""
+    name = str(error.cls_name)
+    _, _, message = error.message.partition(f"{name}: ")
+    return f"{name}: {message or error.message}"

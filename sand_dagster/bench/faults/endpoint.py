@@ -74,6 +74,9 @@ class Scripted(ThreadingHTTPServer):
         self._lock = threading.Lock()
         self._fault, self._times = "", 0
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing is told of clients that were killed while they waited."""
+
     def set_fault(self, fault: str, times: int) -> None:
         """Have the next `times` completions this fault."""
         with self._lock:

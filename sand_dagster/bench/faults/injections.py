@@ -36,6 +36,8 @@ class Scene:
     detail: str = ""
     killed: bool = False
     """Whether the run was killed, so that nothing can be expected of what it says."""
+    lost: str = ""
+    """The table whose finished work was lost, so that it has to be done again."""
     codes: tuple[int, ...] = (0, 1)
     """The exit codes that the disturbed run may have."""
     undo: list[Callable[[], object]] = field(default_factory=list)
@@ -150,6 +152,7 @@ def _damage(file: str, tables: tuple[str, ...] | None = None) -> Injection:
         place = scene.partition(tables)
         path = scene.folder(place) / file
         if path.is_dir():
+            scene.lost = place[0]
             path = scene.rng.choice([each for each in sorted(path.iterdir()) if each.name != "training.json"])
         if file == JOURNAL:
             # Only a partition that is not finished reads its journal.
