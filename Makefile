@@ -84,7 +84,7 @@ lock-check: setup
 
 dev: setup
 	@mkdir -p "$(DAGSTER_HOME)"
-	@.venv/bin/python -c "from sand_dagster.home import sand_home; from sand_dagster.jobs.instance import dagster_home; dagster_home(sand_home())"
+	@.venv/bin/python -c "from sand_dagster.home import sand_home; from sand_dagster.jobs.instance import prepare; prepare(sand_home())"
 	@.venv/bin/dagster dev --workspace workspace.yaml --host 127.0.0.1 --port $(PORT)
 
 clean:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import polars as pl
@@ -32,7 +33,18 @@ class TornArtifact(ArtifactError):
             f"{file} is damaged: expected {expected}, found {found}. "
             "Materialise its asset again; finished units are taken from the journal beside it."
         )
-        self.file = file
+        self.file, self.expected, self.found = file, expected, found
+
+
+class TornModel(ArtifactError):
+    """A model's folder does not hold the model that was recorded."""
+
+    def __init__(self, folder: Path, recorded_by: str, expected: str, found: str, remedy: str) -> None:
+        super().__init__(
+            f"the model in {folder} is damaged: {recorded_by} recorded the content {expected}, "
+            f"found {found}. {remedy}"
+        )
+        self.folder = folder
 
 
 class OldLayout(ArtifactError):
@@ -48,6 +60,14 @@ class OldLayout(ArtifactError):
 
 class PartitionBusy(ArtifactError):
     """Another process writes the same partition."""
+
+
+class ExperimentBusy(ArtifactError):
+    """Another process runs the same experiment."""
+
+
+class InstanceError(ArtifactError):
+    """Dagster's own records or settings below `$SAND_HOME` cannot be used; the message says what to do."""
 
 
 class DiskFull(ArtifactError):
@@ -69,3 +89,31 @@ def is_disk_full(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
     return isinstance(error, pl.exceptions.PolarsError) and "No space left on device" in str(error)
+
+
+def explain_os_error(error: OSError) -> str:
+    """What the system refused, and what to do about it, in one sentence or two."""
+    file = error.filename or "a file"
+    place = "name another folder in SAND_HOME"
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            return (
+                f"no space left on the disk for {file}. Free some space and give the command again; what was "
+                "finished is kept"
+            )
+        case errno.EROFS:
+            return f"{file} lies on a disk that is read-only. Make it writable, or {place}"
+        case errno.EACCES | errno.EPERM:
+            return f"no permission for {file}. Give user {os.getuid()} the right to it, or {place}"
+        case errno.ENOTDIR | errno.EEXIST:
+            return f"{file}: a file lies where a folder is expected. Move the file away, or {place}"
+        case errno.EISDIR:
+            return f"{file}: a folder lies where a file is expected. Move the folder away"
+        case errno.EFBIG:
+            return f"{file} may not grow any more: raise the limit on file sizes (ulimit -f)"
+        case errno.EMFILE | errno.ENFILE:
+            return "too many files are open: raise the limit (ulimit -n)"
+        case errno.EIO:
+            return f"the disk failed on {file}. Check the disk; `sand verify` then says what is whole"
+        case _:
+            return f"{file}: {error.strerror or error}"

@@ -1,14 +1,21 @@
-"""Content hashes of files, remembered while no file has another size or time of change."""
+"""Content hashes of files, remembered while no file has another size, place on the disk or time of change."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+import shutil
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from sand_dagster.ids import digest
+
+_SETTLED_NS = 100_000_000
+"""Nanoseconds since the last change after which a further change shows in a file's times: clocks of file
+systems tick in steps."""
 
 
 def file_digest(path: Path) -> str:
@@ -17,28 +24,57 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def remembered_digest(path: Path) -> str:
+    """As `file_digest`, but a file that has not changed since it was last hashed is not read again."""
+    return _remembered(path.parent, [path.name], lambda: file_digest(path))
+
+
 def content_digest(folder: Path, files: Iterable[Path]) -> str:
     """SHA-256 over the names, relative to `folder`, and the contents of `files` in it.
 
     Hashing 16 GB takes a minute, so the result is kept in the cache folder.
     """
     named = sorted((str(path.relative_to(folder)), path) for path in files)
-    stamps = [(name, path.stat().st_size, path.stat().st_mtime_ns) for name, path in named]
-    # The same folder may be asked for several sets of files.
-    note = _cache_folder() / f"{digest(str(folder.resolve()), [name for name, _ in named])[:32]}.json"
-    fresh = digest(stamps)
-    remembered = _remembered(note, fresh)
-    if remembered is not None:
-        return remembered
-    found = digest([(name, file_digest(path)) for name, path in named])
-    note.parent.mkdir(parents=True, exist_ok=True)
-    partial = note.with_suffix(f".{os.getpid()}")
-    partial.write_text(json.dumps({"stamps": fresh, "digest": found}))
-    partial.replace(note)
+
+    def hashed() -> str:
+        return digest([(name, file_digest(path)) for name, path in named])
+
+    return _remembered(folder, [name for name, _ in named], hashed)
+
+
+def forget(folder: Path) -> None:
+    """Hash the files of `folder` anew the next time: a disk may alter a file and none of its times."""
+    shutil.rmtree(_notes(folder), ignore_errors=True)
+
+
+def _remembered(folder: Path, names: list[str], hashed: Callable[[], str]) -> str:
+    """What `hashed` gives for the files `names` in `folder`, from the last time if they are as they were."""
+    note = _notes(folder) / f"{digest(names)[:32]}.json"
+    stamps, settled = _stamps(folder, names)
+    kept = _read(note, stamps)
+    if kept is not None:
+        return kept
+    found = hashed()
+    if settled:
+        _keep(note, {"stamps": stamps, "digest": found})
     return found
 
 
-def _remembered(note: Path, stamps: str) -> str | None:
+def _stamps(folder: Path, names: list[str]) -> tuple[str, bool]:
+    """What changes when one of the files does, and whether it would for a change from now on.
+
+    The time of change (ctime) counts too: unlike that of modification, no program can set it.
+    """
+    stats = [(folder / name).stat() for name in names]
+    last = max((stat.st_ctime_ns for stat in stats), default=0)
+    stamps = [
+        (name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+        for name, stat in zip(names, stats, strict=True)
+    ]
+    return digest(stamps), time.time_ns() - last > _SETTLED_NS
+
+
+def _read(note: Path, stamps: str) -> str | None:
     try:
         kept = json.loads(note.read_text())
         return str(kept["digest"]) if kept["stamps"] == stamps else None
@@ -46,6 +82,18 @@ def _remembered(note: Path, stamps: str) -> str | None:
         return None  # absent or damaged: hashed again and written anew
 
 
-def _cache_folder() -> Path:
+def _keep(note: Path, content: dict[str, str]) -> None:
+    """Write `note`, if that is possible: without it the files are hashed again, no more."""
+    partial = note.with_suffix(f".{os.getpid()}")
+    with contextlib.suppress(OSError):
+        try:
+            note.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_text(json.dumps(content))
+            partial.replace(note)
+        except OSError:
+            partial.unlink(missing_ok=True)
+
+
+def _notes(folder: Path) -> Path:
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "sand" / "digests"
+    return Path(base).expanduser() / "sand" / "digests" / digest(str(folder.resolve()))[:32]

@@ -17,3 +17,25 @@ def locked(folder: Path) -> FileLock:
     """A context manager that lets one process at a time set up `folder`; the lock ends with its process."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     return FileLock(folder.with_name(f"{folder.name}.lock"))
+
+
+def this_process() -> str:
+    """This process, as `pid:start time`: told apart from a later one with the same number."""
+    return _process(os.getpid()) or str(os.getpid())
+
+
+def lives(process: str) -> bool:
+    """Whether the process that `this_process` named is still there."""
+    number = process.split(":")[0]
+    return number.isdigit() and _process(int(number)) == process
+
+
+def _process(pid: int) -> str | None:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    fields = stat.rpartition(")")[2].split()
+    # A zombie has ended. The 22nd field, counted after the parenthesised name that may hold spaces, is the
+    # start time in ticks.
+    return None if fields[0] == "Z" else f"{pid}:{fields[19]}"

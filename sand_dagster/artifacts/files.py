@@ -39,6 +39,15 @@ def write_whole(
         raise
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write `text` whole or not at all.
+
+    Raises:
+        DiskFull: there was no space; `path` is as it was.
+    """
+    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
 def remove(path: Path) -> None:
     """Remove `path`, if it is there, durably."""
     path.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
@@ -10,9 +11,13 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sand_dagster.artifacts.files import write_whole
+from sand_dagster.artifacts.files import write_text
 from sand_dagster.artifacts.identity import Identity
 from sand_dagster.errors import TornArtifact
+from sand_dagster.ids import digest
+
+_CHECKSUM = "checksum"
+"""Over the other fields as they stand in the file, so that a later version may have more of them."""
 
 _PACKAGES = (
     "sand-dagster",
@@ -33,7 +38,7 @@ _PACKAGES = (
 class Manifest(BaseModel):
     """What a complete partition holds, and what it was made of."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     table: str
     experiment: str
@@ -52,29 +57,42 @@ class Manifest(BaseModel):
     created_at: datetime
 
     def save(self, path: Path) -> None:
-        """Write it whole or not at all.
+        """Write it whole or not at all, with a checksum over all its fields.
 
         Raises:
             DiskFull: there was no space.
         """
-        text = self.model_dump_json(indent=2) + "\n"
-        write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+        fields = self.model_dump(mode="json")
+        text = json.dumps({**fields, _CHECKSUM: digest(fields)}, indent=2, ensure_ascii=False) + "\n"
+        write_text(path, text)
 
     @staticmethod
     def load(path: Path) -> Manifest | None:
         """The manifest in `path`, or None where there is none.
 
+        One without a checksum is of an earlier version, and is taken as it is.
+
         Raises:
-            TornArtifact: the file is not a manifest.
+            TornArtifact: the file is not a manifest, or was altered.
         """
         try:
-            return Manifest.model_validate_json(path.read_bytes())
+            fields = json.loads(path.read_bytes())
         except FileNotFoundError:
             return None
+        except IsADirectoryError:
+            raise TornArtifact(path, "a manifest", "a folder, which has to be moved away") from None
+        except ValueError as error:
+            raise TornArtifact(path, "a manifest", f"what is not JSON ({error})") from error
+        checksum = fields.pop(_CHECKSUM, None) if isinstance(fields, dict) else None
+        try:
+            manifest = Manifest.model_validate(fields)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the file"
             raise TornArtifact(path, "a manifest", f"{where}: {first['msg']}") from error
+        if checksum is not None and checksum != (found := digest(fields)):
+            raise TornArtifact(path, f"fields with the checksum {checksum}", found)
+        return manifest
 
 
 @cache

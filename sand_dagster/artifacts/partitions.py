@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from sand_dagster.artifacts.schemas import TABLES
-from sand_dagster.artifacts.store import DATA, JOURNAL, ArtifactStore
+from sand_dagster.artifacts.store import JOURNAL, ArtifactStore
 from sand_dagster.errors import TornArtifact
-from sand_dagster.fingerprints import file_digest
 
 
 class Partition(NamedTuple):
@@ -52,8 +51,11 @@ def _examine(store: ArtifactStore, table: str, iteration: str | None) -> Partiti
         return Partition(table, iteration, "damaged", None, None, None, None, journalled)
     if manifest is None:
         return Partition(table, iteration, "incomplete", None, None, None, None, journalled)
-    data = folder / DATA
-    whole = data.exists() and file_digest(data) == manifest.parquet_sha256
+    try:
+        store.data(table, iteration)
+        whole = True
+    except TornArtifact:
+        whole = False
     return Partition(
         table,
         iteration,

@@ -23,7 +23,7 @@ from sand_dagster.artifacts.parquet import Count, Written, evaluate_counts, scan
 from sand_dagster.artifacts.schemas import TABLES, Table
 from sand_dagster.errors import MissingArtifact, OldLayout, PartitionBusy, TornArtifact
 from sand_dagster.execution.journal import Journal, JournalReader
-from sand_dagster.fingerprints import file_digest
+from sand_dagster.fingerprints import file_digest, remembered_digest
 from sand_dagster.rows.row import Row
 
 JOURNAL, LOCK = "journal.jsonl", "writer.lock"
@@ -159,23 +159,50 @@ class ArtifactStore:
         return self.scan(table, iteration).collect()
 
     def scan(self, table: str, iteration: str | None) -> pl.LazyFrame:
-        """As `read`, but the rows are not read yet: for who needs few of them, or few columns."""
-        manifest = self.require(table, iteration)
-        data = self.folder(table, iteration) / DATA
-        if not data.exists():
-            raise TornArtifact(data, f"{manifest.rows} rows", "no file")
-        found = file_digest(data)
-        if found != manifest.parquet_sha256:
-            raise TornArtifact(data, f"SHA-256 {manifest.parquet_sha256}", found)
+        """As `read`, but the rows are not read yet: where few of them are needed, or few columns."""
+        data = self.data(table, iteration)
         rows = scan_parquet(data)
         schema = dict(rows.collect_schema())
         if schema != _table(table).schema:
             raise TornArtifact(data, "the columns of this version's schema", f"{schema}")
         return rows
 
+    def data(self, table: str, iteration: str | None) -> Path:
+        """The file with the partition's rows, which is the one that the manifest was written for.
+
+        A file that has not changed since it was last looked at is not hashed again.
+
+        Raises:
+            MissingArtifact, TornArtifact: as `read`.
+        """
+        manifest = self.require(table, iteration)
+        data = self.folder(table, iteration) / DATA
+        try:
+            found = remembered_digest(data)
+        except FileNotFoundError:
+            raise TornArtifact(data, f"{manifest.rows} rows", "no file") from None
+        except IsADirectoryError:
+            raise TornArtifact(
+                data, f"{manifest.rows} rows", "a folder, which has to be moved away"
+            ) from None
+        if found != manifest.parquet_sha256:
+            raise TornArtifact(data, f"SHA-256 {manifest.parquet_sha256}", found)
+        return data
+
     def journal(self, table: str, iteration: str | None) -> JournalReader:
         """The units that the partition's journal holds, to look at."""
         return JournalReader(self.folder(table, iteration) / JOURNAL)
+
+    def being_written(self, table: str, iteration: str | None) -> bool:
+        """Whether a process has the partition open for writing."""
+        try:
+            with (self.folder(table, iteration) / LOCK).open("rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
 
     def iterations(self, table: str) -> list[str]:
         """The complete iterations of `table`, in order."""

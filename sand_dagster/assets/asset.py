@@ -31,6 +31,7 @@ from sand_dagster.resources.loop import Loop
 from sand_dagster.resources.training import Training
 
 GPU_POOL = "gpu"
+
 _OWNER = "team:sand"
 _AT_FIRST = "what is not in the journal needs a model, which takes up to a minute to start"
 BeforeStage = Callable[

@@ -14,6 +14,7 @@ from sand_dagster.assets.definition import INITIALISATION, Read, Where, stage
 from sand_dagster.assets.finetuning import follow, journalled, model_folder
 from sand_dagster.assets.metadata import picture
 from sand_dagster.assets.run import Result, StageRun
+from sand_dagster.assets.stored_model import stored_model
 from sand_dagster.experiments.experiment import Experiment
 from sand_dagster.rows.models import (
     BaseModelRow,
@@ -27,6 +28,7 @@ from sand_dagster.sand.checkpoints import checkpoint_id, control_epochs, finetun
 from sand_dagster.sand.trajectories import demonstrations_of
 from sand_dagster.training.job import Report
 from sand_dagster.training.plots import loss_curve
+from sand_dagster.training.trainer import write_report
 
 
 def _is_control(experiment: Experiment) -> bool:
@@ -64,7 +66,7 @@ def checkpoints(run: StageRun) -> Result:
     (policy,) = run.rows(PolicyRow)
     parent = run.rows(BaseModelRow)[0] if settings.restart_from == "base" else policy
     epochs = _epochs(run)
-    report = _finetune(run, steps, parent.model_id, run.store.home / parent.folder, epochs)
+    report = _finetune(run, steps, parent, epochs)
     if report is None:
         return Result([])
     if report.batch_size != settings.batch_size:
@@ -94,14 +96,14 @@ def checkpoints(run: StageRun) -> Result:
 
 
 def _finetune(
-    run: StageRun, steps: Sequence[DeliberationRow], parent_model_id: str, parent: Path, epochs: int
+    run: StageRun, steps: Sequence[DeliberationRow], parent: BaseModelRow | PolicyRow, epochs: int
 ) -> Report | None:
-    """What finetuning the model in `parent` on `steps` gave; its files are in `model_folder(run)`.
+    """What finetuning the model of `parent` on `steps` gave; its files are in `model_folder(run)`.
 
     None in a trial, which counts the one finetuning and makes none.
     """
     key = run.stage.key(
-        parent_model_id,
+        parent.model_id,
         [[step.instruction, step.thought, step.action, step.observation] for step in steps],
         epochs,
     )
@@ -112,13 +114,14 @@ def _finetune(
     # Whatever happens now, the checkpoint is not complete before it is committed.
     output = model_folder(run)
     if report is not None:
+        write_report(output, report)
         return report
     run.generation.release()
     domain = run.experiment.environment.module.DOMAIN
     report = run.training.finetune(
         run.experiment,
         [trajectory.conversation(domain) for trajectory in demonstrations_of(steps)],
-        parent=parent,
+        parent=_parent_folder(run, parent),
         output=output,
         seed=finetuning_seed(run.experiment.seed, str(run.iteration)),
         epochs=epochs,
@@ -127,6 +130,12 @@ def _finetune(
     )
     run.journal.put(key, report.model_dump(mode="json"))
     return report
+
+
+def _parent_folder(run: StageRun, parent: BaseModelRow | PolicyRow) -> Path:
+    if isinstance(parent, BaseModelRow):
+        return stored_model(run.store.home, parent, run.experiment.name, None)
+    return run.policy_folder(parent)
 
 
 def _epochs(run: StageRun) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sand_dagster.assets.run import StageRun
+from sand_dagster.assets.stored_model import altered_file
 from sand_dagster.models.model_folder import model_id
 from sand_dagster.training.job import Progress, Report
 
@@ -28,4 +29,5 @@ def journalled(run: StageRun, key: str) -> Report | None:
     if kept is None or not (output / "config.json").exists():
         return None
     report = Report.model_validate(kept)
-    return report if model_id(output) == report.model_id else None
+    whole = model_id(output) == report.model_id and altered_file(output, report.files) is None
+    return report if whole else None

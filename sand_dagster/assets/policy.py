@@ -25,6 +25,7 @@ def policy(run: StageRun) -> Result:
     closed = previous_materialisation(run, "checkpoints")
     (checkpoint,) = run.rows(CheckpointRow, closed.iteration)
     row = _row(run, Role.POLICY, checkpoint.checkpoint_id, checkpoint.model_id, checkpoint.folder)
+    run.policy_folder(row)
     return Result([row], metadata=closed.metadata())
 
 

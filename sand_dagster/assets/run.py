@@ -19,6 +19,7 @@ from sand_dagster.artifacts.recorded import stored_tasks
 from sand_dagster.artifacts.store import ArtifactStore, PartitionWriter
 from sand_dagster.artifacts.stored_rows import StoredRows, rows_of
 from sand_dagster.assets.progress import StageProgress, tell
+from sand_dagster.assets.stored_model import stored_model
 from sand_dagster.environments.pool import EnvironmentPool
 from sand_dagster.execution.units import Finished, Journal, Stage, Trial
 from sand_dagster.experiments.experiment import Experiment
@@ -130,18 +131,17 @@ class StageRun:
     @asynccontextmanager
     async def base(self) -> AsyncIterator[Generator]:
         """The frozen base model π_base."""
-        model_file = self.rows(BaseModelRow)[0]
+        folder = stored_model(self.store.home, self.rows(BaseModelRow)[0], self.experiment.name, None)
         async with self.generation.model(
-            self.experiment, self.experiment.generation.base, Path(model_file.folder), None
+            self.experiment, self.experiment.generation.base, folder, None
         ) as model:
             yield model
 
     @asynccontextmanager
-    async def agent(self, agent_id: str, folder: str, checkpoint: Checkpoint) -> AsyncIterator[Agent]:
+    async def agent(self, agent_id: str, folder: Path, checkpoint: Checkpoint) -> AsyncIterator[Agent]:
         """A policy that acts, by the `checkpoint` that it is."""
-        path = self.store.home / folder
         async with self.generation.model(
-            self.experiment, self.experiment.generation.policy, path, checkpoint
+            self.experiment, self.experiment.generation.policy, folder, checkpoint
         ) as model:
             domain = self.experiment.environment.module.DOMAIN
             yield Agent(agent_id, model, domain, self.experiment.generation.max_new_tokens, self.example)
@@ -151,7 +151,7 @@ class StageRun:
         """π_k, which is the checkpoint of iteration k-1 (Algorithm 1, π_k ← π_θ)."""
         policy = self.rows(PolicyRow)[0]
         checkpoint = Checkpoint(policy.checkpoint_id, f"{self.number - 1:02}")
-        async with self.agent(policy.policy_id, policy.folder, checkpoint) as agent:
+        async with self.agent(policy.policy_id, self.policy_folder(policy), checkpoint) as agent:
             yield agent
 
     @asynccontextmanager
@@ -159,8 +159,25 @@ class StageRun:
         """π_θ of this iteration, which is evaluated."""
         row = self.rows(CheckpointRow)[0]
         checkpoint = Checkpoint(row.checkpoint_id, str(self.iteration))
-        async with self.agent(row.checkpoint_id, row.folder, checkpoint) as agent:
+        async with self.agent(row.checkpoint_id, self.checkpoint_folder(row), checkpoint) as agent:
             yield agent
+
+    def policy_folder(self, row: PolicyRow) -> Path:
+        """Where the model of a row of `policy` lies.
+
+        Raises:
+            TornModel: it is not the one that was recorded.
+        """
+        finetuned_in = f"{self.number - 1:02}" if row.checkpoint_id else None
+        return stored_model(self.store.home, row, self.experiment.name, finetuned_in)
+
+    def checkpoint_folder(self, row: CheckpointRow) -> Path:
+        """Where the model of a row of this iteration's `checkpoints` lies.
+
+        Raises:
+            TornModel: it is not the one that was recorded.
+        """
+        return stored_model(self.store.home, row, self.experiment.name, self.iteration)
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
         """Run `work` on the engines' event loop, telling its progress meanwhile.

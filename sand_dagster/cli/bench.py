@@ -12,7 +12,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from sand_dagster.cli.arguments import AsJson, ExperimentName, iteration_key
-from sand_dagster.cli.errors import FAILED, command, fail
+from sand_dagster.cli.errors import FAILED, WRONG_USE, command, fail
 from sand_dagster.cli.output import console, print_json
 from sand_dagster.cli.worlds import Games, progress, published_games
 
@@ -144,6 +144,44 @@ def links(
     except ValueError as error:
         fail(str(error))
     _tell(found, differs=False, as_json=as_json, out=out, machine=machine)
+
+
+@bench.command()
+@command
+def faults(
+    injections: Annotated[int, typer.Option(min=0, help="Faults over a scripted model and trainer.")] = 300,
+    real: Annotated[int, typer.Option(min=0, help="Faults over vLLM and TRL besides; minutes each.")] = 0,
+    seed: Annotated[int, typer.Option(help="Draws where and when each fault comes.")] = 0,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="FAULT", help="Only faults of this kind; may be repeated.")
+    ] = None,
+    first: Annotated[int, typer.Option(min=0, help="The number of the first fault, to see it again.")] = 0,
+    as_json: AsJson = False,
+    out: Out = None,
+) -> None:
+    """Put faults to small runs: kills, torn files, a full disk, clocks, servers that lie.
+
+    After each, the experiment is run again, and has to end in the undisturbed run's hashes. The exit code is
+    1 where one did not, or where anything was left behind.
+    """
+    from sand_dagster.bench.faults.campaign import run
+
+    machine = _machine(out)
+    try:
+        with progress("injecting") as told:
+            campaign = run(
+                injections, seed, real, f"{__name__}.{sand.__name__}", told, only=only or (), first=first
+            )
+    except ValueError as error:
+        fail(str(error), WRONG_USE)
+    _tell(campaign, differs=bool(campaign.failed), as_json=as_json, out=out, machine=machine)
+
+
+def sand(arguments: list[str]) -> None:
+    """The command `sand` in this process."""
+    from sand_dagster.cli import app
+
+    app(arguments)
 
 
 @bench.command()

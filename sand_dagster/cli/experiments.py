@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
@@ -75,14 +76,24 @@ def run(
 ) -> None:
     """Run an experiment through Dagster until iteration KK. What is complete is kept, and said."""
     last = iteration_key(until)
-    from sand_dagster.definitions import definitions
-    from sand_dagster.jobs.run import RunFailed, run_experiment
+    from sand_dagster.jobs.interrupts import Interrupted, Interrupts
 
-    _say_what_fits(experiment, last)
-    try:
-        run_experiment(definitions([experiment]), experiment, last, console(), fresh or ())
-    except RunFailed as error:
-        fail(str(error))
+    with Interrupts() as interrupts:
+        try:
+            from sand_dagster.definitions import definitions
+            from sand_dagster.jobs.run import RunFailed, run_experiment
+
+            _say_what_fits(experiment, last)
+            try:
+                made = definitions([experiment])
+                run_experiment(made, experiment, last, console(), fresh or (), interrupts)
+            except RunFailed as error:
+                fail(str(error))
+            except Interrupted as error:
+                fail(str(error), error.code)
+        except KeyboardInterrupt:
+            number = interrupts.received() or signal.SIGINT
+            fail(f"interrupted by {number.name} before anything was started.", 128 + number)
     _print_scores(experiment, _scores(store_of(experiment)), {})
     console().print(
         f"Read what the agent learns from:  sand show {experiment} deliberation_trajectories {last}\n"

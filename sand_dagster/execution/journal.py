@@ -79,10 +79,15 @@ class JournalReader:
 
 
 class Journal(JournalReader):
-    """A journal that is written: by one process at a time, and any number of its threads."""
+    """A journal that is written: by one process at a time, and any number of its threads.
+
+    Damaged lines are taken out when it is opened, and counted in `skipped`.
+    """
 
     def __init__(self, path: Path) -> None:
+        damaged = _take_out_damaged(path)
         super().__init__(path)
+        self.skipped = damaged
         self._lock = threading.Lock()
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         os.ftruncate(self._file, self._end)
@@ -131,6 +136,51 @@ class Journal(JournalReader):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def damaged_lines(path: Path) -> tuple[list[int], bool]:
+    """The numbers, from 1, of the lines that are not as they were written, and whether the last one is torn.
+
+    A journal that is not there has none.
+    """
+    damaged, torn = [], False
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if not line.endswith(b"\n"):
+                    torn = True
+                elif _key(line.removesuffix(b"\n")) is None:
+                    damaged.append(number)
+    except FileNotFoundError:
+        pass
+    return damaged, torn
+
+
+def _take_out_damaged(path: Path) -> int:
+    """Leave only whole lines in the journal `path`, if any other is there; returns how many were not.
+
+    Raises:
+        DiskFull: there was no space for the journal without them.
+    """
+    damaged, _ = damaged_lines(path)
+    if not damaged:
+        return 0
+    left_out = set(damaged)
+    whole = path.with_name(f"{path.name}.writing")
+    try:
+        with path.open("rb") as old, whole.open("wb") as new:
+            for number, line in enumerate(old, start=1):
+                if number not in left_out and line.endswith(b"\n"):
+                    new.write(line)
+            new.flush()
+            os.fsync(new.fileno())
+        whole.replace(path)
+    except OSError as error:
+        whole.unlink(missing_ok=True)
+        if is_disk_full(error):
+            raise DiskFull(path) from error
+        raise
+    return len(damaged)
 
 
 def _key(line: bytes) -> str | None:

@@ -9,6 +9,7 @@ import polars as pl
 from sand_dagster.artifacts.lineage import Lineage
 from sand_dagster.artifacts.schemas import TABLES
 from sand_dagster.artifacts.store import ArtifactStore
+from sand_dagster.artifacts.verify import unknown_ids
 from sand_dagster.assets import stages_of
 from sand_dagster.errors import ArtifactError
 from sand_dagster.experiments.experiment import Experiment
@@ -130,7 +131,7 @@ def _checks(table: str) -> list[Check]:
 def _no_orphans(table: str) -> Check:
     def no_orphans(experiment: Experiment, store: ArtifactStore, iteration: str) -> Problems:
         """Every parent's id is the id of a row."""
-        orphans = Lineage(store.home, experiment.name).orphans(table, iteration)
+        orphans = unknown_ids(Lineage(store.home, experiment.name).orphans(table, iteration))
         return [str(row) for row in orphans.to_dicts()]
 
     return no_orphans

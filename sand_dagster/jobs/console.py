@@ -21,6 +21,8 @@ class ProgressDisplay:
         self._console = console
         self._status = Status("starting", console=console) if console.is_terminal else None
         self._printed = time.monotonic()
+        self.last = ""
+        """The line of the stage that runs; empty between two stages."""
 
     def __enter__(self) -> Self:
         if self._status:
@@ -35,6 +37,7 @@ class ProgressDisplay:
 
     def show(self, progress: StageProgress, ended: bool) -> None:
         """Print that a stage has ended, or how far one is. A listener of `assets.progress`."""
+        self.last = "" if ended else progress.line()
         if ended:
             self._console.print(f"  done {progress.line()}", highlight=False, markup=False)
             self._printed = time.monotonic()

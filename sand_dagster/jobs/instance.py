@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 import dagster as dg
+import yaml
 
-from sand_dagster.home import locked
+from sand_dagster.artifacts.files import write_text
+from sand_dagster.errors import ExperimentBusy, InstanceError
+from sand_dagster.experiments.experiment import Experiment
+from sand_dagster.home import lives, locked, this_process
 
 PROCESS = "sand/process"
 """Run tag: the process that executes the run, as `pid:start time:run id`.
 
 A run that re-executes another inherits its tags, so the tag says which run it speaks of."""
+
+HOLDER = "holder.json"
+"""In an experiment's folder: which process runs it."""
+
+_UNFINISHED = dg.RunsFilter(
+    statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.CANCELING]
+)
 
 _SETTINGS = """\
 telemetry:
@@ -48,43 +61,133 @@ run_monitoring:
 
 
 def dagster_home(home: Path) -> Path:
-    """The folder of the Dagster instance, made and set up at first use; `DAGSTER_HOME` is set to it."""
+    """The folder of the Dagster instance, made and set up at first use; `DAGSTER_HOME` is set to it.
+
+    Raises:
+        InstanceError: its settings cannot be used.
+    """
     folder = home / "dagster"
     folder.mkdir(parents=True, exist_ok=True)
     settings = folder / "dagster.yaml"
-    if not settings.exists() or settings.read_text() == _EARLIER_SETTINGS:
-        settings.write_text(_SETTINGS)
+    if not _usable(settings) or settings.read_text() == _EARLIER_SETTINGS:
+        write_text(settings, _SETTINGS)
         # Dagster's UI covers the graph with a newsletter form until this file exists.
         (folder / ".nux").mkdir(exist_ok=True)
-        (folder / ".nux" / "nux.yaml").write_text("seen: 1\n")
+        write_text(folder / ".nux" / "nux.yaml", "seen: 1\n")
     os.environ["DAGSTER_HOME"] = str(folder)
     return folder
 
 
+def _usable(settings: Path) -> bool:
+    """Whether there are settings; an empty file is what a full disk left of them.
+
+    Raises:
+        InstanceError: the file holds something else.
+    """
+    remedy = f"Mend it, or remove it: a new one is then written (rm {settings})"
+    try:
+        found = yaml.safe_load(settings.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return False
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        said = " ".join(str(error).split())
+        raise InstanceError(f"{settings}, the settings of Dagster, is not YAML: {said}. {remedy}") from None
+    if found is not None and not isinstance(found, dict):
+        raise InstanceError(
+            f"{settings}, the settings of Dagster: expected a mapping of fields, found "
+            f"{type(found).__name__}. {remedy}"
+        )
+    return bool(found)
+
+
 @contextmanager
 def opened(home: Path) -> Iterator[dg.DagsterInstance]:
-    """The instance. Where several processes are its first at once, one sets it up, the others wait."""
+    """The instance. Where several processes are its first at once, one sets it up, the others wait.
+
+    Raises:
+        InstanceError: its settings cannot be used.
+    """
     with locked(home / "dagster"):
-        dagster_home(home)
-        instance = dg.DagsterInstance.get()
+        folder = dagster_home(home)
+        try:
+            instance = dg.DagsterInstance.get()
+        except (dg.DagsterInvalidConfigError, dg.DagsterInvariantViolationError) as error:
+            said = " ".join(str(error).split())
+            raise InstanceError(
+                f"{folder / 'dagster.yaml'}, the settings of Dagster, cannot be used: {said}. Mend the file, "
+                "or remove it: a new one is then written"
+            ) from None
     with instance:
         yield instance
 
 
 def mark_process(instance: dg.DagsterInstance, run_id: str) -> None:
     """Record that this process executes the run, told apart from a later process with the same number."""
-    identity = _identity(os.getpid())
-    if identity is not None:
-        instance.add_run_tags(run_id, {PROCESS: f"{identity}:{run_id}"})
+    instance.add_run_tags(run_id, {PROCESS: f"{this_process()}:{run_id}"})
 
 
-def _identity(pid: int) -> str | None:
+def process_of(run: dg.DagsterRun) -> str | None:
+    """The process that executes the run, as `this_process` names it; None where it is not recorded."""
+    process, _, marked = run.tags.get(PROCESS, "").rpartition(":")
+    return process if marked == run.run_id else None
+
+
+def prepare(home: Path) -> None:
+    """Set the instance up for Dagster's UI; a run whose process was killed holds no slot of a pool any more.
+
+    Raises:
+        InstanceError: its settings cannot be used.
+    """
+    with opened(home) as instance:
+        end_killed_runs(instance)
+
+
+@contextmanager
+def holding(home: Path, experiment: str, doing: str) -> Iterator[None]:
+    """Hold `experiment` for this process alone; a note in its folder says who does, and since when.
+
+    A holder that has ended holds nothing, however it ended.
+
+    Raises:
+        ExperimentBusy: another process holds it; the message says which, and since when.
+    """
+    note = home / experiment / HOLDER
+    with locked(home / experiment):
+        holder = _holder(note)
+        if holder is not None:
+            raise ExperimentBusy(
+                f"experiment {experiment} is held by process {holder['process'].split(':')[0]} "
+                f"({holder['doing']}) since {holder['since']}. Wait until it has ended, or end it "
+                f"(kill {holder['process'].split(':')[0]})"
+            )
+        note.parent.mkdir(parents=True, exist_ok=True)
+        since = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        write_text(note, json.dumps({"process": this_process(), "doing": doing, "since": since}))
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
+        yield
+    finally:
+        note.unlink(missing_ok=True)
+
+
+def _holder(note: Path) -> dict[str, str] | None:
+    """Who holds the experiment; None where nobody does, or who did has ended."""
+    try:
+        holder: dict[str, str] = json.loads(note.read_text())
+        return holder if lives(holder["process"]) and {"doing", "since"} <= holder.keys() else None
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    # The 22nd field, counted after the parenthesised name that may hold spaces: start time in ticks.
-    return f"{pid}:{stat.rpartition(')')[2].split()[19]}"
+
+
+def running_elsewhere(instance: dg.DagsterInstance, experiment: Experiment) -> dg.DagsterRun | None:
+    """An unfinished run of `experiment` in another process that lives, such as one from the UI."""
+    for run in instance.get_runs(_UNFINISHED):
+        process = process_of(run)
+        if process is None or process == this_process() or not lives(process):
+            continue
+        keys = {key.path[0] for key in run.asset_selection or ()}
+        if experiment.name in keys or run.job_name in (experiment.group, f"{experiment.group}_setup"):
+            return run
+    return None
 
 
 def end_killed_runs(instance: dg.DagsterInstance) -> list[str]:
@@ -93,16 +196,9 @@ def end_killed_runs(instance: dg.DagsterInstance) -> list[str]:
     Dagster cannot tell: a process that was killed reports nothing.
     """
     ended = []
-    unfinished = dg.RunsFilter(
-        statuses=[
-            dg.DagsterRunStatus.STARTED,
-            dg.DagsterRunStatus.STARTING,
-            dg.DagsterRunStatus.CANCELING,
-        ]
-    )
-    for run in instance.get_runs(unfinished):
-        process, _, marked = run.tags.get(PROCESS, "").rpartition(":")
-        if marked != run.run_id or _identity(int(process.split(":")[0])) == process:
+    for run in instance.get_runs(_UNFINISHED):
+        process = process_of(run)
+        if process is None or lives(process):
             continue
         if run.status is dg.DagsterRunStatus.CANCELING:
             instance.report_run_canceled(run, "The run was terminated, and its process is gone.")

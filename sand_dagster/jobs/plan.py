@@ -5,24 +5,25 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import dagster as dg
 
 from sand_dagster.artifacts.identity import short
 from sand_dagster.artifacts.manifest import Manifest
 from sand_dagster.artifacts.store import ArtifactStore
+from sand_dagster.artifacts.stored_rows import rows_of
 from sand_dagster.assets import stages_of
 from sand_dagster.assets.definition import Source, StageDefinition
 from sand_dagster.assets.progress import StageProgress
 from sand_dagster.assets.run import StageRun
-from sand_dagster.errors import ArtifactError, TornArtifact
+from sand_dagster.assets.stored_model import stored_model
+from sand_dagster.errors import ArtifactError, TornArtifact, TornModel
 from sand_dagster.execution.units import Trial
 from sand_dagster.experiments.experiment import Experiment
-from sand_dagster.models.model_folder import model_id
 from sand_dagster.resources.environments import EnvironmentWorkers
 from sand_dagster.resources.generation import Generation
 from sand_dagster.resources.training import Training
+from sand_dagster.rows.models import CheckpointRow
 
 NOT_MADE = "not made yet"
 _UPSTREAM = "upstream: "
@@ -215,9 +216,12 @@ def _model_is_whole(store: ArtifactStore, manifest: Manifest, iteration: str | N
     """Whether the checkpoint's folder holds the model that was recorded."""
     if not manifest.rows:
         return True
-    (checkpoint,) = store.read("checkpoints", iteration).to_dicts()
-    folder = store.home / Path(checkpoint["folder"])
-    return (folder / "config.json").is_file() and model_id(folder) == checkpoint["model_id"]
+    (checkpoint,) = rows_of(store, CheckpointRow, iteration)
+    try:
+        stored_model(store.home, checkpoint, store.experiment, iteration)
+    except TornModel:
+        return False
+    return True
 
 
 def _recorded_version(

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import dagster as dg
+from dagster_shared.error import SerializableErrorInfo
 from rich.console import Console
 
 from sand_dagster.artifacts.store import ArtifactStore
 from sand_dagster.assets import stages_of
 from sand_dagster.assets.definition import INITIALISATION, StageDefinition, Where
 from sand_dagster.assets.progress import listening
+from sand_dagster.errors import ExperimentBusy
 from sand_dagster.experiments.experiment import Experiment
 from sand_dagster.experiments.loading import ExperimentError, load_experiment
 from sand_dagster.home import sand_home
 from sand_dagster.jobs.console import ProgressDisplay
 from sand_dagster.jobs.execution import execute
-from sand_dagster.jobs.instance import end_killed_runs, opened
+from sand_dagster.jobs.instance import end_killed_runs, holding, opened, process_of, running_elsewhere
+from sand_dagster.jobs.interrupts import Interrupted, Interrupts
 from sand_dagster.jobs.iteration import iteration_job_name, setup_job_name
 from sand_dagster.jobs.plan import NOT_MADE, Planned, few, plan
 
@@ -29,7 +34,12 @@ class RunFailed(Exception):
 
 
 def run_experiment(
-    defs: dg.Definitions, name: str, until: str, console: Console | None = None, fresh: Sequence[str] = ()
+    defs: dg.Definitions,
+    name: str,
+    until: str,
+    console: Console | None = None,
+    fresh: Sequence[str] = (),
+    interrupts: Interrupts | None = None,
 ) -> None:
     """Materialise what is not complete of iterations 00 to `until` of the experiment `name` in `defs`.
 
@@ -40,6 +50,8 @@ def run_experiment(
     Raises:
         ExperimentError: there is no such experiment, or no such iteration or stage in it.
         RunFailed: a stage failed. What it had finished is kept.
+        ExperimentBusy: another process runs the experiment.
+        Interrupted: SIGINT or SIGTERM came, as `interrupts` noted. What was finished is kept.
     """
     home, console = sand_home(), console or Console()
     experiment = load_experiment(name, home)
@@ -47,14 +59,30 @@ def run_experiment(
     stages = {definition.name: definition for definition in stages_of(experiment)}
     if unknown := [stage for stage in fresh if stage not in stages]:
         raise ExperimentError(f"{name} has no stage {', '.join(unknown)}; it has {', '.join(stages)}")
-    with opened(home) as instance:
+    with (
+        holding(home, name, f"sand run {name} --until {until}"),
+        opened(home) as instance,
+    ):
         for run_id in end_killed_runs(instance):
             console.print(f"Run {run_id[:8]} had been killed; going on from what it finished.")
-        run = _Run(defs, experiment, ArtifactStore(home, name), instance, console, until)
+        other = running_elsewhere(instance, experiment)
+        if other is not None:
+            raise ExperimentBusy(_busy(instance, experiment, other))
+        run = _Run(defs, experiment, ArtifactStore(home, name), instance, console, until, interrupts)
         run.stages(None, [stage for stage in fresh if not stages[stage].partitioned])
         for iteration in experiment.partitions[: experiment.partitions.index(until) + 1]:
             again = [stage for stage in fresh if stages[stage].partitioned] if iteration == until else []
             run.stages(iteration, again)
+
+
+def _busy(instance: dg.DagsterInstance, experiment: Experiment, run: dg.DagsterRun) -> str:
+    record = instance.get_run_record_by_id(run.run_id)
+    since = record.start_time if record else None
+    when = f" since {datetime.fromtimestamp(since):%Y-%m-%d %H:%M:%S}" if since else ""
+    return (
+        f"experiment {experiment.name} is held by Dagster's run {run.run_id[:8]}{when} (process "
+        f"{(process_of(run) or '').split(':')[0]}). Wait until it has ended, or terminate it in the UI"
+    )
 
 
 def check_iteration(experiment: Experiment, iteration: str) -> None:
@@ -77,6 +105,7 @@ class _Run:
     instance: dg.DagsterInstance
     console: Console
     until: str
+    interrupts: Interrupts | None
 
     def stages(self, iteration: str | None, fresh: Sequence[str]) -> None:
         """Run what is to be run of one iteration, or (None) of the stages that have none."""
@@ -98,13 +127,18 @@ class _Run:
             }
         }
         with ProgressDisplay(self.console) as display, listening(display.show):
-            result = execute(
-                self.defs.resolve_job_def(job),
-                self.instance,
-                partition=iteration,
-                assets=[dg.AssetKey([self.experiment.name, stage]) for stage in pending],
-                run_config=_QUIET | config,
-            )
+            try:
+                result = execute(
+                    self.defs.resolve_job_def(job),
+                    self.instance,
+                    partition=iteration,
+                    assets=[dg.AssetKey([self.experiment.name, stage]) for stage in pending],
+                    run_config=_QUIET | config,
+                )
+            except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
+                raise self._interrupted(display) from None
+        if self.interrupts is not None and self.interrupts.received():
+            raise self._interrupted(display)
         for evaluation in result.get_asset_check_evaluations():
             if not evaluation.passed:
                 self.console.print(
@@ -113,6 +147,15 @@ class _Run:
                 )
         if not result.success:
             raise RunFailed(_why(result, name, self.experiment, self.until))
+
+    def _interrupted(self, display: ProgressDisplay) -> Interrupted:
+        number = (self.interrupts and self.interrupts.received()) or signal.SIGINT
+        at = f" in {display.last}" if display.last else ""
+        return Interrupted(
+            number,
+            f"interrupted by {number.name}{at}. What was finished is kept: "
+            f"`sand run {self.experiment.name} --until {self.until}` goes on from there.",
+        )
 
     def _plan(self, iteration: str) -> list[Planned]:
         return plan(self.experiment, self.store, self.instance, iteration, counted=False)
@@ -150,7 +193,7 @@ def _why(result: dg.JobExecutionResult, name: str, experiment: Experiment, until
             failure = data.user_failure_data
             error = data.error
             cause = error.cause if error and error.cause else error
-            said = failure.description if failure else f"{cause.cls_name}: {cause.message}" if cause else ""
+            said = failure.description if failure else _said(cause) if cause else ""
             reasons = [*reasons, f"{event.step_key} failed: {(said or '').strip()}"]
     return "\n".join(
         [
@@ -159,3 +202,10 @@ def _why(result: dg.JobExecutionResult, name: str, experiment: Experiment, until
             f"What was finished is kept: `sand run {experiment.name} --until {until}` goes on from there.",
         ]
     )
+
+
+def _said(error: SerializableErrorInfo) -> str:
+    """An error's class and message; Dagster has the class before its message once more, with its module."""
+    name = str(error.cls_name)
+    _, _, message = error.message.partition(f"{name}: ")
+    return f"{name}: {message or error.message}"

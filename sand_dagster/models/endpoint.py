@@ -39,7 +39,11 @@ _LOG = logging.getLogger(__name__)
 
 
 class EndpointFailed(RuntimeError):
-    """The endpoint could not be reached, or refused; the message names URL, model and reason."""
+    """The endpoint could not be reached, or refused; the message names URL, model and reason.
+
+    Raised without the client's own error as its cause: that holds the answer as it came, and an answer may
+    repeat the key, which Dagster would keep among its events.
+    """
 
 
 class EndpointGenerator:
@@ -79,7 +83,7 @@ class EndpointGenerator:
             return generator  # the list of models is optional; completions will tell
         except openai.OpenAIError as error:
             await client.close()
-            raise generator._failed(error) from error
+            raise generator._failed(error) from None
         except EndpointFailed:
             await client.close()
             raise
@@ -118,10 +122,10 @@ class EndpointGenerator:
             reply = await self._read(lambda: self._ask(request, pattern), ChatCompletion)
         except openai.APIStatusError as error:
             if isinstance(error, openai.BadRequestError) and _TOO_LONG.search(str(error)):
-                raise self._too_long(error) from error
-            raise self._failed(error) from error
+                raise self._too_long(error) from None
+            raise self._failed(error) from None
         except openai.OpenAIError as error:
-            raise self._failed(error) from error
+            raise self._failed(error) from None
         finally:
             self._meter.end()
         if self._source.checkpoint and reply.model and reply.model != self.model_id:
@@ -185,7 +189,7 @@ class EndpointGenerator:
                 f"the endpoint {self._url} answered for the model {self.model_id!r}, twice, with what is "
                 f"not {_WANTED[kind]} ({error}). It begins:\n{shown(body, self._key) or '(empty)'}\n"
                 "Check that the URL is the one that ends in /v1, and that no proxy answers in its stead."
-            ) from error
+            ) from None
 
     def stats(self) -> GenerationStats:
         """Counts since this generator was opened."""

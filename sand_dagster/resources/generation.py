@@ -59,6 +59,15 @@ class Generation(dg.ConfigurableResource[None]):
         "copies of their own",
     )
 
+    endpoint_timeout: float = Field(
+        default=600.0, gt=0, description="seconds to wait for an endpoint's answer"
+    )
+    endpoint_retries: int = Field(
+        default=6,
+        ge=0,
+        description="times that a request to an endpoint is repeated, waiting longer each time",
+    )
+
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run `work` on the event loop that the engines live on; an interrupt cancels it."""
         return engines.run(work)
@@ -105,6 +114,8 @@ class Generation(dg.ConfigurableResource[None]):
             kv_cache_gib=self.kv_cache_gib,
             gpu_memory_utilization=self.gpu_memory_utilization,
             tensor_parallel_size=self.tensor_parallel_size,
+            endpoint_timeout=self.endpoint_timeout,
+            endpoint_retries=self.endpoint_retries,
         )
         async with open_on_demand(source, settings) as generator:
             yield generator

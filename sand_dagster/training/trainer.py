@@ -173,8 +173,15 @@ def _completed(folder: Path) -> Report:
     report = Report.model_validate_json((folder / REPORT).read_text())
     files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != REPORT)
     report = report.model_copy(update={"files": {path.name: file_digest(path) for path in files}})
-    (folder / REPORT).write_text(report.model_dump_json(indent=1))
+    write_report(folder, report)
     return report
+
+
+def write_report(folder: Path, report: Report) -> None:
+    """Write `report` as the `training.json` of a model's folder, whole."""
+    partial = folder / f".{REPORT}"
+    partial.write_text(report.model_dump_json(indent=1))
+    partial.replace(folder / REPORT)
 
 
 def _end(process: subprocess.Popen[str]) -> None:

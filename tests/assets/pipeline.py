@@ -5,6 +5,7 @@ For what is asked a hundred times. The real engines run in tests/e2e.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from sand_dagster.assets.definition import StageDefinition
 from sand_dagster.environments import environment_kind
 from sand_dagster.experiments.experiment import Endpoint, Experiment
 from sand_dagster.experiments.loading import load_experiment
+from sand_dagster.fingerprints import file_digest
 from sand_dagster.models.model_folder import model_id
 from sand_dagster.models.settings import Checkpoint
 from sand_dagster.resources.artifacts import Artifacts
@@ -29,6 +31,7 @@ from sand_dagster.resources.generation import Generation
 from sand_dagster.resources.loop import Loop
 from sand_dagster.resources.training import Training
 from sand_dagster.training.job import Progress, Report
+from sand_dagster.training.trainer import write_report
 from sand_dagster.types import Completion, Message, Sampling, Step, StepResult, Task
 
 NAME = "small"
@@ -95,10 +98,11 @@ class Finetuning(Training):
         **_: Any,
     ) -> Report:
         ASKED.append("finetune")
+        shutil.rmtree(output, ignore_errors=True)
         FINETUNED.append({"parent": parent, "epochs": epochs})
         write_model(output, f"{seed} {epochs}")
         point = Progress(step=1, steps=1, epoch=1.0, loss=0.5, learning_rate=1e-5, tokens_per_second=9.0)
-        return Report(
+        report = Report(
             examples=1,
             dropped=0,
             truncated=0,
@@ -111,10 +115,12 @@ class Finetuning(Training):
             dtype="float32",
             loss_curve=[point],
             versions={},
-            files={"config.json": "0"},
+            files={path.name: file_digest(path) for path in output.iterdir()},
             model_id=model_id(output),
             per_device_batch_size=experiment.finetuning.batch_size,
         )
+        write_report(output, report)
+        return report
 
 
 def write_model(folder: Path, content: str) -> None:

@@ -77,7 +77,10 @@ class Simulator:
                 redirect_stderr=self._stderr,
             )
         except (ValueError, OSError) as error:
-            raise RuntimeError(f"{program} did not start ScienceWorld: {self._said() or error}") from error
+            said = self._said()
+            if isinstance(error, ValueError) and not said:  # what fails by itself says why
+                raise EnvironmentDied(f"{program} was ended before ScienceWorld had started") from error
+            raise RuntimeError(f"{program} did not start ScienceWorld: {said or error}") from error
         self._gateway = JavaGateway(
             gateway_parameters=GatewayParameters(auto_field=True, port=port, auth_token=token),
             java_process=self._process,

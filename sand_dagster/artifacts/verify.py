@@ -1,0 +1,305 @@
+"""`sand verify`: every recorded hash of an experiment computed again, and every recorded link followed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from sand_dagster.artifacts.content import ContentHash
+from sand_dagster.artifacts.identity import short
+from sand_dagster.artifacts.lineage import Lineage
+from sand_dagster.artifacts.manifest import Manifest
+from sand_dagster.artifacts.parquet import scan_parquet
+from sand_dagster.artifacts.schemas import TABLES
+from sand_dagster.artifacts.store import DATA, JOURNAL, LOCK, MANIFEST, ArtifactStore
+from sand_dagster.artifacts.stored_rows import StoredRows
+from sand_dagster.errors import ArtifactError, TornArtifact
+from sand_dagster.execution.journal import damaged_lines
+from sand_dagster.fingerprints import file_digest, forget
+from sand_dagster.rows.models import BaseModelRow, CheckpointRow
+
+MODEL, REPORT = "model", "training.json"
+"""A checkpoint's folder, and the one file in it that records the others."""
+
+_FILES = {DATA, MANIFEST, JOURNAL, LOCK}
+_BLOCK = 512
+_IDS_NAMED = 3
+
+
+class Damage(NamedTuple):
+    """Something that is not as it was recorded: which file, what is wrong with it, what to do."""
+
+    file: Path
+    problem: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.problem}. {self.remedy}"
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """How many complete partitions were looked at, and what was found."""
+
+    partitions: int
+    damages: list[Damage]
+
+
+def experiments_in(home: Path) -> list[str]:
+    """The experiments that have tables in `home`, by name."""
+    return sorted({path.parent.name for table in TABLES for path in home.glob(f"*/{table}") if path.is_dir()})
+
+
+def verify(store: ArtifactStore) -> Verified:
+    """Compute every recorded hash of the experiment again, without what is remembered of any file.
+
+    A partition that is not complete is no damage, nor is one that a run is writing. After this, `sand run`
+    and `sand plan` see what was found, also where a file was altered and its size and times were not.
+    """
+    return _Verification(store).whole()
+
+
+def unknown_ids(orphans: pl.DataFrame) -> pl.DataFrame:
+    """`Lineage.orphans` without the models that a server elsewhere has: only their names are known."""
+    served = (pl.col("column") == "model_id") & ~pl.col("missing").str.contains("^[0-9a-f]{64}$")
+    return orphans.filter(~served)
+
+
+class _Verification:
+    def __init__(self, store: ArtifactStore) -> None:
+        self._store = store
+        self._below = store.home / store.experiment
+        self._manifests: dict[tuple[str, str | None], Manifest] = {}
+        self._whole: set[tuple[str, str | None]] = set()
+
+    def whole(self) -> Verified:
+        damages = list(self._strays())
+        places = [(name, iteration) for name in TABLES for iteration in self._places(name)]
+        for table, iteration in places:
+            damages += self._partition(table, iteration)
+        damages += self._chain()
+        if len(self._whole) == len(self._manifests) and not damages:
+            damages += self._orphans()
+        return Verified(len(self._manifests), damages)
+
+    def _places(self, table: str) -> Iterator[str | None]:
+        below = self._below / table
+        if not TABLES[table].partitioned:
+            if below.is_dir():
+                yield None
+            return
+        for folder in sorted(below.glob("iteration=*")):
+            if folder.name.removeprefix("iteration=").isdigit():
+                yield folder.name.removeprefix("iteration=")
+
+    def _strays(self) -> Iterator[Damage]:
+        """What belongs to no partition."""
+        remedy = "Nothing reads it: remove it"
+        for path in sorted(self._below.iterdir()) if self._below.is_dir() else ():
+            if path.name not in TABLES and path.is_dir():
+                yield Damage(path, "no table has this name", remedy)
+        for name, table in TABLES.items():
+            if not table.partitioned or not (self._below / name).is_dir():
+                continue
+            for path in sorted((self._below / name).iterdir()):
+                number = path.name.removeprefix("iteration=")
+                if not (path.name.startswith("iteration=") and number.isdigit() and len(number) >= 2):
+                    yield Damage(path, f"{name} is kept by iteration, and this is none", remedy)
+
+    def _partition(self, table: str, iteration: str | None) -> Iterator[Damage]:
+        folder = self._store.folder(table, iteration)
+        if self._store.being_written(table, iteration):
+            return
+        forget(folder)
+        again = self._again(table, iteration)
+        try:
+            manifest = self._store.manifest(table, iteration)
+        except TornArtifact as error:
+            yield Damage(folder / MANIFEST, f"expected {error.expected}, found {error.found}", again)
+            return
+        if manifest is not None:
+            self._manifests[table, iteration] = manifest
+            found = [*self._manifest(manifest, table, iteration), *self._rows(manifest, table, iteration)]
+            if not found:
+                self._whole.add((table, iteration))
+            yield from found
+        yield from self._journal(folder / JOURNAL, complete=manifest is not None)
+        known = _FILES | ({MODEL} if table == "checkpoints" else set())
+        for path in sorted(folder.iterdir()):
+            if path.name not in known and manifest is not None:
+                yield Damage(path, "no part of the partition", "Nothing reads it: remove it")
+
+    def _manifest(self, manifest: Manifest, table: str, iteration: str | None) -> Iterator[Damage]:
+        told = (manifest.experiment, manifest.table, manifest.iteration)
+        here = (self._store.experiment, table, iteration)
+        if told != here:
+            file = self._store.folder(table, iteration) / MANIFEST
+            what = f"it is the manifest of {_named(*told)}, and lies where that of {_named(*here)} belongs"
+            yield Damage(file, what, self._anew(table, iteration))
+
+    def _rows(self, manifest: Manifest, table: str, iteration: str | None) -> Iterator[Damage]:
+        data = self._store.folder(table, iteration) / DATA
+        again, anew = self._again(table, iteration), self._anew(table, iteration)
+        if not data.is_file():
+            yield Damage(data, f"the file is gone; its manifest is for {manifest.rows} rows", again)
+            return
+        sha256 = file_digest(data)
+        if sha256 != manifest.parquet_sha256:
+            what = f"altered: SHA-256 {short(sha256)}, recorded {short(manifest.parquet_sha256)}"
+            yield Damage(data, what, again)
+            return
+        rows = scan_parquet(data)
+        try:
+            schema = dict(rows.collect_schema())
+            if schema != TABLES[table].schema:
+                yield Damage(data, f"its columns are not those of this version's {table}", again)
+                return
+            found = ContentHash(TABLES[table])
+            count = 0
+            for frame in _frames(rows):
+                found.update(frame)
+                count += frame.height
+        except pl.exceptions.PolarsError as error:
+            yield Damage(data, f"it cannot be read as Parquet ({error})", anew)
+            return
+        if count != manifest.rows:
+            yield Damage(data, f"it has {count} rows, its manifest says {manifest.rows}", anew)
+        elif found.hexdigest() != manifest.content_hash:
+            what = (
+                f"content hash {short(found.hexdigest())}, its manifest says {short(manifest.content_hash)}"
+            )
+            yield Damage(data, what, anew)
+        elif table == "checkpoints":
+            yield from self._checkpoints(rows, iteration)
+        elif table == "base_model":
+            yield from self._base_model(rows)
+
+    def _journal(self, journal: Path, *, complete: bool) -> Iterator[Damage]:
+        lines, torn = damaged_lines(journal)
+        remedy = (
+            "The partition's rows do not need it: materialise the asset again, which drops such lines and "
+            "does their units again, or remove the journal"
+            if complete
+            else "The next run drops such lines and does their units again"
+        )
+        if lines:
+            listed = ", ".join(map(str, lines[:_IDS_NAMED])) + (", …" if len(lines) > _IDS_NAMED else "")
+            yield Damage(journal, f"damaged in {len(lines)} of its lines ({listed})", remedy)
+        if torn and complete:
+            yield Damage(journal, "its last line is torn", remedy)
+
+    def _checkpoints(self, rows: pl.LazyFrame, iteration: str | None) -> Iterator[Damage]:
+        again = f"`sand run {self._store.experiment} --until {iteration}` finetunes it again"
+        for row in StoredRows(CheckpointRow, rows):
+            folder = self._store.home / row.folder
+            if not folder.resolve().is_relative_to(self._store.home.resolve()):
+                yield Damage(folder, "it lies outside $SAND_HOME", self._anew("checkpoints", iteration))
+                continue
+            forget(folder)
+            recorded = {file.file: file for file in row.files}
+            for name, file in recorded.items():
+                yield from _file(folder / name, file.bytes, file.sha256, again)
+            hashes = {name: file.sha256 for name, file in recorded.items()}
+            yield from _report(folder / REPORT, hashes, self._anew("checkpoints", iteration))
+            for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+                if path.name not in recorded and path.name != REPORT:
+                    yield Damage(path, "not among the files that the checkpoint recorded", "Remove it")
+
+    def _base_model(self, rows: pl.LazyFrame) -> Iterator[Damage]:
+        remedy = (
+            f"Put the file back as it was; else `sand run {self._store.experiment} --until 00` records the "
+            "model as it now is, and what was made with it is made again"
+        )
+        for row in StoredRows(BaseModelRow, rows):
+            forget(Path(row.folder))
+            yield from _file(Path(row.folder) / row.file, row.bytes, row.sha256, remedy)
+
+    def _chain(self) -> Iterator[Damage]:
+        """Inputs that are not there any more as they were when something was made of them."""
+        for (table, iteration), manifest in self._manifests.items():
+            file = self._store.folder(table, iteration) / MANIFEST
+            for name, content in manifest.inputs.items():
+                now = self._input(name, iteration)
+                if now == content:
+                    continue
+                what = f"made from {name} {short(content)}, which is now {short(now)}"
+                yield Damage(file, what, self._again(table, iteration))
+
+    def _input(self, name: str, iteration: str | None) -> str | None:
+        """The content hash of the partition that a manifest's inputs call `name`; None: it is gone."""
+        owner, _, named = name.rpartition("/")
+        table, _, other = named.partition(" ")
+        if table not in TABLES:
+            return None
+        partition = (other or iteration) if TABLES[table].partitioned else None
+        if not owner:
+            here = self._manifests.get((table, partition))
+            return here.content_hash if here else None
+        try:
+            found = ArtifactStore(self._store.home, owner).manifest(table, partition)
+        except (ArtifactError, ValueError):
+            return None
+        return found.content_hash if found else None
+
+    def _orphans(self) -> Iterator[Damage]:
+        """Ids that no row has, on the way up to the expert's steps."""
+        found = unknown_ids(Lineage(self._store.home, self._store.experiment).orphans())
+        for (table, iteration, column), rows in found.group_by(
+            "table", "iteration", "column", maintain_order=True
+        ):
+            ids = rows["missing"].to_list()
+            listed = ", ".join(ids[:_IDS_NAMED]) + (", …" if len(ids) > _IDS_NAMED else "")
+            yield Damage(
+                self._store.folder(str(table), iteration) / DATA,
+                f"{len(ids)} ids in {column} are of no row ({listed})",
+                self._anew(str(table), iteration),
+            )
+
+    def _again(self, table: str, iteration: str | None) -> str:
+        return (
+            f"`sand run {self._store.experiment} --until {iteration or '00'}` makes {table} again, "
+            "with the finished units that the journal beside it holds"
+        )
+
+    def _anew(self, table: str, iteration: str | None) -> str:
+        manifest = self._store.folder(table, iteration) / MANIFEST
+        return f"Remove {manifest}; then {self._again(table, iteration)}"
+
+
+def _frames(rows: pl.LazyFrame) -> Iterator[pl.DataFrame]:
+    for start in range(0, rows.select(pl.len()).collect().item(), _BLOCK):
+        yield rows.slice(start, _BLOCK).collect()
+
+
+def _file(path: Path, size: int, sha256: str, remedy: str) -> Iterator[Damage]:
+    if not path.is_file():
+        yield Damage(path, "the file is gone", remedy)
+    elif path.stat().st_size != size:
+        yield Damage(path, f"{path.stat().st_size} bytes, recorded {size}", remedy)
+    elif (found := file_digest(path)) != sha256:
+        yield Damage(path, f"altered: SHA-256 {short(found)}, recorded {short(sha256)}", remedy)
+
+
+def _report(path: Path, files: dict[str, str], remedy: str) -> Iterator[Damage]:
+    """The report of a finetuning names the same files; no hash of itself was kept."""
+    try:
+        report: Any = json.loads(path.read_bytes())
+        recorded = report["files"]
+    except FileNotFoundError:
+        yield Damage(path, "the file is gone", remedy)
+    except (ValueError, KeyError, TypeError):
+        yield Damage(path, "it is no report of a finetuning", remedy)
+    else:
+        if recorded != files:
+            yield Damage(
+                path, "it names other files, or other hashes of them, than the checkpoint's row", remedy
+            )
+
+
+def _named(experiment: str, table: str, iteration: str | None) -> str:
+    return f"{experiment}/{table}" + (f" for iteration {iteration}" if iteration else "")

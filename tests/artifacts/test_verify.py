@@ -1,0 +1,223 @@
+"""`sand verify` is silent on a good store, and names each damage of a bad one."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from sand_dagster.artifacts.identity import Identity
+from sand_dagster.artifacts.manifest import Manifest
+from sand_dagster.artifacts.store import ArtifactStore
+from sand_dagster.artifacts.verify import verify
+from sand_dagster.cli import app
+from sand_dagster.fingerprints import file_digest
+from tests.assets.pipeline import NAME, Pipeline, finished
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
+    with finished(tmp_path_factory.mktemp("finished")) as pipeline:
+        yield pipeline
+
+
+@pytest.fixture
+def store(made: Pipeline, tmp_path: Path) -> ArtifactStore:
+    home = tmp_path / "home"
+    shutil.copytree(made.home, home)
+    return ArtifactStore(home, NAME)
+
+
+def part(store: ArtifactStore, table: str, iteration: str | None = "01", file: str = "data.parquet") -> Path:
+    return store.folder(table, iteration) / file
+
+
+def flip(path: Path, place: float = 0.5) -> Path:
+    """Change one byte, and neither the size nor the time of modification."""
+    stat, content = path.stat(), bytearray(path.read_bytes())
+    content[int(len(content) * place)] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    return path
+
+
+def cut(path: Path, by: int) -> Path:
+    path.write_bytes(path.read_bytes()[:-by])
+    return path
+
+
+def edit(path: Path, old: str, new: str) -> Path:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    return path
+
+
+def gone(path: Path) -> Path:
+    path.unlink()
+    return path
+
+
+def forge(
+    store: ArtifactStore, table: str, change: Callable[[pl.DataFrame], pl.DataFrame], **more: object
+) -> Path:
+    """Other rows, with a manifest that vouches for the file."""
+    data = part(store, table)
+    change(pl.read_parquet(data)).write_parquet(data)
+    manifest = store.require(table, "01")
+    manifest.model_copy(update={"parquet_sha256": file_digest(data), **more}).save(
+        part(store, table, file="manifest.json")
+    )
+    return data
+
+
+def copied_manifest(store: ArtifactStore) -> Path:
+    to = part(store, "policy", "00", "manifest.json")
+    manifest = Manifest.load(part(store, "policy", "01", "manifest.json"))
+    assert manifest is not None
+    mine = store.require("policy", "00")
+    mine.model_copy(update={"iteration": "01"}).save(to)
+    return to
+
+
+def stray(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("?")
+    return path
+
+
+def torn_journal(store: ArtifactStore) -> Path:
+    journal = part(store, "rollouts", file="journal.jsonl")
+    with journal.open("ab") as file:
+        file.write(b'{"crc":"0000')
+    return journal
+
+
+def orphaned(store: ArtifactStore) -> Path:
+    """A critique of a rollout that nobody made, in a partition that is whole by itself."""
+    rows = store.read("critiques", "01").to_dicts()
+    rows[0]["rollout_id"] = "nobody's"
+    inputs = {name: store.require(name, "01") for name in ("candidate_actions", "rollouts")}
+    below = part(store, "deliberation_trajectories").parent.parent
+    for after in ("deliberation_trajectories", "checkpoints", "eval_episodes", "eval_scores"):
+        shutil.rmtree(below.parent / after / "iteration=01")
+    with store.writing("critiques", "01", inputs=inputs, identity=Identity(), seed=0, run_id="r") as writer:
+        writer.commit(rows, {})
+    return part(store, "critiques")
+
+
+MODEL = "model/model.safetensors"
+DAMAGES: dict[str, tuple[Callable[[ArtifactStore], Path], str]] = {
+    "a byte of a table": (lambda s: flip(part(s, "rollouts")), r"altered: SHA-256"),
+    "a byte of an early table": (lambda s: flip(part(s, "tasks", None)), r"altered.*--until 00"),
+    "a table cut": (lambda s: cut(part(s, "critiques"), 9), r"altered: SHA-256"),
+    "a table gone": (lambda s: gone(part(s, "eval_scores")), r"gone; its manifest is for 2 rows"),
+    "a table emptied": (lambda s: cut(part(s, "policy"), part(s, "policy").stat().st_size), r"altered"),
+    "other rows": (
+        lambda s: forge(s, "eval_episodes", lambda f: f.with_columns(reward=pl.lit(1.0))),
+        r"content hash .* its manifest says .*Remove .*manifest\.json",
+    ),
+    "fewer rows": (lambda s: forge(s, "rollouts", lambda f: f.head(1)), r"it has 1 rows, its manifest says"),
+    "other columns": (lambda s: forge(s, "rollouts", lambda f: f.drop("reward")), r"columns"),
+    "a byte of a manifest": (
+        lambda s: edit(part(s, "rollouts", file="manifest.json"), '"seed": 0', '"seed": 1'),
+        r"expected fields with the checksum",
+    ),
+    "a manifest cut": (lambda s: cut(part(s, "rollouts", file="manifest.json"), 30), r"expected a manifest"),
+    "a field's name in a manifest": (
+        lambda s: edit(part(s, "rollouts", file="manifest.json"), '"checksum"', '"chfcksum"'),
+        r"chfcksum",
+    ),
+    "another's manifest": (copied_manifest, r"manifest of small/policy for iteration 01"),
+    "a journal's line": (
+        lambda s: flip(part(s, "rollouts", file="journal.jsonl"), 0.1),
+        r"in 1 of its lines \(\d+\)",
+    ),
+    "a journal's last line": (torn_journal, r"its last line is torn"),
+    "weights altered": (lambda s: flip(part(s, "checkpoints", file=MODEL)), r"altered.*finetunes it again"),
+    "weights gone": (lambda s: gone(part(s, "checkpoints", "00", MODEL)), r"the file is gone.*--until 00"),
+    "weights cut": (lambda s: cut(part(s, "checkpoints", file=MODEL), 1), r"\d+ bytes, recorded \d+"),
+    "a file too many in a model": (
+        lambda s: stray(part(s, "checkpoints", file="model/added_tokens.json")),
+        r"not among the files that the checkpoint recorded",
+    ),
+    "the report altered": (
+        lambda s: edit(
+            part(s, "checkpoints", file="model/training.json"), '"config.json": "', '"config.json": "0'
+        ),
+        r"names other files",
+    ),
+    "the report gone": (lambda s: gone(part(s, "checkpoints", file="model/training.json")), r"gone"),
+    "the report emptied": (
+        lambda s: stray(part(s, "checkpoints", file="model/training.json")),
+        r"no report of a finetuning",
+    ),
+    "an input gone": (
+        lambda s: [
+            gone(part(s, "rollouts", file="manifest.json")),
+            part(s, "critiques", file="manifest.json"),
+        ][1],
+        r"made from rollouts \w+…, which is now nothing",
+    ),
+    "a row of nobody's": (orphaned, r"1 ids in rollout_id are of no row \(nobody's\)"),
+    "a file left over": (
+        lambda s: stray(part(s, "rollouts", file="data.parquet.writing")),
+        r"no part of the partition.*remove it",
+    ),
+    "a folder of no table": (
+        lambda s: stray(s.home / NAME / "notes" / "x").parent,
+        r"no table has this name",
+    ),
+    "a folder of no iteration": (
+        lambda s: stray(s.home / NAME / "rollouts" / "iteration=x" / "y").parent,
+        r"is kept by iteration",
+    ),
+}
+
+
+def test_a_good_store_is_told_in_one_line(store: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAND_HOME", str(store.home))
+    said = CliRunner().invoke(app, ["verify"])
+    assert (said.exit_code, said.output) == (0, "all is as recorded: 22 partitions of 1 experiment\n")
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_every_damage_is_named_with_its_file_and_what_to_do(
+    store: ArtifactStore, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAND_HOME", str(store.home))
+    do, message = DAMAGES[damage]
+    file = do(store)
+    said = CliRunner().invoke(app, ["verify", NAME])
+    assert said.exit_code == 1, said.output
+    (line,) = [line for line in said.output.splitlines() if line.startswith(f"{file}: ")]
+    assert re.search(message, line)
+    assert re.search(r"sand run|[Rr]emove|materialise", line)
+    assert "Traceback" not in said.output
+
+
+def test_a_base_models_file_is_hashed_where_it_lies(made: Pipeline) -> None:
+    weights = made.home / "base" / "model.safetensors"
+    kept = weights.read_bytes()
+    try:
+        flip(weights)
+        (damage,) = verify(made.store).damages
+    finally:
+        weights.write_bytes(kept)
+    assert damage.file == weights
+    assert "Put the file back" in damage.remedy
+
+
+def test_what_a_run_is_writing_is_no_damage(store: ArtifactStore) -> None:
+    with store.writing("rollouts", "02", inputs={}, identity=Identity(), seed=0, run_id="r") as writer:
+        writer.journal.put("a", {"rows": [], "outcome": "ok"})
+        stray(part(store, "rollouts", "02", "data.parquet.writing"))
+        assert verify(store).damages == []
+    assert json.loads(part(store, "rollouts", "02", "journal.jsonl").read_text())["key"] == "a"

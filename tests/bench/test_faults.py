@@ -1,0 +1,34 @@
+"""The campaign of faults in short, and every seed that once found something."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from sand_dagster.bench.faults.campaign import run
+from sand_dagster.bench.faults.injections import SCRIPTED
+
+SAND = "sand_dagster.cli.bench.sand"
+
+
+def _put(*kinds: str, seed: int, injections: int, first: int = 0) -> None:
+    campaign = run(injections, seed, 0, SAND, lambda done, total: None, only=kinds, first=first)
+    assert [(each.kind, each.number, each.problems) for each in campaign.failed] == []
+    assert len(campaign.injected) == injections or campaign.not_possible
+
+
+def test_a_few_faults_change_nothing_and_leave_nothing() -> None:
+    _put("SIGTERM in a stage", "a table damaged", "the server lies", seed=1, injections=3)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_every_kind_of_fault_changes_nothing_and_leaves_nothing() -> None:
+    _put(*SCRIPTED, seed=2, injections=len(SCRIPTED))
+
+
+def test_a_kind_that_there_is_not_is_told() -> None:
+    quiet: Callable[[int, int], None] = lambda done, total: None  # noqa: E731
+    with pytest.raises(ValueError, match="there is no fault rain; there are: SIGKILL of the run, "):
+        run(1, 0, 0, SAND, quiet, only=("rain",))

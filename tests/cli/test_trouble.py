@@ -1,0 +1,192 @@
+"""Whatever is wrong with the disk, the home or a file: one message, what to do, no traceback."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sand_dagster.home import this_process
+from sand_dagster.jobs.instance import HOLDER
+from tests.cli.conftest import Sand
+
+READING = (
+    ("show", "household", "rollouts", "01"),
+    ("sql", "household", "SELECT * FROM rollouts"),
+    ("lineage", "household", "x01"),
+    ("scores", "household"),
+    ("compare", "household"),
+    ("status", "household"),
+    ("verify", "household"),
+    ("replay", "rollouts"),
+)
+ROLLOUTS = Path("household/rollouts/iteration=01")
+DAMAGED = (ROLLOUTS, *(Path(f"household/{table}/iteration=01") for table in ("eval_episodes", "eval_scores")))
+
+
+def _flipped(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def _torn(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def _a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("do", [_flipped, _torn, Path.unlink, _a_folder], ids=lambda each: each.__name__)
+@pytest.mark.parametrize("file", ["data.parquet", "manifest.json"])
+@pytest.mark.parametrize("arguments", READING, ids=lambda each: each[0])
+def test_a_reading_command_says_in_one_message_what_is_damaged(
+    sand: Sand, home: Path, arguments: tuple[str, ...], file: str, do: Callable[[Path], None]
+) -> None:
+    for folder in DAMAGED:
+        do(home / folder / file)
+    if arguments[0] == "replay":
+        arguments = ("replay", str(home / ROLLOUTS / "data.parquet"))
+    said = sand(*arguments)
+    assert said.exception is None or isinstance(said.exception, SystemExit), said.exc_info
+    if file == "manifest.json" and do is Path.unlink:
+        return  # not complete, which is no damage: some of them show what there is
+    if arguments[0] == "status":
+        assert said.output.count("damaged") >= 2
+        return
+    assert said.exit_code != 0
+    assert re.search(
+        rf"(rollouts|eval_scores|eval_episodes)/iteration=01/{re.escape(file)}|there is no file", said.output
+    )
+    if arguments[0] not in ("verify", "replay"):
+        assert re.search(r"[Mm]aterialise|sand run|sand verify|Move the folder", said.output), said.output
+
+
+def test_a_home_that_is_a_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sand: Sand) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    monkeypatch.setenv("SAND_HOME", str(file))
+    for arguments in (("experiments",), ("run", "household", "--until", "00"), *READING):
+        said = sand(*arguments)
+        assert (said.exit_code, "Traceback" in said.output) == (1, False)
+        assert "which is not a folder" in said.output
+
+
+WITHOUT_PRIVILEGE = ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all")
+"""Runs a command of root's with no more rights to a file than the file's mode gives its owner."""
+
+
+def _as_anybody(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [
+            *(WITHOUT_PRIVILEGE if os.getuid() == 0 else ()),
+            *(sys.executable, "-m", "sand_dagster.cli", *arguments),
+        ],
+        env={**os.environ, "SAND_HOME": str(home), "XDG_CACHE_HOME": str(home / "none")},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+@pytest.mark.skipif(os.getuid() == 0 and not shutil.which("setpriv"), reason="root may do everything")
+@pytest.mark.parametrize(
+    ("mode", "arguments", "message"),
+    [
+        (0o000, ("scores", "household"), "may not read"),
+        (0o555, ("run", "household", "--until", "00"), "no permission for "),
+    ],
+)
+def test_no_permission_is_one_sentence_and_what_to_do(
+    home: Path, mode: int, arguments: tuple[str, ...], message: str
+) -> None:
+    home.chmod(mode)
+    try:
+        said = _as_anybody(home, *arguments)
+    finally:
+        home.chmod(0o755)
+    assert (said.returncode, said.stdout) == (1, "")
+    assert said.stderr.startswith("sand: ") and message in said.stderr, said.stderr
+    assert "name another folder" in said.stderr
+    assert said.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (b"telemetry: [", "is not YAML"),
+        (b"\xff\xfe", "is not YAML"),
+        (b"- a\n- b\n", "expected a mapping of fields, found list"),
+        (b"run_monitoring: {enabled: perhaps}\n", "cannot be used"),
+    ],
+)
+def test_broken_settings_of_dagster_are_told(
+    sand: Sand, home: Path, settings: bytes, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", "")  # put back afterwards
+    (home / "dagster").mkdir()
+    (home / "dagster" / "dagster.yaml").write_bytes(settings)
+    said = sand("status", "household")
+    assert said.exit_code == 1, said.output
+    assert message in said.output and "remove it" in said.output
+
+
+def test_empty_settings_are_written_again(sand: Sand, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    (home / "dagster").mkdir()
+    (home / "dagster" / "dagster.yaml").write_bytes(b"")
+    assert sand("status", "household").exit_code == 0
+    assert "enabled: false" in (home / "dagster" / "dagster.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"description: \xff\n", "It has to be a text file in UTF-8"),
+        (b"extends: [household]\n", "must name another experiment"),
+        (b"extends: {a: b}\n", "must name another experiment"),
+        (b"- a\n", "expected a mapping of fields, found list"),
+        (b"", "expected a mapping of fields, found NoneType"),
+        (b"a: &a [*a]\n", "mine.yaml"),
+        (b"extends: household\nenvironment: {kind: [x]}\n", "mine.yaml"),
+        (b"extends: household\n1: 2\n", "mine.yaml"),
+        (b"extends: household\nenvironment: x\n", "mine.yaml"),
+    ],
+)
+def test_a_file_that_is_no_experiment_is_told(sand: Sand, home: Path, text: bytes, message: str) -> None:
+    (home / "experiments").mkdir(exist_ok=True)
+    (home / "experiments" / "mine.yaml").write_bytes(text)
+    said = sand("plan", "mine", "--until", "00")
+    assert said.exit_code == 2, said.output
+    assert message in said.output and "mine.yaml" in said.output
+
+
+def test_an_experiment_that_is_held_says_by_whom_and_since_when(sand: Sand, home: Path) -> None:
+    note = home / "household" / HOLDER
+    held = f'{{"process": "{this_process()}", "doing": "sand run household", "since": "2026-01-02 03:04:05"}}'
+    note.write_text(held)
+    said = sand("run", "household", "--until", "00")
+    assert said.exit_code == 1
+    assert f"held by process {os.getpid()} (sand run household) since 2026-01-02 03:04:05" in said.output
+    assert note.read_text() == held
+
+
+def test_a_holder_that_has_ended_holds_nothing(home: Path) -> None:
+    from sand_dagster.jobs.instance import holding
+
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    for note in (f'{{"process": "{ended.pid}:1", "doing": "x", "since": "y"}}', "[]", "{", "\0"):
+        (home / "household" / HOLDER).write_text(note)
+        with holding(home, "household", "a test"):
+            assert this_process() in (home / "household" / HOLDER).read_text()
+        assert not (home / "household" / HOLDER).exists()
