@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import dagster as dg
-from dagster._utils.error import SerializableErrorInfo
+from dagster_shared.error import SerializableErrorInfo
 from rich.console import Console
 
 from sand_dagster.artifacts.store import ArtifactStore
