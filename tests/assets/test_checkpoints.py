@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from sand_dagster.artifacts.store import ArtifactStore
@@ -77,3 +78,12 @@ def test_a_control_reads_the_checkpoint_it_is_measured_by_and_says_where_it_is_m
         for s in stages_of(household)
         for source in s.sources(household, "01")
     )
+
+
+@pytest.mark.parametrize("stage", ["eval_episodes", "policy"])
+def test_a_stage_that_is_given_a_torn_model_names_what_to_make_again(pipeline: Pipeline, stage: str) -> None:
+    (checkpoint,) = pipeline.store.read("checkpoints", "01").to_dicts()
+    weights = pipeline.home / checkpoint["folder"] / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(dg.Failure, match=r"damaged: small/checkpoints for iteration 01 .*finetunes it again"):
+        pipeline.materialise(stage, iteration="01" if stage == "eval_episodes" else "02")

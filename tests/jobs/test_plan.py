@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -135,17 +136,19 @@ def test_another_base_model_is_seen_and_the_same_elsewhere_is_not(changed: Pipel
     assert [*roots(changed)] == ["base_model"]
 
 
-@pytest.mark.parametrize("damage", ["parquet", "manifest", "model"])
+@pytest.mark.parametrize("damage", ["parquet", "manifest", "model", "model, its size and time as before"])
 def test_damage_is_found_and_mended_by_running_again(changed: Pipeline, damage: str) -> None:
     folder = changed.store.folder("checkpoints", "01")
     file = {
         "parquet": folder / "data.parquet",
         "manifest": folder / "manifest.json",
         "model": folder / "model" / "model.safetensors",
-    }[damage]
-    content = bytearray(file.read_bytes())
+    }[damage.partition(",")[0]]
+    stat, content = file.stat(), bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(bytes(content) if damage != "manifest" else file.read_bytes()[:-20])
+    if "time" in damage:
+        os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     found = roots(changed)
     assert [*found] == ["checkpoints 01"] and found["checkpoints 01"][0].startswith("damaged: ")
     before = changed.store.read("eval_scores", "01")
