@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -46,6 +46,8 @@ _GIVEN_BACK = 512  # MiB that a card may hold more after a part than before it
 _SHARE = 0.9
 _POLL_S = 1.0
 _LAST_LINES, _SHOWN = 12, 600
+FAILED = 1
+"""The exit code of a command of ours whose finding is bad; also that of one that broke."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +97,14 @@ class Report:
 
 
 def run(home: Path, progress: Progress, *, reduced: bool = False) -> Report:
-    """Do all parts in folders below `home`. `reduced` plays a few games, to try the check itself.
+    """Do all parts in a new folder below `home`. `reduced` plays a few games, to try the check itself.
 
+    A new one, since what an earlier check made would be reused, and this one would have run nothing.
     Each part's verdict is added to `parts.jsonl` there as it ends: a check that is ended early has one too.
     """
     parts: list[Part] = []
-    home.mkdir(parents=True, exist_ok=True)
+    home = home / time.strftime("%Y%m%d-%H%M%S")
+    home.mkdir(parents=True)
     for number, part in enumerate(_parts(home, reduced=reduced), start=1):
         parts.append(part)
         with (home / "parts.jsonl").open("a") as file:
@@ -134,6 +138,7 @@ def _parts(home: Path, *, reduced: bool) -> Iterator[Part]:
             first,
             *("bench", "generation", "--experiment", "check-household", "--tasks", tasks),
             *("--out", str(home / "generation.json")),
+            succeeds=(0, FAILED),  # which it also says where texts differ
         ),
         home / "generation.json",
     )
@@ -162,8 +167,8 @@ def _write(home: Path, name: str, text: str) -> None:
     (home / "experiments" / f"{name}.yaml").write_text(text)
 
 
-def _command(name: str, home: Path, *arguments: str) -> Part:
-    """`sand` with `arguments` in `home`; the log is kept beside it."""
+def _command(name: str, home: Path, *arguments: str, succeeds: tuple[int, ...] = (0,)) -> Part:
+    """`sand` with `arguments` in `home`, and whether its exit code is one of `succeeds`; the log is kept."""
     before = _used()
     with _Peak() as peak:
         started = time.monotonic()
@@ -181,7 +186,7 @@ def _command(name: str, home: Path, *arguments: str) -> Part:
     log.write_text(done.stdout)
     after = _used()
     verdict = "works"
-    if done.returncode != 0:
+    if done.returncode not in succeeds:
         verdict = f"FAILED ({log}): {_reason(done.stdout)}"
     elif before is not None and after is not None and after > before + _GIVEN_BACK:
         verdict = f"FAILED: {after - before} MiB of a card were not given back"
@@ -209,13 +214,15 @@ def _repeated(part: Part, first: Path, second: Path) -> Part:
     verdict = "works: equal seeds gave equal rows"
     if differing:
         verdict = f"DIFFERS: {', '.join(differing)}. Equal seeds do not give equal rows on this machine"
-    return Part(part.name, verdict, part.seconds, part.before, part.peak, part.after)
+    return replace(part, verdict=verdict)
 
 
 def _flat(part: Part, out: Path) -> Part:
-    """Our tokens a second beside the bare engine's. The command's exit code is about differing texts."""
-    if not out.exists():
+    """Our tokens a second beside the bare engine's, in the report that the command wrote to `out`."""
+    if part.failed:
         return part
+    if not out.exists():
+        return replace(part, verdict="FAILED: it wrote no report; its log is beside the others")
     report = json.loads(out.read_text())["report"]
     figures = {
         stage["stage"]: {
@@ -228,7 +235,7 @@ def _flat(part: Part, out: Path) -> Part:
     verdict = "works" if not slow else f"SLOW: {', '.join(slow)} below {_SHARE:.0%} of the bare engine"
     if report["differing"]:
         verdict += f"; {report['differing']} prompts were completed otherwise"
-    return Part(part.name, verdict, part.seconds, part.before, part.peak, part.after, figures)
+    return replace(part, verdict=verdict, figures=figures)
 
 
 class _Peak:

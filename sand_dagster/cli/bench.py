@@ -188,7 +188,7 @@ def sand(arguments: list[str]) -> None:
 @command
 def gpu(
     home: Annotated[
-        Path, typer.Option(file_okay=False, help="An empty folder, in which everything is kept.")
+        Path, typer.Option(file_okay=False, help="Where everything is kept, in a folder for each check.")
     ] = Path(".gpu-check"),
     reduced: Annotated[bool, typer.Option(help="A few games only: tries the check itself.")] = False,
     as_json: AsJson = False,

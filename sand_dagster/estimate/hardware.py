@@ -33,7 +33,7 @@ GPUS = {
     )
 }
 CORE = Device(
-    "CPU", 8 * _GB, 10e9, 40e9, "docs/measurements.md: 2 cores with AVX-512 BF16, figures of the household"
+    "CPU", 8 * _GB, 10e9, 40e9, "set by hand, so that the household's stages come near docs/measurements.md"
 )
 """One core. Its operations a second are those that a small model reaches."""
 

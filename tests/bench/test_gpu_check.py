@@ -50,4 +50,22 @@ def test_the_flat_stages_are_beside_the_bare_engine(
     part = _flat(Part("flat", "works"), out)
     assert part.verdict == verdict
     assert part.figures["critiques"]["ours, tokens/s"] == 100
-    assert _flat(Part("flat", "FAILED"), tmp_path / "absent").failed
+    assert _flat(Part("flat", "works"), tmp_path / "absent").failed, "a command that wrote nothing"
+    held = Part("flat", "FAILED: 39900 MiB of a card were not given back")
+    assert _flat(held, out) == held, "a report does not hide it"
+
+
+def test_each_check_begins_with_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "parts.jsonl").write_text("left by an earlier one\n")
+    homes: list[Path] = []
+
+    def parts(home: Path, *, reduced: bool) -> list[Part]:
+        homes.append(home)
+        return [Part("GPUs", "works")]
+
+    monkeypatch.setattr(gpu_check, "_parts", parts)
+    gpu_check.run(tmp_path, lambda *_: None, reduced=True)
+    (home,) = homes
+    assert home.parent == tmp_path
+    assert [path.name for path in home.iterdir()] == ["parts.jsonl"]
+    assert json.loads((home / "parts.jsonl").read_text())["verdict"] == "works"

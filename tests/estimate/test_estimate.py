@@ -35,7 +35,8 @@ MEASURED = {
 }
 """`sand run household --until 01`, 2026-11-26, two busy cores with AVX-512 BF16; seconds."""
 QUIET = 7 * 60 + 20 - 2 * 60
-"""The same on quiet cores, without the two minutes of set-up (docs/measurements.md)."""
+"""About the same on quiet cores: docs/measurements.md has 7 min 20 s with set-up, which was not timed then and
+took two minutes on another machine."""
 
 
 @pytest.mark.parametrize("machine", ["1xH100", "8xA100", "2x8xA100"])
