@@ -6,13 +6,16 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import polars as pl
 
 from sand_dagster.artifacts.content import ContentHash
+from sand_dagster.artifacts.history import HISTORY
 from sand_dagster.artifacts.identity import short
 from sand_dagster.artifacts.lineage import Lineage
+from sand_dagster.artifacts.links import KEYS, LINKS, write_links
 from sand_dagster.artifacts.manifest import Manifest
 from sand_dagster.artifacts.parquet import scan_parquet
 from sand_dagster.artifacts.schemas import TABLES
@@ -26,7 +29,7 @@ from sand_dagster.rows.models import BaseModelRow, CheckpointRow
 MODEL, REPORT = "model", "training.json"
 """A checkpoint's folder, and the one file in it that records the others."""
 
-_FILES = {DATA, MANIFEST, JOURNAL, LOCK}
+_FILES = {DATA, MANIFEST, JOURNAL, LOCK, KEYS, LINKS, HISTORY}
 _BLOCK = 512
 _IDS_NAMED = 3
 
@@ -129,6 +132,9 @@ class _Verification:
                 self._whole.add((table, iteration))
             yield from found
         yield from self._journal(folder / JOURNAL, complete=manifest is not None)
+        if (table, iteration) in self._whole:
+            yield from self._links(folder, table)
+        yield from _kept_earlier(folder / HISTORY)
         known = _FILES | ({MODEL} if table == "checkpoints" else set())
         for path in sorted(folder.iterdir()):
             if path.name not in known and manifest is not None:
@@ -192,6 +198,19 @@ class _Verification:
             yield Damage(journal, f"damaged in {len(lines)} of its lines ({listed})", remedy)
         if torn and complete:
             yield Damage(journal, "its last line is torn", remedy)
+
+    def _links(self, folder: Path, table: str) -> Iterator[Damage]:
+        """The ids that are kept beside the rows are those of the rows."""
+        there = [folder / name for name in (KEYS, LINKS) if (folder / name).exists()]
+        if not there:
+            return
+        manifest = self._store.manifest(table, _iteration_of(folder))
+        assert manifest is not None
+        with TemporaryDirectory() as made:
+            write_links(Path(made), TABLES[table], folder / DATA, manifest.parquet_sha256)
+            for path in there:
+                if file_digest(path) != file_digest(Path(made) / path.name):
+                    yield Damage(path, "not the ids of the rows", "Remove it: it is made from the rows")
 
     def _checkpoints(self, rows: pl.LazyFrame, iteration: str | None) -> Iterator[Damage]:
         again = f"`sand run {self._store.experiment} --until {iteration}` finetunes it again"
@@ -269,6 +288,20 @@ class _Verification:
     def _anew(self, table: str, iteration: str | None) -> str:
         manifest = self._store.folder(table, iteration) / MANIFEST
         return f"Remove {manifest}; then {self._again(table, iteration)}"
+
+
+def _iteration_of(folder: Path) -> str | None:
+    number = folder.name.removeprefix("iteration=")
+    return number if number != folder.name else None
+
+
+def _kept_earlier(history: Path) -> Iterator[Damage]:
+    """Earlier versions of the rows, which are named by their SHA-256."""
+    for path in sorted(history.glob("*.parquet")):
+        found = file_digest(path)
+        if found != path.stem:
+            remedy = "Remove it, and with it what this earlier version says"
+            yield Damage(path, f"altered: SHA-256 {short(found)}, named {short(path.stem)}", remedy)
 
 
 def _frames(rows: pl.LazyFrame) -> Iterator[pl.DataFrame]:

@@ -7,18 +7,22 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+from sand_dagster.artifacts.history import keep
 from sand_dagster.artifacts.identity import Identity
 from sand_dagster.artifacts.manifest import Manifest
 from sand_dagster.artifacts.store import ArtifactStore
+from sand_dagster.artifacts.stored_rows import rows_of
 from sand_dagster.artifacts.verify import verify
 from sand_dagster.cli import app
 from sand_dagster.fingerprints import file_digest
+from sand_dagster.rows.candidates import CritiqueRow
 from tests.assets.pipeline import NAME, Pipeline, finished
 
 
@@ -102,8 +106,8 @@ def torn_journal(store: ArtifactStore) -> Path:
 
 def orphaned(store: ArtifactStore) -> Path:
     """A critique of a rollout that nobody made, in a partition that is whole by itself."""
-    rows = store.read("critiques", "01").to_dicts()
-    rows[0]["rollout_id"] = "nobody's"
+    first, *others = rows_of(store, CritiqueRow, "01")
+    rows = [replace(first, rollout_id="nobody's"), *others]
     inputs = {name: store.require(name, "01") for name in ("candidate_actions", "rollouts")}
     below = part(store, "deliberation_trajectories").parent.parent
     for after in ("deliberation_trajectories", "checkpoints", "eval_episodes", "eval_scores"):
@@ -111,6 +115,16 @@ def orphaned(store: ArtifactStore) -> Path:
     with store.writing("critiques", "01", inputs=inputs, identity=Identity(), seed=0, run_id="r") as writer:
         writer.commit(rows, {})
     return part(store, "critiques")
+
+
+def earlier_version(store: ArtifactStore) -> Path:
+    """A byte of the rows that a table had before it was made again."""
+    keep(store.folder("rollouts", "01"))
+    (rows,) = (store.folder("rollouts", "01") / "history").glob("*.parquet")
+    copy = rows.read_bytes()  # it shares its file with the current rows
+    rows.unlink()
+    rows.write_bytes(copy)
+    return flip(rows)
 
 
 MODEL = "model/model.safetensors"
@@ -130,6 +144,11 @@ DAMAGES: dict[str, tuple[Callable[[ArtifactStore], Path], str]] = {
         lambda s: edit(part(s, "rollouts", file="manifest.json"), '"seed": 0', '"seed": 1'),
         r"expected fields with the checksum",
     ),
+    "the links of a table": (
+        lambda s: flip(part(s, "rollouts", file="links.arrow")),
+        r"not the ids of the rows",
+    ),
+    "an earlier version": (earlier_version, r"altered: SHA-256 .*, named"),
     "a manifest cut": (lambda s: cut(part(s, "rollouts", file="manifest.json"), 30), r"expected a manifest"),
     "a field's name in a manifest": (
         lambda s: edit(part(s, "rollouts", file="manifest.json"), '"checksum"', '"chfcksum"'),

@@ -35,7 +35,7 @@ MEASURED = {
 }
 """`sand run household --until 01`, 2026-11-26, two busy cores with AVX-512 BF16; seconds."""
 QUIET = 7 * 60 + 20 - 2 * 60
-"""About the same on quiet cores: docs/measurements.md has 7 min 20 s with set-up, which was not timed then and
+"""The same on quiet cores: docs/measurements.md has 7 min 20 s with set-up, which was not timed then and
 took two minutes on another machine."""
 
 
