@@ -17,8 +17,9 @@ from sand_dagster.bench.faults import child
 from sand_dagster.bench.faults.endpoint import HALVES, HANGS_UP, LIES, STALLS, STATUSES
 from sand_dagster.bench.faults.ground import NAME, Ground, Place, Run, begun, forget_from, places
 
-_SPAN_S = 0.6
-"""Seconds within which the moment of a fault is drawn, from when its stage begins."""
+_SPAN_S, _REAL_SPAN_S = 0.6, 40.0
+"""Seconds within which a fault comes, from when its stage begins: on vLLM and TRL, which take half a minute
+to start, a longer time."""
 
 _PLAYING = ("rollouts", "eval_episodes")
 _ASKING = ("candidate_actions", "rollouts", "critiques", "deliberation_trajectories", "eval_episodes")
@@ -56,7 +57,9 @@ class Scene:
         run = self.start(**more)
         while not run.ended and not begun(self.home, place):
             time.sleep(0.005)
-        time.sleep(self.rng.uniform(0, _SPAN_S))
+        moment = time.monotonic() + self.rng.uniform(0, _REAL_SPAN_S if self.ground.real else _SPAN_S)
+        while not run.ended and time.monotonic() < moment:
+            time.sleep(0.005)
         self.detail = f"{place[0]} {place[1] or ''}".strip()
         return run, place
 
@@ -95,15 +98,17 @@ def kill_at_any_moment(scene: Scene) -> Run:
     return run
 
 
-def kill_child(named: str, tables: tuple[str, ...]) -> Injection:
-    """SIGKILL of a process that the run started, found by its command line."""
+def kill_child(named: str, tables: tuple[str, ...], within_s: float) -> Injection:
+    """SIGKILL of a process that the run started, found by its command line, some time after it is there."""
 
     def inject(scene: Scene) -> Run:
         run, _ = scene.begin(tables)
-        until = time.monotonic() + scene.ground.seconds
+        until, moment = time.monotonic() + scene.ground.seconds, 0.0
         while not run.ended and time.monotonic() < until:
             found = descendants(run.pid, named)
-            if found:
+            if found and not moment:
+                moment = time.monotonic() + scene.rng.uniform(0, within_s)
+            if found and time.monotonic() >= moment:
                 try:
                     os.kill(scene.rng.choice(found), signal.SIGKILL)
                 except ProcessLookupError:
@@ -290,8 +295,8 @@ SCRIPTED: dict[str, Injection] = {
     "SIGKILL in a stage": _signal(signal.SIGKILL),
     "SIGINT in a stage": _signal(signal.SIGINT),
     "SIGTERM in a stage": _signal(signal.SIGTERM),
-    "SIGKILL of an environment worker": kill_child(_WORKER, _PLAYING),
-    "SIGKILL of the trainer": kill_child(_TRAINER, ("checkpoints",)),
+    "SIGKILL of an environment worker": kill_child(_WORKER, _PLAYING, 1.0),
+    "SIGKILL of the trainer": kill_child(_TRAINER, ("checkpoints",), 1.0),
     "SIGKILL of the model's server": kill_the_server,
     "the server errs": _server_errs((*STATUSES, HANGS_UP)),
     "the server lies": _server_errs(tuple(LIES)),
@@ -311,13 +316,13 @@ SCRIPTED: dict[str, Injection] = {
 }
 """By name, over the scripted server and trainer."""
 
-JVM: dict[str, Injection] = {"SIGKILL of a JVM": kill_child("java", _PLAYING)}
+JVM: dict[str, Injection] = {"SIGKILL of a JVM": kill_child("java", _PLAYING, 4.0)}
 """Over ScienceWorld, whose games run in a JVM each."""
 
 REAL: dict[str, Injection] = {
     "SIGKILL of the run, on vLLM and TRL": _signal(signal.SIGKILL),
-    "SIGKILL of vLLM's engine": kill_child("engine", _ASKING),
-    "SIGKILL of TRL's process": kill_child("sand_dagster.training.sft", ("checkpoints",)),
+    "SIGKILL of vLLM's engine": kill_child("sand_dagster.models.engine_process", _ASKING, 40.0),
+    "SIGKILL of TRL's process": kill_child("sand_dagster.training.sft", ("checkpoints",), 25.0),
     "SIGTERM, on vLLM and TRL": _signal(signal.SIGTERM),
 }
 """Over vLLM and TRL."""
