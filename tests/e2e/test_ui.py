@@ -71,7 +71,10 @@ def test_a_backfill_of_a_new_experiment_runs_its_iterations_in_order(ui: Ui, und
     for stage in ("tasks", "base_model", "policy", "critiques", "eval_scores"):
         expect(page.get_by_text(stage, exact=True).first).to_be_visible()
     expect(page.get_by_text("Join the Dagster community")).not_to_be_visible()
-    page.get_by_role("button", name="Materialize all").first.click()
+    setup = ui.materialise_all(f"{NAME}_setup")
+    assert ui.ended(setup) is STATUS.SUCCESS
+    page = ui.open(f"locations/sand_dagster/jobs/{NAME}/partitions")
+    page.get_by_role("button", name="Materialize").first.click()
     page.get_by_text("All", exact=True).click()
     page.get_by_role("button", name="Launch backfill").click()
 
