@@ -71,8 +71,10 @@ class Lineage:
     """
 
     def __init__(self, home: Path, experiment: str, run: str | None = None, **limits: Any) -> None:
-        ArtifactStore(home, experiment)  # an old layout is an error
+        store = ArtifactStore(home, experiment)  # an old layout is an error
         self.home, self.experiment, self._run, self._limits = home, experiment, run, limits
+        if run is None:
+            store.require_whole()
         now = as_of(home, experiment, run)
         self.tables = tuple(name for name in TABLES if any(table == name for table, _ in now))
         self._references = list(references(self.tables))

@@ -61,6 +61,7 @@ def recorded(store: ArtifactStore, table: str, iteration: str | None) -> list[Tr
         MissingArtifact: the partition, the tasks, or a rollout's demonstrations are not complete.
         ArtifactError: a row's task or demonstration is not there.
     """
+    store.data(table, iteration)  # damage to what was asked for is the first thing to say
     tasks = stored_tasks(store)
     if table in _STEPS:
         steps = demonstrations_of(rows_of(store, _STEPS[table], iteration))

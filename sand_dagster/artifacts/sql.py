@@ -16,6 +16,7 @@ from sand_dagster.artifacts.catalogue import INPUTS, MANIFESTS, inputs_frame, ma
 from sand_dagster.artifacts.history import as_of, experiments_in
 from sand_dagster.artifacts.left_out import LEFT_OUT, left_out_sql
 from sand_dagster.artifacts.schemas import TABLES, Column
+from sand_dagster.artifacts.store import ArtifactStore
 from sand_dagster.errors import ArtifactError
 from sand_dagster.rows.row import Parent
 
@@ -80,6 +81,8 @@ class Database:
     ) -> None:
         """`seconds` and `memory` bound each query; `run`: the tables as that run left them."""
         self.home, self.experiment, self._seconds = home, experiment, seconds
+        if run is None:
+            ArtifactStore(home, experiment).require_whole()
         snapshots = {name: as_of(home, name, None) for name in experiments_in(home)}
         snapshots[experiment] = as_of(home, experiment, run)
         self._snapshots = snapshots

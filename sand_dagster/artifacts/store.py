@@ -167,6 +167,18 @@ class ArtifactStore:
             raise TornArtifact(data, "the columns of this version's schema", f"{schema}")
         return rows
 
+    def require_whole(self) -> None:
+        """Look at every complete partition before a question is asked of all of them.
+
+        Raises:
+            TornArtifact: one of them is damaged.
+        """
+        for name, table in TABLES.items():
+            iterations: list[str | None] = [*self.iterations(name)] if table.partitioned else [None]
+            for iteration in iterations:
+                if self.manifest(name, iteration) is not None:
+                    self.data(name, iteration)
+
     def data(self, table: str, iteration: str | None) -> Path:
         """The file with the partition's rows, which is the one that the manifest was written for.
 

@@ -150,6 +150,11 @@ def asset_of(
         except (KeyboardInterrupt, DagsterExecutionInterruptedError) as interrupt:
             # Without this the UI shows the trace of wherever the stage happened to be.
             raise type(interrupt)(_cancelled(progress)) from None
+        except dg.Failure:
+            raise
+        except Exception as error:
+            # The reason stands first on the run's page; of other errors Dagster shows the trace before it.
+            raise dg.Failure(f"{type(error).__name__}: {error}") from error
         tell(progress, ended=True)
         units = work(result.reused, progress.total) if definition.units else {}
         context.log.info(" ".join([progress.line(), *units.values()]))

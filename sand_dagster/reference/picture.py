@@ -22,6 +22,7 @@ LAYERS: Sequence[tuple[Sequence[str], str]] = (
     (("jobs",), "jobs, sensor, checks, plan"),
     (("assets",), "one file a stage"),
     (("resources",), "what a machine offers to stages"),
+    (("estimate",), "what a run will take"),
     (("evaluation",), "statistics, comparisons"),
     (("experiments",), "typed configuration, YAML files"),
     (("environments", "training"), "worker processes; TRL in a process"),

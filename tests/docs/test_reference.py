@@ -57,7 +57,7 @@ def test_every_section_and_the_resources_variables_are_there() -> None:
         assert name == "name" or f"`{name}`" in text
         assert field.description is None or field.description.replace("|", r"\|") in text or name == "name"
     assert "| `workers` | integer ≥ 0 | `0` | `SAND_WORKERS` |" in text
-    assert "| `max_concurrency` | integer ≥ 1 | `128`; with a GPU `256` | `SAND_MAX_CONCURRENCY` |" in text
+    assert "| `max_concurrency` | integer ≥ 1 | `128`; a GPU `256` | `SAND_MAX_CONCURRENCY` |" in text
     assert "| `seed` | integer ≥ 0 | `0` |" in text and "| `epochs` | list of integers ≥ 0" in text
 
 

@@ -12,8 +12,9 @@ import pytest
 from playwright.sync_api import expect
 
 from sand_dagster.artifacts.store import JOURNAL
+from sand_dagster.assets.asset import GPU_POOL
 from sand_dagster.experiments.loading import load_experiment
-from sand_dagster.jobs.instance import dagster_home
+from sand_dagster.jobs.instance import PROCESS, dagster_home
 from tests.assets.pipeline import NAME, Pipeline, finished
 from tests.e2e.scripted_location import BROKEN, SLOW
 from tests.e2e.ui import Ui, browser_page, served, wait_for
@@ -71,7 +72,10 @@ def test_a_backfill_of_a_new_experiment_runs_its_iterations_in_order(ui: Ui, und
     for stage in ("tasks", "base_model", "policy", "critiques", "eval_scores"):
         expect(page.get_by_text(stage, exact=True).first).to_be_visible()
     expect(page.get_by_text("Join the Dagster community")).not_to_be_visible()
-    page.get_by_role("button", name="Materialize all").first.click()
+    setup = ui.materialise_all(f"{NAME}_setup")
+    assert ui.ended(setup) is STATUS.SUCCESS
+    page = ui.open(f"locations/sand_dagster/jobs/{NAME}/partitions")
+    page.get_by_role("button", name="Materialize").first.click()
     page.get_by_text("All", exact=True).click()
     page.get_by_role("button", name="Launch backfill").click()
 
@@ -176,11 +180,11 @@ def test_a_killed_run_leaves_nothing_held(ui: Ui, undisturbed: Pipeline) -> None
     run = ui.launch("killed", "01")
     journal = pipeline.store.folder("candidate_actions", "01") / JOURNAL
     wait_for(lambda: journal.exists() and journal.stat().st_size > 0)
-    with_process = ui.instance.get_run_by_id(run.run_id)
-    assert with_process is not None
-    os.kill(int(with_process.tags["sand/process"].split(":")[0]), signal.SIGKILL)
+    started = ui.instance.get_run_by_id(run.run_id)
+    assert started is not None
+    os.kill(int(started.tags[PROCESS].split(":")[0]), signal.SIGKILL)
     (ui.home / SLOW).unlink()
     assert ui.ended(run) is STATUS.FAILURE
-    assert ui.instance.event_log_storage.get_concurrency_info("gpu").claimed_slots == []
+    wait_for(lambda: not ui.instance.event_log_storage.get_concurrency_info(GPU_POOL).claimed_slots)
     assert ui.ended(ui.again_from_failure(run)) is STATUS.SUCCESS
     assert _hashes(pipeline, "00", "01") == _hashes(undisturbed, "00", "01")

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import dagster as dg
 import pytest
@@ -140,6 +140,11 @@ class Ui:
         page.keyboard.press("Escape")
         return self._launch(re.compile("Launch (1 )?run", re.IGNORECASE))
 
+    def materialise_all(self, job: str) -> dg.DagsterRun:
+        """The button on the page of a job whose assets have no partitions."""
+        self.open(f"locations/sand_dagster/jobs/{job}")
+        return self._launch(re.compile("Materialize all"))
+
     def launch(self, job: str, partition: str) -> dg.DagsterRun:
         """A partition of a job, from its launchpad."""
         page = self.open(f"locations/sand_dagster/jobs/{job}/playground")
@@ -148,16 +153,20 @@ class Ui:
         return self._launch("Launch Run")
 
     def again_from_failure(self, run: dg.DagsterRun) -> dg.DagsterRun:
-        """What the page of a run that did not succeed offers first."""
-        self.open(f"runs/{run.run_id}")
-        return self._launch(re.compile("from failure", re.IGNORECASE))
+        """`From failure` in the menu of the run's page."""
+        page = self.open(f"runs/{run.run_id}")
+        main = page.get_by_role("button", name=re.compile("Re-execute"))
+        main.locator("xpath=following::button[1]").click()
+        return self._launch("From failure", role="menuitem")
 
     def _choose(self, partition: str) -> None:
         self.page.get_by_text(partition, exact=True).filter(visible=True).last.click()
 
-    def _launch(self, button: str | re.Pattern[str]) -> dg.DagsterRun:
+    def _launch(
+        self, button: str | re.Pattern[str], role: Literal["button", "menuitem"] = "button"
+    ) -> dg.DagsterRun:
         before = {run.run_id for run in self.instance.get_runs()}
-        self.page.get_by_role("button", name=button).first.click()
+        self.page.get_by_role(role, name=button).first.click()
         (run,) = wait_for(lambda: [run for run in self.instance.get_runs() if run.run_id not in before])
         return run
 

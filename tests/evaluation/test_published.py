@@ -99,7 +99,7 @@ def test_the_base_model_and_the_ablations_have_their_own(
         "finetuning: {epochs: [3]}",
         "evaluation: {temperature: 0.5}",
         "variant: more_sft\ncontrol_for: alfworld-llama31-8b\ndeliberation: {expert_switch: never}",
-        "generation: {policy: {url: 'http://127.0.0.1:1/v1', model: other}}",
+        "generation: {policy: {url: 'http://127.0.0.1:1/v1', model: 'mine-{checkpoint}'}}",
     ],
 )
 def test_a_changed_experiment_has_none(change: str, tmp_path: Path) -> None:

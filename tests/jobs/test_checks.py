@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 
 from sand_dagster.artifacts.identity import Identity
@@ -11,6 +12,7 @@ from sand_dagster.artifacts.store import ArtifactStore
 from sand_dagster.experiments.experiment import Experiment
 from sand_dagster.experiments.loading import load_experiment
 from sand_dagster.jobs import checks
+from sand_dagster.resources.artifacts import Artifacts
 from tests.artifacts.rows import row
 
 
@@ -117,3 +119,23 @@ def test_a_checkpoint_of_other_steps_is_found(tables: Tables) -> None:
     tables.write("deliberation_trajectories", {"step_id": "d1"})
     tables.write("checkpoints", {"step_ids": ["d0"]})
     assert tables.problems(checks.one_checkpoint)
+
+
+def test_run_by_itself_a_check_looks_at_all_iterations_that_are_complete(
+    tables: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAND_HOME", str(tmp_path))
+    for iteration, reward in (("00", 0.5), ("01", 1.5), ("02", 0.5)):
+        tables.write("rollouts", {"reward": reward}, iteration=iteration)
+    defs = dg.Definitions(
+        asset_checks=checks.checks_of(tables.experiment),
+        jobs=[dg.define_asset_job("all", dg.AssetSelection.all_asset_checks())],
+        resources={"artifacts": Artifacts()},
+        executor=dg.in_process_executor,
+    )
+    with dg.DagsterInstance.ephemeral() as instance:
+        done = defs.resolve_job_def("all").execute_in_process(instance=instance, raise_on_error=False)
+    (rewards,) = (each for each in done.get_asset_check_evaluations() if each.check_name == "rollout_rewards")
+    assert not rewards.passed
+    assert rewards.description == "01: reward is outside [0, 1] in 1 rows"
+    assert rewards.metadata["iterations"].value == "00, 01, 02"

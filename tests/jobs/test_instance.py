@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from sand_dagster.home import locked
-from sand_dagster.jobs.instance import opened
+from sand_dagster.jobs.instance import PROCESS, dagster_home, end_killed_runs, mark_process, opened
 
 
 def _ask(home: Path) -> int:
@@ -27,3 +30,50 @@ def test_who_comes_to_a_new_home_waits_while_another_makes_the_tables(
                 asked.result(timeout=0.5)
             assert not list(tmp_path.rglob("*.db"))
         assert asked.result(timeout=60) == 0
+
+
+@dg.op
+def nothing() -> None: ...
+
+
+@dg.job
+def of_nothing() -> None:
+    nothing()
+
+
+def _started(instance: dg.DagsterInstance, tags: dict[str, str]) -> str:
+    run = instance.create_run_for_job(of_nothing, status=dg.DagsterRunStatus.STARTED, tags=tags)
+    return run.run_id
+
+
+def test_a_run_whose_process_was_killed_is_ended_and_what_re_executes_it_is_not() -> None:
+    with dg.DagsterInstance.ephemeral() as instance, subprocess.Popen(["sleep", "600"]) as process:
+        killed = _started(instance, {})
+        start = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[19]
+        tag = f"{process.pid}:{start}:{killed}"
+        instance.add_run_tags(killed, {PROCESS: tag})
+        alive = _started(instance, {})
+        mark_process(instance, alive)
+        assert instance.get_run_by_id(alive).tags[PROCESS].split(":")[0] == str(os.getpid())
+        assert end_killed_runs(instance) == []
+        process.kill()
+        process.wait()
+        # Dagster gives a re-execution the tags of the run that it repeats.
+        again = _started(instance, {PROCESS: tag})
+        assert end_killed_runs(instance) == [killed]
+        ended = {run: instance.get_run_by_id(run).is_finished for run in (killed, alive, again)}
+        assert ended == {killed: True, alive: False, again: False}
+
+
+def test_the_settings_of_an_earlier_version_are_replaced_and_those_of_a_person_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    settings = dagster_home(tmp_path) / "dagster.yaml"
+    today = settings.read_text()
+    assert "dagster/backfill" in today
+    runs = today.index("  # The iterations of a backfill")
+    settings.write_text(today[:runs] + today[today.index("run_monitoring") :])
+    assert dagster_home(tmp_path) and settings.read_text() == today
+    settings.write_text("telemetry: {enabled: false}\n")
+    assert dagster_home(tmp_path) and settings.read_text() == "telemetry: {enabled: false}\n"
