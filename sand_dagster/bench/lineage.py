@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -112,8 +113,8 @@ def run(rows: int, folder: Path, progress: Progress) -> Scale:
     measured = []
     for name, target, kind, about in asked:
         # A process of its own: its memory is that of this question alone.
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            seconds, computed, peak, found = pool.apply(_measure, (folder, kind, about))
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            seconds, computed, peak, found = pool.submit(_measure, folder, kind, about).result()
         measured.append(Measured(name, round(seconds, 3), round(computed, 3), target, peak, found))
     return Scale(
         written,
