@@ -42,8 +42,23 @@ class EndpointFailed(RuntimeError):
     """The endpoint could not be reached, or refused; the message names URL, model and reason.
 
     Raised without the client's own error as its cause: that holds the answer as it came, and an answer may
-    repeat the key, which Dagster would keep among its events.
+    repeat the key, which Dagster would keep among its events. So what else is to be known of that error
+    stands here.
+
+    `reached` is whether the server was, `status` its HTTP status where that was an error, `retry_after` the
+    seconds that it asks to be left alone.
     """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reached: bool = True,
+        status: int | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.reached, self.status, self.retry_after = reached, status, retry_after
 
 
 class EndpointGenerator:
@@ -204,14 +219,25 @@ class EndpointGenerator:
         return PromptTooLong(int(said[1]) if said else 0, self.context or 0)
 
     def _failed(self, error: openai.OpenAIError) -> EndpointFailed:
-        status = f"HTTP {error.status_code}: " if isinstance(error, openai.APIStatusError) else ""
+        refused = error if isinstance(error, openai.APIStatusError) else None
+        status = f"HTTP {refused.status_code}: " if refused else ""
         cause = f" ({error.__cause__})" if error.__cause__ else ""
         said = shown(f"{error}{cause}", self._key, _ERROR_LENGTH)
         return EndpointFailed(
             f"the endpoint {self._url} did not complete a chat with the model {self.model_id!r}: "
             f"{status}{type(error).__name__}: {said}\n"
-            "Check that the server runs, and that the URL is the one that ends in /v1."
+            "Check that the server runs, and that the URL is the one that ends in /v1.",
+            reached=not isinstance(error, openai.APIConnectionError),
+            status=refused.status_code if refused else None,
+            retry_after=_retry_after(refused) if refused else None,
         )
+
+
+def _retry_after(error: openai.APIStatusError) -> float | None:
+    try:
+        return max(0.0, float(error.response.headers.get("retry-after", "")))
+    except ValueError:
+        return None
 
 
 def _how_to_serve(source: ModelSource) -> str:

@@ -12,8 +12,6 @@ import logging
 import time
 from collections.abc import Sequence
 
-import openai
-
 from sand_dagster.ids import digest
 from sand_dagster.models.endpoint import EndpointFailed, EndpointGenerator
 from sand_dagster.models.settings import GenerationSettings, ModelSource
@@ -205,7 +203,7 @@ class Endpoints:
         """Send nothing there for as long as it asks for, else longer each time."""
         if backend.back_at is not None:  # by another of the requests that it had
             return
-        asked = _retry_after(error)
+        asked = error.retry_after
         wait = _wait(backend.failures) if asked is None else min(asked, self._settings.endpoint_patience)
         backend.failures += 1
         backend.back_at = time.monotonic() + wait
@@ -255,24 +253,9 @@ class Endpoints:
 
 def _is_away(error: EndpointFailed) -> bool:
     """Whether the server was not reached, or cannot answer now, whatever it is asked."""
-    cause = error.__cause__
-    if isinstance(cause, openai.APIStatusError):
-        return cause.status_code in _BUSY
-    return isinstance(cause, openai.APIConnectionError)
+    return not error.reached or error.status in _BUSY
 
 
 def _is_failing(error: EndpointFailed) -> bool:
     """Whether the server failed at this request, which may succeed another time or elsewhere."""
-    cause = error.__cause__
-    return isinstance(cause, openai.APIStatusError) and cause.status_code >= _FAILING
-
-
-def _retry_after(error: EndpointFailed) -> float | None:
-    """Seconds that the server asks to be left alone, if it does."""
-    cause = error.__cause__
-    if not isinstance(cause, openai.APIStatusError):
-        return None
-    try:
-        return max(0.0, float(cause.response.headers.get("retry-after", "")))
-    except ValueError:
-        return None
+    return error.status is not None and error.status >= _FAILING

@@ -11,14 +11,11 @@ import dagster as dg
 import pytest
 
 from sand_dagster.assets import stages_of
-from sand_dagster.assets.asset import asset_of
 from sand_dagster.experiments.experiment import Endpoint, Experiment
 from sand_dagster.experiments.loading import ExperimentError
 from sand_dagster.models.settings import Checkpoint
-from sand_dagster.resources.artifacts import Artifacts
 from sand_dagster.resources.generation import Generation
-from sand_dagster.resources.loop import Loop
-from tests.assets.pipeline import Finetuning, InProcess, Pipeline
+from tests.assets.pipeline import Pipeline
 from tests.models.serving import Server
 from tests.models.test_endpoints import free_port
 
@@ -34,29 +31,14 @@ def run(home: Path, servers: list[Server], instance: dg.DagsterInstance, on_stag
     """Iterations 00 and 01 of the small experiment with real generation over `servers`."""
     pipeline = Pipeline(home, instance)
     pipeline.configure(ENDPOINTS.format(urls=", ".join(each.url for each in servers)))
-    experiment = pipeline.experiment
-    partitions = dg.StaticPartitionsDefinition(experiment.partitions)
     generation = Generation()
     for iteration in (None, "00", "01"):
-        for definition in stages_of(experiment):
+        for definition in stages_of(pipeline.experiment):
             if definition.partitioned != (iteration is not None):
                 continue
             if on_stage:
                 on_stage(definition.name, iteration)
-            done = dg.materialize(
-                [asset_of(definition, experiment, partitions)],
-                partition_key=iteration,
-                instance=instance,
-                resources={
-                    "artifacts": Artifacts(home=str(home)),
-                    "environments": InProcess(),
-                    "generation": generation,
-                    "loop": Loop(),
-                    "training": Finetuning(),
-                },
-                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-            )
-            assert done.success
+            pipeline.materialise(definition.name, iteration=iteration, generation=generation)
     return pipeline
 
 
@@ -124,7 +106,7 @@ def test_each_checkpoint_has_its_own_name(pipeline: Pipeline) -> None:
     class Asked(Exception): ...
 
     for stage in ("candidate_actions", "eval_episodes", "critiques"):
-        with pytest.raises(Asked):
+        with pytest.raises(dg.Failure, match="^Asked: "):
             pipeline.materialise(stage, iteration="01", generation=Recording(), fresh=True)
     assert asked[:2] == [
         ("iteration=00", Checkpoint(before["checkpoint_id"], "00")),
