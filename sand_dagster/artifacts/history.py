@@ -117,7 +117,8 @@ def partition_folders(home: Path, experiment: str) -> Iterator[tuple[str, str | 
                 yield name, None, below
             continue
         for folder in sorted(below.glob("iteration=[0-9][0-9]*")):
-            yield name, folder.name.removeprefix("iteration="), folder
+            if (iteration := folder.name.removeprefix("iteration=")).isdigit():
+                yield name, iteration, folder
 
 
 def experiments_in(home: Path) -> list[str]:

@@ -61,10 +61,10 @@ def write_links(folder: Path, table: Table, data: Path, parquet_sha256: str) -> 
 
 
 class IdsOf(Sequence[str]):
-    """A column of ids, read from the mapped file one at a time."""
+    """A column of ids, read from the mapped file one at a time; in another `order`, if one is given."""
 
-    def __init__(self, column: pa.Array) -> None:
-        self._column = column
+    def __init__(self, column: pa.Array, order: pa.Array | None = None) -> None:
+        self._column, self._order = column, order
 
     def __len__(self) -> int:
         return len(self._column)
@@ -78,30 +78,9 @@ class IdsOf(Sequence[str]):
     def __getitem__(self, index: int | slice) -> str | list[str]:
         if isinstance(index, slice):
             return [self[place] for place in range(*index.indices(len(self)))]
-        value: str = self._column[index].as_py()
+        place = index if self._order is None else self._order[index].as_py()
+        value: str = self._column[place].as_py()
         return value
-
-
-class _InOrder(Sequence[str]):
-    """Ids in the order of their text; `order` has the row of each."""
-
-    def __init__(self, ids: IdsOf, order: pa.Array) -> None:
-        self._ids, self._order = ids, order
-
-    def __len__(self) -> int:
-        return len(self._order)
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
-        place: int = self._order[index].as_py()
-        return self._ids[place]
 
 
 class PartitionLinks:
@@ -137,8 +116,8 @@ class PartitionLinks:
         return IdsOf(self._opened[0].column("key"))
 
     @cached_property
-    def _sorted_keys(self) -> _InOrder:
-        return _InOrder(self.keys, self._opened[0].column("order"))
+    def _sorted_keys(self) -> IdsOf:
+        return IdsOf(self._opened[0].column("key"), self._opened[0].column("order"))
 
     @cached_property
     def _ids(self) -> IdsOf:

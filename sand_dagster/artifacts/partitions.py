@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from sand_dagster.artifacts.history import partition_folders
 from sand_dagster.artifacts.schemas import TABLES
 from sand_dagster.artifacts.store import JOURNAL, ArtifactStore
 from sand_dagster.errors import TornArtifact
@@ -27,19 +27,10 @@ class Partition(NamedTuple):
 
 def partitions(store: ArtifactStore) -> list[Partition]:
     """All partitions that were ever begun: unpartitioned tables, then iteration by iteration."""
-    found = [_examine(store, table, iteration) for table, iteration in _begun(store)]
+    begun = partition_folders(store.home, store.experiment)
+    found = [_examine(store, table, iteration) for table, iteration, _ in begun]
     order = list(TABLES)
     return sorted(found, key=lambda p: (p.iteration or "", order.index(p.table)))
-
-
-def _begun(store: ArtifactStore) -> Iterator[tuple[str, str | None]]:
-    for name, table in TABLES.items():
-        below = store.home / store.experiment / name
-        if not table.partitioned and below.is_dir():
-            yield name, None
-        elif table.partitioned:
-            for folder in below.glob("iteration=[0-9][0-9]*"):
-                yield name, folder.name.removeprefix("iteration=")
 
 
 def _examine(store: ArtifactStore, table: str, iteration: str | None) -> Partition:

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from sand_dagster.artifacts.catalogue import input_place
 from sand_dagster.artifacts.content import ContentHash
-from sand_dagster.artifacts.history import HISTORY
+from sand_dagster.artifacts.history import HISTORY, partition_folders
 from sand_dagster.artifacts.identity import short
 from sand_dagster.artifacts.lineage import Lineage
 from sand_dagster.artifacts.links import KEYS, LINKS, write_links
@@ -82,23 +83,12 @@ class _Verification:
 
     def whole(self) -> Verified:
         damages = list(self._strays())
-        places = [(name, iteration) for name in TABLES for iteration in self._places(name)]
-        for table, iteration in places:
+        for table, iteration, _ in partition_folders(self._store.home, self._store.experiment):
             damages += self._partition(table, iteration)
         damages += self._chain()
         if len(self._whole) == len(self._manifests) and not damages:
             damages += self._orphans()
         return Verified(len(self._manifests), damages)
-
-    def _places(self, table: str) -> Iterator[str | None]:
-        below = self._below / table
-        if not TABLES[table].partitioned:
-            if below.is_dir():
-                yield None
-            return
-        for folder in sorted(below.glob("iteration=*")):
-            if folder.name.removeprefix("iteration=").isdigit():
-                yield folder.name.removeprefix("iteration=")
 
     def _strays(self) -> Iterator[Damage]:
         """What belongs to no partition."""
@@ -133,7 +123,7 @@ class _Verification:
             yield from found
         yield from self._journal(folder / JOURNAL, complete=manifest is not None)
         if (table, iteration) in self._whole:
-            yield from self._links(folder, table)
+            yield from self._links(self._manifests[table, iteration], folder)
         yield from _kept_earlier(folder / HISTORY)
         known = _FILES | ({MODEL} if table == "checkpoints" else set())
         for path in sorted(folder.iterdir()):
@@ -199,15 +189,13 @@ class _Verification:
         if torn and complete:
             yield Damage(journal, "its last line is torn", remedy)
 
-    def _links(self, folder: Path, table: str) -> Iterator[Damage]:
+    def _links(self, manifest: Manifest, folder: Path) -> Iterator[Damage]:
         """The ids that are kept beside the rows are those of the rows."""
         there = [folder / name for name in (KEYS, LINKS) if (folder / name).exists()]
         if not there:
             return
-        manifest = self._store.manifest(table, _iteration_of(folder))
-        assert manifest is not None
         with TemporaryDirectory() as made:
-            write_links(Path(made), TABLES[table], folder / DATA, manifest.parquet_sha256)
+            write_links(Path(made), TABLES[manifest.table], folder / DATA, manifest.parquet_sha256)
             for path in there:
                 if file_digest(path) != file_digest(Path(made) / path.name):
                     yield Damage(path, "not the ids of the rows", "Remove it: it is made from the rows")
@@ -251,12 +239,10 @@ class _Verification:
 
     def _input(self, name: str, iteration: str | None) -> str | None:
         """The content hash of the partition that a manifest's inputs call `name`; None: it is gone."""
-        owner, _, named = name.rpartition("/")
-        table, _, other = named.partition(" ")
+        owner, table, partition = input_place(name, self._store.experiment, iteration)
         if table not in TABLES:
             return None
-        partition = (other or iteration) if TABLES[table].partitioned else None
-        if not owner:
+        if owner == self._store.experiment:
             here = self._manifests.get((table, partition))
             return here.content_hash if here else None
         try:
@@ -288,11 +274,6 @@ class _Verification:
     def _anew(self, table: str, iteration: str | None) -> str:
         manifest = self._store.folder(table, iteration) / MANIFEST
         return f"Remove {manifest}; then {self._again(table, iteration)}"
-
-
-def _iteration_of(folder: Path) -> str | None:
-    number = folder.name.removeprefix("iteration=")
-    return number if number != folder.name else None
 
 
 def _kept_earlier(history: Path) -> Iterator[Damage]:

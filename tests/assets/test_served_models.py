@@ -106,7 +106,7 @@ def test_each_checkpoint_has_its_own_name(pipeline: Pipeline) -> None:
     class Asked(Exception): ...
 
     for stage in ("candidate_actions", "eval_episodes", "critiques"):
-        with pytest.raises(dg.Failure, match="^Asked: "):
+        with pytest.raises(dg.Failure, match=r"^Asked: "):
             pipeline.materialise(stage, iteration="01", generation=Recording(), fresh=True)
     assert asked[:2] == [
         ("iteration=00", Checkpoint(before["checkpoint_id"], "00")),
