@@ -24,8 +24,8 @@ LAYERS = (
     {"models", "recordings", "artifacts"},
     {"sand"},
     {"execution", "fingerprints", "prompts"},
-    {"errors", "home", "interfaces", "rows"},
-    {"ids", "outcomes", "roles", "types", "verdicts"},
+    {"files", "home", "interfaces", "rows"},
+    {"errors", "ids", "outcomes", "roles", "types", "verdicts"},
 )
 HEIGHT = {name: -depth for depth, layer in enumerate(LAYERS) for name in layer}
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -14,12 +14,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from sand_dagster.artifacts.files import sync_folder
 from sand_dagster.artifacts.links import KEYS, LINKS, PartitionLinks
 from sand_dagster.artifacts.manifest import Manifest
 from sand_dagster.artifacts.parquet import scan_parquet
 from sand_dagster.artifacts.schemas import TABLES
 from sand_dagster.errors import ArtifactError, DiskFull, TornArtifact, is_disk_full
+from sand_dagster.files import sync_folder
 from sand_dagster.fingerprints import file_digest
 
 HISTORY, MODELS, MODEL = "history", "models", "model"

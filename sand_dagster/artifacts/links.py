@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, overload
 
 import polars as pl
 
-from sand_dagster.artifacts.files import write_whole
 from sand_dagster.artifacts.parquet import scan_parquet
 from sand_dagster.artifacts.schemas import Table
+from sand_dagster.files import write_whole
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sand_dagster.artifacts.files import write_text
 from sand_dagster.artifacts.identity import Identity
 from sand_dagster.errors import TornArtifact
+from sand_dagster.files import write_text
 from sand_dagster.ids import digest
 
 _CHECKSUM = "checksum"

@@ -14,7 +14,6 @@ from typing import Any
 
 import polars as pl
 
-from sand_dagster.artifacts.files import remove, write_whole
 from sand_dagster.artifacts.history import DATA, MANIFEST, keep
 from sand_dagster.artifacts.identity import Identity
 from sand_dagster.artifacts.links import write_links
@@ -23,6 +22,7 @@ from sand_dagster.artifacts.parquet import Count, Written, evaluate_counts, scan
 from sand_dagster.artifacts.schemas import TABLES, Table
 from sand_dagster.errors import MissingArtifact, OldLayout, PartitionBusy, TornArtifact
 from sand_dagster.execution.journal import Journal, JournalReader
+from sand_dagster.files import remove, write_whole
 from sand_dagster.fingerprints import file_digest, remembered_digest
 from sand_dagster.rows.row import Row
 

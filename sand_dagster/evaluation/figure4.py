@@ -20,9 +20,6 @@ def draw(bands: Sequence[Mapping[str, Any]], file: Path) -> None:
     Raises:
         ValueError: the file's name has none of the endings .svg, .png and .pdf, or there is nothing to draw.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
     from matplotlib.figure import Figure
 
     if file.suffix not in _FORMATS:

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from sand_dagster.errors import DiskFull, is_disk_full
+from sand_dagster.files import write_whole
 
 _SYNC_EVERY = 1.0
 """Seconds of work that a power failure may cost. A kill costs none: each line is written at once."""
@@ -166,20 +167,14 @@ def _take_out_damaged(path: Path) -> int:
     if not damaged:
         return 0
     left_out = set(damaged)
-    whole = path.with_name(f"{path.name}.writing")
-    try:
+
+    def write(whole: Path) -> None:
         with path.open("rb") as old, whole.open("wb") as new:
             for number, line in enumerate(old, start=1):
                 if number not in left_out and line.endswith(b"\n"):
                     new.write(line)
-            new.flush()
-            os.fsync(new.fileno())
-        whole.replace(path)
-    except OSError as error:
-        whole.unlink(missing_ok=True)
-        if is_disk_full(error):
-            raise DiskFull(path) from error
-        raise
+
+    write_whole(path, write)
     return len(damaged)
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import dagster as dg
 import yaml
 
-from sand_dagster.artifacts.files import write_text
 from sand_dagster.errors import ExperimentBusy, InstanceError
 from sand_dagster.experiments.experiment import Experiment
+from sand_dagster.files import write_text
 from sand_dagster.home import lives, locked, this_process
 
 PROCESS = "sand/process"

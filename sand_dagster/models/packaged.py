@@ -32,11 +32,6 @@ class PackagedModel(Protocol):
         ...
 
 
-def packaged_models() -> list[str]:
-    """The names of the models that are installed."""
-    return sorted(_registered())
-
-
 def packaged_model(name: str) -> PackagedModel | None:
     """The model that a package calls `name`, if one does."""
     return cast(PackagedModel, _registered()[name].load()) if name in _registered() else None

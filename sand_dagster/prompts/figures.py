@@ -44,6 +44,12 @@ def template(name: str) -> str:
     return resources.files("sand_dagster.prompts").joinpath(f"{name}.txt").read_text().rstrip("\n")
 
 
+@cache
+def agent_prompt(package: str) -> str:
+    """The agent's prompt that an environment's `package` ships, with the slot `{task}`: Figure 7 or 8."""
+    return resources.files(package).joinpath("instruction.txt").read_text().strip("\n")
+
+
 def fill(text: str, values: Mapping[str, str]) -> str:
     """Fill `{name}` slots in one pass, so braces in the values stay what they are."""
     return _SLOT.sub(lambda slot: values.get(slot[1], slot[0]), text)

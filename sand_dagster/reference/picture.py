@@ -29,8 +29,8 @@ LAYERS: Sequence[tuple[Sequence[str], str]] = (
     (("models", "recordings", "artifacts"), "vLLM; expert files; tables, lineage"),
     (("sand",), "Algorithm 1, over interfaces alone"),
     (("execution", "prompts", "fingerprints"), "units, journal; Figures 5 to 8"),
-    (("rows", "interfaces", "errors", "home"), "typed rows; Environment, Generator, Trainer"),
-    (("types", "outcomes", "verdicts", "roles", "ids"), "Task, Step; enums; hashes"),
+    (("rows", "interfaces", "files", "home"), "typed rows; Environment, Generator, Trainer"),
+    (("types", "outcomes", "verdicts", "roles", "ids", "errors"), "Task, Step; enums; hashes"),
 )
 """The parts of `sand_dagster`, highest first, and what they are for. A test compares them with the layers
 that imports are held to."""

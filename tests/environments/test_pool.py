@@ -4,7 +4,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from pydantic import BaseModel
 from sand_dagster.environments.pool import EnvironmentFailed, EnvironmentPool
 from sand_dagster.interfaces import EnvironmentDied, ReplayMismatch
 from sand_dagster.types import Step, Task
+from tests.processes import gone
 
 COUNTER = """
 import os, signal, sys, time
@@ -92,19 +92,6 @@ def ups(n: int) -> list[Step]:
     return [Step("", "up", str(i + 1)) for i in range(n)]
 
 
-def gone(pid: int, within: float = 10.0) -> bool:
-    """Whether the process ends in time; a zombie has ended."""
-    until = time.monotonic() + within
-    while time.monotonic() < until:
-        try:
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                return True
-        except FileNotFoundError:
-            return True
-        time.sleep(0.05)
-    return False
-
-
 async def test_episodes_are_independent_and_multiplexed(kind: str, tmp_path: Path) -> None:
     async with EnvironmentPool(kind, CounterOptions(), tmp_path, workers=2) as pool:
         episodes = [await pool.open(counting(f"task {i}", 10 * i)) for i in range(8)]
@@ -114,7 +101,7 @@ async def test_episodes_are_independent_and_multiplexed(kind: str, tmp_path: Pat
         assert len(used) == 2, "eight tasks on two workers use both"
         for episode in episodes:
             await episode.close()
-    assert all(gone(int(pid)) for pid in used)
+    assert all(gone(int(pid), within=10.0) for pid in used)
 
 
 async def test_a_prefix_is_forked_from_the_longest_parked_one(kind: str, tmp_path: Path) -> None:
@@ -293,4 +280,4 @@ def test_workers_end_when_their_parent_is_killed(kind: str, tmp_path: Path) -> N
     process.wait()
     process.stdout.close()
     assert len(pids) == 2
-    assert all(gone(pid) for pid in pids)
+    assert all(gone(pid, within=10.0) for pid in pids)

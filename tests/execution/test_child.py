@@ -7,12 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from sand_dagster.execution.child import Child, ChildDied
+from tests.processes import gone
 
 _ANSWERING = """
 import os, subprocess, sys, time
@@ -58,19 +58,6 @@ def answering(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (tmp_path / "answering.py").write_text(_ANSWERING)
     monkeypatch.syspath_prepend(tmp_path)
     return "answering"
-
-
-def gone(pid: int, within: float = 20.0) -> bool:
-    """Whether the process ends in time; a zombie has ended."""
-    until = time.monotonic() + within
-    while time.monotonic() < until:
-        try:
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                return True
-        except FileNotFoundError:
-            return True
-        time.sleep(0.05)
-    return False
 
 
 async def test_requests_of_any_length_are_answered_whatever_libraries_print(answering: str) -> None:

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from functools import cache
-from importlib import resources
-
 from alfworld_compiled.episode import REFUSAL
 from alfworld_compiled.spelling import MOVE_USE, as_written
-from sand_dagster.prompts.figures import fill
-
-
-@cache
-def _instruction() -> str:
-    return resources.files(__package__).joinpath("instruction.txt").read_text().strip("\n")
+from sand_dagster.prompts.figures import agent_prompt, fill
 
 
 class AlfworldDomain:
@@ -28,4 +20,4 @@ class AlfworldDomain:
 
     def prompt(self, instruction: str) -> str:
         """Figure 7 with the game's first observation for `{task}`."""
-        return fill(_instruction(), {"task": instruction})
+        return fill(agent_prompt(__package__), {"task": instruction})

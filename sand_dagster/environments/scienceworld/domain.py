@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cache
-from importlib import resources
-
-from sand_dagster.prompts.figures import fill
+from sand_dagster.prompts.figures import agent_prompt, fill
 
 REFUSAL = "No known action matches that input."
 """The simulator's answer to what it cannot parse. It costs no move."""
 REFUSALS = frozenset({REFUSAL, "Unknown action."})
 """The answers after which nothing has changed but, with the second, the simulator's clock."""
-
-
-@cache
-def _instruction() -> str:
-    return resources.files(__package__).joinpath("instruction.txt").read_text().strip("\n")
 
 
 def as_written(action: str) -> str:
@@ -36,4 +28,4 @@ class ScienceWorldDomain:
 
     def prompt(self, instruction: str) -> str:
         """Figure 8 with the task description for `{task}`."""
-        return fill(_instruction(), {"task": instruction})
+        return fill(agent_prompt(__package__), {"task": instruction})

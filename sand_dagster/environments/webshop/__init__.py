@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from sand_dagster.environments import Progress, UserPath
 from sand_dagster.environments.webshop.catalogue import (
     Catalogue,
-    Goal,
     drawn_prices_and_goals,
     read_instructions,
     read_nouns,
@@ -109,7 +108,7 @@ def tasks(options: Options, home: Path, progress: Progress) -> list[Task]:
             content=digest(goal.product, goal.attributes, dict(goal.options), goal.most),
         )
         for split, numbers in (_PUBLISHED_SPLITS if options.products else _TOY_SPLITS).items()
-        for goal in _limited(catalogue.goals[numbers], getattr(options.limits, split))
+        for goal in catalogue.goals[numbers][: getattr(options.limits, split)]
     ]
     progress(len(found), len(found))
     return found
@@ -183,7 +182,3 @@ def _shop(options: Options, home: Path) -> Shop:
         nouns = read_nouns(options.nouns) if options.nouns else title_nouns(products, home)
     prices, goals = drawn_prices_and_goals(products, instructions, options.seed)
     return Shop(Catalogue(products, prices, goals, nouns))
-
-
-def _limited(goals: Sequence[Goal], limit: int | None) -> Sequence[Goal]:
-    return goals if limit is None else goals[:limit]

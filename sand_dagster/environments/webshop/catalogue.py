@@ -7,7 +7,7 @@ import json
 import lzma
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ class Product:
 class Goal:
     """What a shopper wants: the task's instruction, and what the purchase is scored by.
 
-    `most` is the highest price, in dollars. `kind` is the category of the product that it was made from.
+    `product` is the one that it was made from, `most` the highest price, in dollars.
     """
 
     number: int
@@ -148,11 +148,7 @@ def drawn_prices_and_goals(
             goals.append(Goal(len(goals), product.id, text, attributes, options, most))
     order = list(range(len(goals)))
     random.Random(_SHUFFLE_SEED).shuffle(order)
-    return prices, [_numbered(goals[place], number) for number, place in enumerate(order)]
-
-
-def _numbered(goal: Goal, number: int) -> Goal:
-    return Goal(number, goal.product, goal.instruction, goal.attributes, goal.options, goal.most)
+    return prices, [replace(goals[place], number=number) for number, place in enumerate(order)]
 
 
 def _price(product: Product, draw: random.Random) -> float:

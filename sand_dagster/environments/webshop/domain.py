@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import re
-from functools import cache
-from importlib import resources
 
-from sand_dagster.prompts.figures import fill
+from sand_dagster.prompts.figures import agent_prompt, fill
 
 REFUSAL = "That is no action of the shop: write search[words] or click[what]."
 """The answer to a turn that holds no action. The shop itself answers an invalid action by the same page."""
 
 _ACTION = re.compile(r"(search|click)\[(.+)\]")
-
-
-@cache
-def _instruction() -> str:
-    return resources.files(__package__).joinpath("instruction.txt").read_text().strip("\n")
 
 
 def as_written(action: str) -> str:
@@ -42,4 +35,4 @@ class WebShopDomain:
 
     def prompt(self, instruction: str) -> str:
         """Our wording: the paper shows no prompt for WebShop. The first page stands for `{task}`."""
-        return fill(_instruction(), {"task": instruction})
+        return fill(agent_prompt(__package__), {"task": instruction})

@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from sand_dagster.artifacts.files import write_whole
 from sand_dagster.environments.webshop.catalogue import CatalogueError, Product
+from sand_dagster.files import write_whole
 from sand_dagster.home import locked
 from sand_dagster.ids import digest
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
-from sand_dagster.environments.webshop.catalogue import Catalogue, Goal, Product
+from sand_dagster.environments.webshop.catalogue import Catalogue, Goal
 from sand_dagster.environments.webshop.scoring import Score, score
 from sand_dagster.environments.webshop.search import SearchIndex
 
@@ -131,16 +131,14 @@ class Shop:
     def _search(self, query: str) -> list[str]:
         words = query.split(" ")
         rest = " ".join(words[1:])
+        products = self.catalogue.products.values()
         match words[0]:
             case "<q>":
-                return [product.id for product in self._products() if product.query == rest]
+                return [product.id for product in products if product.query == rest]
             case "<c>" if len(words) > 1:
-                return [product.id for product in self._products() if product.category == words[1]]
+                return [product.id for product in products if product.category == words[1]]
             case _:
                 return self._index.search(query)
-
-    def _products(self) -> Iterator[Product]:
-        yield from self.catalogue.products.values()
 
 
 def _shown(state: State) -> tuple[str, ...]:

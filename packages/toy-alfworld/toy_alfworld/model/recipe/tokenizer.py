@@ -11,14 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from functools import cache
-from importlib import resources
 from typing import Any, cast
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from sand_dagster.models.templates import published
-from sand_dagster.prompts.figures import critique_prompt, deliberation_prompt
+from sand_dagster.prompts.figures import agent_prompt, critique_prompt, deliberation_prompt, fill
 from toy_alfworld.games.catalogue import types_by_word
 from toy_alfworld.model import CONTEXT
 
@@ -28,6 +27,9 @@ VOCABULARY = 3456
 PAD, USER, ASSISTANT, END = "<|pad|>", "<|user|>", "<|assistant|>", "<|end|>"
 
 _SLOT = "\N{OBJECT REPLACEMENT CHARACTER}"
+_PROMPTED = ("alfworld", "scienceworld")
+"""The environments whose prompts it was made for."""
+
 _SHORTEST_PIECE = 8
 _LONGEST_PHRASE = 48
 _FEWEST = 15
@@ -65,16 +67,10 @@ def prompt_pieces() -> tuple[str, ...]:
     filled = [
         critique_prompt(_SLOT, _SLOT, _SLOT, _SLOT),
         deliberation_prompt(_SLOT, _SLOT, [(_SLOT, "")], _SLOT),
-        _agent_prompt("alfworld"),
-        _agent_prompt("scienceworld"),
+        *(fill(agent_prompt(f"sand_dagster.environments.{name}"), {"task": _SLOT}) for name in _PROMPTED),
     ]
     pieces = (piece for text in filled for piece in text.split(_SLOT))
     return tuple(dict.fromkeys(piece for piece in pieces if len(piece) >= _SHORTEST_PIECE))
-
-
-def _agent_prompt(environment: str) -> str:
-    text = resources.files(f"sand_dagster.environments.{environment}").joinpath("instruction.txt").read_text()
-    return text.strip("\n").replace("{task}", _SLOT)
 
 
 def household_words() -> list[str]:
