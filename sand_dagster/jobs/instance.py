@@ -206,4 +206,15 @@ def end_killed_runs(instance: dg.DagsterInstance) -> list[str]:
             instance.report_run_failed(run, "The process that executed this run was killed.")
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
         ended.append(run.run_id)
+    _free_slots(instance)
     return ended
+
+
+def _free_slots(instance: dg.DagsterInstance) -> None:
+    """Free the slots of pools that runs hold which have ended; Dagster itself takes some minutes."""
+    storage = instance.event_log_storage
+    for pool in storage.get_concurrency_keys():
+        for run_id in {slot.run_id for slot in storage.get_concurrency_info(pool).claimed_slots}:
+            run = instance.get_run_by_id(run_id)
+            if run is None or run.is_finished:
+                storage.free_concurrency_slots_for_run(run_id)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -12,12 +10,11 @@ import pytest
 from playwright.sync_api import expect
 
 from sand_dagster.artifacts.store import JOURNAL
-from sand_dagster.assets.asset import GPU_POOL
 from sand_dagster.experiments.loading import load_experiment
-from sand_dagster.jobs.instance import PROCESS, dagster_home
+from sand_dagster.jobs.instance import dagster_home
 from tests.assets.pipeline import NAME, Pipeline, finished
 from tests.e2e.scripted_location import BROKEN, SLOW
-from tests.e2e.ui import Ui, browser_page, served, wait_for
+from tests.e2e.ui import QUICKLY, Ui, another, browser_page, served, wait_for
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -57,9 +54,14 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(home / "cache"))
         patch.setenv("DAGSTER_HOME", "")
-        dagster_home(home)
+        settings = dagster_home(home) / "dagster.yaml"
+        settings.write_text(settings.read_text() + QUICKLY)
         with dg.DagsterInstance.get() as instance, browser_page() as page:
-            Pipeline(home, instance)
+            Pipeline(home, instance).materialise()
+            another(home, instance, "one", "00", "01")
+            another(home, instance, "terminated", "00")
+            another(home, instance, "unlucky", "00")
+            another(home, instance, "stale", "00", "01")
             with served(home) as (url, _):
                 yield Ui(url, home, instance, page)
 
@@ -72,26 +74,26 @@ def test_a_backfill_of_a_new_experiment_runs_its_iterations_in_order(ui: Ui, und
     for stage in ("tasks", "base_model", "policy", "critiques", "eval_scores"):
         expect(page.get_by_text(stage, exact=True).first).to_be_visible()
     expect(page.get_by_text("Join the Dagster community")).not_to_be_visible()
-    setup = ui.materialise_all(f"{NAME}_setup")
-    assert ui.ended(setup) is STATUS.SUCCESS
     page = ui.open(f"locations/sand_dagster/jobs/{NAME}/partitions")
     page.get_by_role("button", name="Materialize").first.click()
     page.get_by_text("All", exact=True).click()
     page.get_by_role("button", name="Launch backfill").click()
 
+    in_backfill = dg.RunsFilter(job_name=NAME)
+
     def ended() -> list[dg.RunRecord] | None:
-        records = ui.instance.get_run_records(ascending=True)
-        done = len(records) == 4 and all(record.dagster_run.is_finished for record in records)
+        records = list(ui.instance.get_run_records(in_backfill, ascending=True))
+        done = len(records) == 3 and all(record.dagster_run.is_finished for record in records)
         failed = any(record.dagster_run.status is STATUS.FAILURE for record in records)
-        return list(records) if done or failed else None
+        return records if done or failed else None
 
     records = wait_for(ended)
-    assert [record.dagster_run.status for record in records] == [STATUS.SUCCESS] * 4
+    assert [record.dagster_run.status for record in records] == [STATUS.SUCCESS] * 3
     partitions = [record.dagster_run.tags.get("dagster/partition") for record in records]
-    assert partitions == [None, "00", "01", "02"]
+    assert partitions == ["00", "01", "02"]
     for before, after in pairwise(records):
         assert before.end_time and after.start_time and before.end_time <= after.start_time
-    assert [ui.materialised(record.dagster_run) for record in records[1:]] == [ITERATION] * 3
+    assert [ui.materialised(record.dagster_run) for record in records] == [ITERATION] * 3
     made = Pipeline(ui.home, ui.instance)
     assert _hashes(made, "00", "01", "02") == _hashes(undisturbed, "00", "01", "02")
 
@@ -99,7 +101,7 @@ def test_a_backfill_of_a_new_experiment_runs_its_iterations_in_order(ui: Ui, und
 def test_one_stage_of_one_iteration_says_what_was_reused_and_links_to_its_parents(
     ui: Ui, undisturbed: Pipeline
 ) -> None:
-    pipeline = ui.experiment("one", "00", "01")
+    pipeline = ui.experiment("one")
     run = ui.materialise("one/critiques", "01")
     assert ui.ended(run) is STATUS.SUCCESS
     assert ui.materialised(run) == ["critiques"]
@@ -118,9 +120,9 @@ def test_one_stage_of_one_iteration_says_what_was_reused_and_links_to_its_parent
 
 
 def test_a_run_terminated_in_the_middle_goes_on_from_there(ui: Ui, undisturbed: Pipeline) -> None:
-    pipeline = ui.experiment("cut", "00")
+    pipeline = ui.experiment("terminated")
     (ui.home / SLOW).write_text("1")
-    run = ui.launch("cut", "01")
+    run = ui.launch("terminated", "01")
     journal = pipeline.store.folder("candidate_actions", "01") / JOURNAL
     wait_for(lambda: journal.exists() and journal.stat().st_size > 0)
     page = ui.open(f"runs/{run.run_id}")
@@ -137,9 +139,9 @@ def test_a_run_terminated_in_the_middle_goes_on_from_there(ui: Ui, undisturbed: 
 
 
 def test_of_a_failed_stage_the_reason_is_read_and_only_the_rest_runs(ui: Ui, undisturbed: Pipeline) -> None:
-    pipeline = ui.experiment("failed", "00")
+    pipeline = ui.experiment("unlucky")
     (ui.home / BROKEN).write_text("the critic is out for lunch")
-    run = ui.launch("failed", "01")
+    run = ui.launch("unlucky", "01")
     assert ui.ended(run) is STATUS.FAILURE
     expect(ui.page.get_by_text("the critic is out for lunch").first).to_be_visible()
     (ui.home / BROKEN).unlink()
@@ -151,40 +153,25 @@ def test_of_a_failed_stage_the_reason_is_read_and_only_the_rest_runs(ui: Ui, und
 
 
 def test_after_a_change_of_the_file_what_is_stale_is_shown(ui: Ui) -> None:
-    pipeline = ui.experiment("changed", "00", "01")
-    file = ui.home / "experiments" / "changed.yaml"
+    pipeline = ui.experiment("stale")
+    file = ui.home / "experiments" / "stale.yaml"
     file.write_text(file.read_text() + "sampling: {n: 3}\n")
-    assert load_experiment("changed", ui.home).sampling.n == 3
-    page = ui.open("assets/changed/eval_scores?view=checks&checkDetail=up_to_date")
+    assert load_experiment("stale", ui.home).sampling.n == 3
+    ui.reload()
+    page = ui.open("assets/stale/eval_scores?view=checks&checkDetail=up_to_date")
     before = ui.instance.get_runs_count()
     page.get_by_role("button", name="Execute all").click()
     run = wait_for(lambda: ui.instance.get_runs(limit=1) if ui.instance.get_runs_count() > before else None)[
         0
     ]
     assert ui.ended(run) is STATUS.SUCCESS
-    ui.open("assets/changed/eval_scores?view=checks&checkDetail=up_to_date")
+    ui.open("assets/stale/eval_scores?view=checks&checkDetail=up_to_date")
     expect(page.get_by_text("iteration 01: upstream: eval_episodes").first).to_be_visible()
     # The sensor says so of every stage, without being asked.
-    ui.open("assets/changed/candidate_actions?view=checks&checkDetail=up_to_date")
+    ui.open("assets/stale/candidate_actions?view=checks&checkDetail=up_to_date")
     expect(page.get_by_text("config: sampling.n 2 → 3").first).to_be_visible()
     # Nothing goes on from what is stale.
-    refused = ui.launch("changed", "02")
+    refused = ui.launch("stale", "02")
     assert ui.ended(refused) is STATUS.FAILURE
-    expect(page.get_by_text("iteration 02 of changed does not start").first).to_be_visible()
+    expect(page.get_by_text("iteration 02 of stale does not start").first).to_be_visible()
     assert pipeline.store.manifest("expert_trajectories", "02") is None
-
-
-def test_a_killed_run_leaves_nothing_held(ui: Ui, undisturbed: Pipeline) -> None:
-    pipeline = ui.experiment("killed", "00")
-    (ui.home / SLOW).write_text("1")
-    run = ui.launch("killed", "01")
-    journal = pipeline.store.folder("candidate_actions", "01") / JOURNAL
-    wait_for(lambda: journal.exists() and journal.stat().st_size > 0)
-    started = ui.instance.get_run_by_id(run.run_id)
-    assert started is not None
-    os.kill(int(started.tags[PROCESS].split(":")[0]), signal.SIGKILL)
-    (ui.home / SLOW).unlink()
-    assert ui.ended(run) is STATUS.FAILURE
-    wait_for(lambda: not ui.instance.event_log_storage.get_concurrency_info(GPU_POOL).claimed_slots)
-    assert ui.ended(ui.again_from_failure(run)) is STATUS.SUCCESS
-    assert _hashes(pipeline, "00", "01") == _hashes(undisturbed, "00", "01")

@@ -27,6 +27,14 @@ from tests.assets.pipeline import NAME, Pipeline
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 PATIENCE_S = 150
+QUICKLY = """
+run_coordinator:
+  module: dagster._core.run_coordinator
+  class: QueuedRunCoordinator
+  config: {dequeue_interval_seconds: 1}
+"""
+"""Added to the settings of Dagster: a queued run starts a second later, not five."""
+
 WORKSPACE = """\
 load_from:
   - python_module:
@@ -84,6 +92,16 @@ def served(home: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
             server.wait()
 
 
+def another(home: Path, instance: dg.DagsterInstance, name: str, *iterations: str) -> None:
+    """A small experiment of which what has no iterations is made, and `iterations`."""
+    file = home / "experiments" / f"{name}.yaml"
+    file.write_text(f"description: as small as it can be\nextends: {NAME}-base\n")
+    pipeline = Pipeline(home, instance, name)
+    pipeline.materialise()
+    for iteration in iterations:
+        pipeline.materialise(iteration=iteration)
+
+
 @contextmanager
 def browser_page() -> Iterator[Page]:
     """A page that waits as long as a busy machine needs."""
@@ -109,16 +127,9 @@ class Ui:
     instance: dg.DagsterInstance
     page: Page
 
-    def experiment(self, name: str, *iterations: str) -> Pipeline:
-        """Another small experiment of which what has no iterations is made, and `iterations`."""
-        file = self.home / "experiments" / f"{name}.yaml"
-        file.write_text(f"description: as small as it can be\nextends: {NAME}-base\n")
-        pipeline = Pipeline(self.home, self.instance, name)
-        pipeline.materialise()
-        for iteration in iterations:
-            pipeline.materialise(iteration=iteration)
-        self.reload()
-        return pipeline
+    def experiment(self, name: str) -> Pipeline:
+        """An experiment of this home."""
+        return Pipeline(self.home, self.instance, name)
 
     def open(self, path: str) -> Page:
         self.page.goto(f"{self.url}/{path}")
@@ -136,20 +147,17 @@ class Ui:
         page = self.open(f"assets/{asset}")
         page.get_by_role("button", name="Materialize").first.click()
         page.get_by_text("Select a partition").click()
-        self._choose(partition)
+        # The page behind what pops up holds the same text.
+        popped_up = page.locator(".dagster-portal")
+        popped_up.get_by_text(partition, exact=True).filter(visible=True).last.click()
         page.keyboard.press("Escape")
         return self._launch(re.compile("Launch (1 )?run", re.IGNORECASE))
-
-    def materialise_all(self, job: str) -> dg.DagsterRun:
-        """The button on the page of a job whose assets have no partitions."""
-        self.open(f"locations/sand_dagster/jobs/{job}")
-        return self._launch(re.compile("Materialize all"))
 
     def launch(self, job: str, partition: str) -> dg.DagsterRun:
         """A partition of a job, from its launchpad."""
         page = self.open(f"locations/sand_dagster/jobs/{job}/playground")
         page.get_by_placeholder("Partition").click()
-        self._choose(partition)
+        page.get_by_text(partition, exact=True).filter(visible=True).last.click()
         return self._launch("Launch Run")
 
     def again_from_failure(self, run: dg.DagsterRun) -> dg.DagsterRun:
@@ -158,9 +166,6 @@ class Ui:
         main = page.get_by_role("button", name=re.compile("Re-execute"))
         main.locator("xpath=following::button[1]").click()
         return self._launch("From failure", role="menuitem")
-
-    def _choose(self, partition: str) -> None:
-        self.page.get_by_text(partition, exact=True).filter(visible=True).last.click()
 
     def _launch(
         self, button: str | re.Pattern[str], role: Literal["button", "menuitem"] = "button"

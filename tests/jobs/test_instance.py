@@ -77,3 +77,18 @@ def test_the_settings_of_an_earlier_version_are_replaced_and_those_of_a_person_a
     assert dagster_home(tmp_path) and settings.read_text() == today
     settings.write_text("telemetry: {enabled: false}\n")
     assert dagster_home(tmp_path) and settings.read_text() == "telemetry: {enabled: false}\n"
+
+
+def test_a_slot_that_an_ended_run_still_holds_is_freed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    with opened(tmp_path) as instance:
+        held, alive = _started(instance, {}), _started(instance, {})
+        storage = instance.event_log_storage
+        storage.set_concurrency_slots("gpu", 2)
+        for run in (held, alive):
+            assert storage.claim_concurrency_slot("gpu", run, "step").is_claimed
+        instance.report_run_failed(instance.get_run_by_id(held))
+        end_killed_runs(instance)
+        assert {slot.run_id for slot in storage.get_concurrency_info("gpu").claimed_slots} == {alive}
