@@ -81,7 +81,8 @@ class Child:
             ChildDied: it has ended, or ended before it answered.
         """
         if not self.alive:
-            raise ChildDied(self._end or f"the {self._name} process {self.pid} was stopped")
+            stopped = f"the {self._name} process {self.pid} was stopped"
+            raise ChildDied(self._end or (f"{stopped}: {self._reason}" if self._reason else stopped))
         loop = asyncio.get_running_loop()
         if not self._waiting:
             self._heard_at = loop.time()
@@ -121,6 +122,7 @@ class Child:
         if self._end:
             return  # its number may be another process's by now
         self._reason = self._reason or reason
+        self._stopping = True
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
 

@@ -158,7 +158,9 @@ def write_records(path: Path, domain: Domain, trajectories: Iterable[Trajectory]
         }
         for each in trajectories
     ]
-    path.write_text(json.dumps(rows, indent=1, ensure_ascii=False), encoding="utf-8")
+    partial = path.with_name(f"{path.name}.writing")
+    partial.write_text(json.dumps(rows, indent=1, ensure_ascii=False), encoding="utf-8")
+    partial.replace(path)
     return len(rows)
 
 

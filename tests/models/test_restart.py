@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,12 @@ from sand_dagster.models.settings import GenerationSettings, ModelSource
 from sand_dagster.models.stats import GenerationStats
 from sand_dagster.types import Completion, Message, Sampling
 from tests.training.tiny_model import tiny_chat, write_tiny_model
+
+
+@dataclass(frozen=True)
+class Said:
+    id: int
+    text: str
 
 
 class Mortal:
@@ -43,18 +50,18 @@ class Mortal:
     async def close(self) -> None: ...
 
 
-async def stage(source: ModelSource, settings: GenerationSettings, temperature: float = 1.0) -> Finished:
+async def stage(source: ModelSource, settings: GenerationSettings, temperature: float = 1.0) -> Finished[Said]:
     async with open_on_demand(source, settings) as model:
 
-        async def work(number: int) -> tuple[list[dict[str, Any]], str]:
+        async def work(number: int) -> tuple[list[Said], str]:
             said = await model.complete(tiny_chat(number), Sampling(temperature, 16, seed=number))
-            return [{"id": number, "text": said.text}], "done"
+            return [Said(number, said.text)], "done"
 
         units = [Unit(str(number), lambda number=number: work(number)) for number in range(40)]
-        return await run_units(Stage(MemoryJournal(), 16, no_progress, "01", 0), units, len(units))
+        return await run_units(Stage(MemoryJournal(), 16, no_progress, "01", 0), Said, units, len(units))
 
 
-def run_with(lives: list[int], monkeypatch: pytest.MonkeyPatch, folder: Path) -> Finished:
+def run_with(lives: list[int], monkeypatch: pytest.MonkeyPatch, folder: Path) -> Finished[Said]:
     started = iter(lives)
 
     async def start(*_: Any) -> Mortal:
@@ -68,8 +75,8 @@ def run_with(lives: list[int], monkeypatch: pytest.MonkeyPatch, folder: Path) ->
         shared.release_all()
 
 
-def rows(finished: Finished) -> list[dict[str, Any]]:
-    return sorted((row for rows in finished.rows for row in rows), key=lambda row: row["id"])
+def rows(finished: Finished[Said]) -> list[Said]:
+    return sorted((row for rows in finished.rows for row in rows), key=lambda row: row.id)
 
 
 def test_the_units_are_repeated_and_counted_and_the_rows_are_the_same(
@@ -97,7 +104,7 @@ def test_a_real_engine_whose_process_is_killed(tmp_path: Path) -> None:
     source = ModelSource(model=str(write_tiny_model(tmp_path / "model")))
     settings = GenerationSettings(max_model_len=512, max_num_seqs=4, kv_cache_gib=0.25)
 
-    async def disturbed() -> Finished:
+    async def disturbed() -> Finished[Said]:
         work = asyncio.create_task(stage(source, settings))
         while not any(entry.generator for entry in shared._entries.values()):  # noqa: ASYNC110
             await asyncio.sleep(0.05)

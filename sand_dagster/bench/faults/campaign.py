@@ -37,6 +37,8 @@ from sand_dagster.ids import digest
 from sand_dagster.jobs.interrupts import Interrupts
 
 _TRACEBACK = "Traceback (most recent call last)"
+_MESSAGE = 500
+"""Characters of a message that are kept."""
 _GRACE_S = 10.0
 _ROOM = 2 << 30
 """Bytes that a campaign may need."""
@@ -226,7 +228,7 @@ def _inject(scene: Scene, injection: Injection) -> tuple[list[str], str, str]:
     ended, message = "killed", ""
     if not scene.killed:
         ended = "by itself" if code == 0 else "with a message"
-        message = _message(disturbed)
+        message = _message(disturbed, scene)
         problems += _told_well(code, scene.codes, disturbed, message)
     if "UNEXPECTED" in scene.detail:
         problems.append(scene.detail)
@@ -246,10 +248,13 @@ def _inject(scene: Scene, injection: Injection) -> tuple[list[str], str, str]:
     return problems, ended, message
 
 
-def _message(run: Run) -> str:
-    said = run.said()
-    found = re.search(r"^sand: (.*)", said, re.MULTILINE | re.DOTALL)
-    return found[1].strip()[:500] if found else ""
+def _message(run: Run, scene: Scene) -> str:
+    """What the run ended with, without this machine's folders."""
+    found = re.search(r"^sand: (.*)", run.said(), re.MULTILINE | re.DOTALL)
+    said = found[1].strip() if found else ""
+    for folder, name in ((scene.home, "$SAND_HOME"), (scene.ground.folder, "…")):
+        said = said.replace(str(folder), name)
+    return said.partition("\nTraceback")[0][:_MESSAGE]
 
 
 def _told_well(code: int | None, expected: tuple[int, ...], run: Run, message: str) -> Iterator[str]:

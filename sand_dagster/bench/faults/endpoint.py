@@ -23,13 +23,13 @@ _WORK_S = 0.004
 Body = bytes
 
 
-def _completion(text: object, prompt_tokens: object) -> dict[str, Any]:
+def _completion(text: object, prompt_tokens: object, model: str = "scripted") -> dict[str, Any]:
     message = {"role": "assistant", "content": text}
     return {
         "id": "1",
         "object": "chat.completion",
         "created": 0,
-        "model": "scripted",
+        "model": model,
         "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
         "usage": {"prompt_tokens": prompt_tokens, "completion_tokens": 5, "total_tokens": 5},
     }
@@ -108,7 +108,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(200, b"{}")
         time.sleep(_WORK_S)
         tokens = _TOKENS_A_MESSAGE * len(asked["messages"])
-        body = json.dumps(_completion(script(asked["messages"], asked.get("seed", 0)), tokens)).encode()
+        said = script(asked["messages"], asked.get("seed", 0))
+        body = json.dumps(_completion(said, tokens, asked["model"])).encode()
         fault = self.server.next_fault()
         key = (self.headers["Authorization"] or "").removeprefix("Bearer ")
         if fault == STALLS:
@@ -118,8 +119,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault == HALVES:
             self._send(200, body, cut=len(body) // 2)
         elif fault in STATUSES:
-            said = {"error": {"message": f"refused with {STATUSES[fault]}, key {key}", "type": "fault"}}
-            self._send(STATUSES[fault], json.dumps(said).encode())
+            error = {"error": {"message": f"refused with {STATUSES[fault]}, key {key}", "type": "fault"}}
+            self._send(STATUSES[fault], json.dumps(error).encode())
         elif fault in LIES:
             self._send(200, LIES[fault](key))
         else:

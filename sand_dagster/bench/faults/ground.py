@@ -40,7 +40,7 @@ protocol: paper
 generation:
   max_new_tokens: 256
   base: {{url: "http://127.0.0.1:{port}/v1", model: scripted-base, key_variable: {key}}}
-  policy: {{url: "http://127.0.0.1:{port}/v1", model: "scripted-{{iteration}}", key_variable: {key}}}
+  policy: {{url: "http://127.0.0.1:{port}/v1", model: "scripted-{{checkpoint}}", key_variable: {key}}}
 sampling: {{n: 2}}
 critiques: {{max_new_tokens: 128}}
 deliberation: {{max_new_tokens: 128, constrain_to_candidates: false, require_expert_action: false}}
