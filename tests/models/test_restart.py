@@ -50,11 +50,13 @@ class Mortal:
     async def close(self) -> None: ...
 
 
-async def stage(source: ModelSource, settings: GenerationSettings, temperature: float = 1.0) -> Finished[Said]:
+async def stage(
+    source: ModelSource, settings: GenerationSettings, temperature: float = 1.0
+) -> Finished[Said]:
     async with open_on_demand(source, settings) as model:
 
         async def work(number: int) -> tuple[list[Said], str]:
-            said = await model.complete(tiny_chat(number), Sampling(temperature, 16, seed=number))
+            said = await model.complete(tiny_chat(number), Sampling(1.0, 16, seed=number))
             return [Said(number, said.text)], "done"
 
         units = [Unit(str(number), lambda number=number: work(number)) for number in range(40)]
