@@ -50,9 +50,7 @@ class Mortal:
     async def close(self) -> None: ...
 
 
-async def stage(
-    source: ModelSource, settings: GenerationSettings, temperature: float = 1.0
-) -> Finished[Said]:
+async def stage(source: ModelSource, settings: GenerationSettings) -> Finished[Said]:
     async with open_on_demand(source, settings) as model:
 
         async def work(number: int) -> tuple[list[Said], str]:
