@@ -183,7 +183,7 @@ class _FlatStages:
         recorder = self._recorded[name] = Recorder(self._model)
         ours, alone = self._seconds.setdefault(name, ([], []))
         with closing(Journal(folder / f"{name}.jsonl")) as journal:
-            await self._model.forget()
+            await self._model.reset_prefix_cache()
             started = time.perf_counter()
             finished = await work(self._stage(journal), recorder)
             rows = [row for rows in finished.rows for row in rows]

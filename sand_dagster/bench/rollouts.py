@@ -159,13 +159,13 @@ class Report:
 class Served:
     """A model to play with. `needs` are the seconds that it takes at its peak rate for some outcomes.
 
-    `forget` empties its cache, so that no arm gains from those before it.
+    `reset_prefix_cache` empties its cache, so that no arm gains from those before it.
     """
 
     name: str
     model: Generator
     needs: Callable[[Sequence[Outcome]], float]
-    forget: Callable[[], Awaitable[None]]
+    reset_prefix_cache: Callable[[], Awaitable[None]]
 
 
 def run(
@@ -210,7 +210,7 @@ async def _run(
             for name, arm in ways.items():
                 share = _SHARES[name[0]] * (_STOCK_SHARE if engine == "stock" else 1)
                 played = jobs[: max(_FEWEST, round(len(jobs) * share))]
-                await served.forget()
+                await served.reset_prefix_cache()
                 async with pool_of(engine) as pool:
                     if engine != "stock":  # which keeps nothing of a game
                         await _warm(pool, tasks)
@@ -278,10 +278,10 @@ async def _vllm(play_once: Callable[[Generator], Awaitable[None]], max_concurren
     )
     recorder = Recorder(model)
     await play_once(recorder)
-    await model.forget()
+    await model.reset_prefix_cache()
     seconds = await ask_again(model, recorder.asked, max_concurrency)
     a_token = seconds / sum(answer.completion_tokens for answer in recorder.answers)
-    return Served("household, vLLM", model, partial(_tokens_times, a_token), model.forget)
+    return Served("household, vLLM", model, partial(_tokens_times, a_token), model.reset_prefix_cache)
 
 
 def _turns_times(seconds: float, outcomes: Sequence[Outcome]) -> float:

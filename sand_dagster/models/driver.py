@@ -27,7 +27,7 @@ class Driver(Protocol):
 
     async def generate(self, prompt: list[int], sampling: Sampling) -> Sampled: ...
 
-    async def forget(self) -> None:
+    async def reset_prefix_cache(self) -> None:
         """Empty the prefix cache."""
         ...
 

@@ -67,13 +67,15 @@ class _Server:
             case "generate":
                 sampling = Sampling(**{**request["sampling"], "stop": tuple(request["sampling"]["stop"])})
                 return asdict(await self._engines[number].generate(request["prompt"], sampling))
-            case "forget":
-                await self._engines[number].forget()
+            case "reset_prefix_cache":
+                await self._engines[number].reset_prefix_cache()
             case "close":
                 if (engine := self._engines.pop(number, None)) is not None:
                     engine.close()
             case other:
-                raise ValueError(f"an engine's process knows open, generate, forget and close, not {other!r}")
+                raise ValueError(
+                    f"an engine's process knows open, generate, reset_prefix_cache and close, not {other!r}"
+                )
         return {}
 
 

@@ -80,7 +80,7 @@ class InProcessEngine:
             self._dropped.append(request_id)
             raise
 
-    async def forget(self) -> None:
+    async def reset_prefix_cache(self) -> None:
         if (engine := self._engine) is not None:
             await asyncio.get_running_loop().run_in_executor(_THREAD, engine.reset_prefix_cache)
 

@@ -83,8 +83,10 @@ class Replicas:
         idlest = min(range(len(self._load)), key=self._load.__getitem__)
         return at_home if self._load[at_home] <= self._load[idlest] + _IMBALANCE else idlest
 
-    async def forget(self) -> None:
-        await asyncio.gather(*(_ask(process, "forget", engine=self._number) for process in self._processes))
+    async def reset_prefix_cache(self) -> None:
+        await asyncio.gather(
+            *(_ask(process, "reset_prefix_cache", engine=self._number) for process in self._processes)
+        )
 
     def close(self) -> None:
         if self._closed:

@@ -85,9 +85,9 @@ class VllmGenerator:
         """Counts since this engine started."""
         return self._meter.stats()
 
-    async def forget(self) -> None:
+    async def reset_prefix_cache(self) -> None:
         """Empty the prefix cache."""
-        await self._driver.forget()
+        await self._driver.reset_prefix_cache()
 
     async def close(self) -> None:
         """End the engine and free its memory. Idempotent."""
@@ -249,7 +249,7 @@ class _OwnProcess:
         assert final is not None
         return sampled(final)
 
-    async def forget(self) -> None:
+    async def reset_prefix_cache(self) -> None:
         if self._engine is not None:
             await self._engine.reset_prefix_cache()
 
