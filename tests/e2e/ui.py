@@ -21,6 +21,7 @@ from typing import Literal, TypeVar
 import dagster as dg
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from tests.assets.pipeline import NAME, Pipeline
 
@@ -156,8 +157,20 @@ class Ui:
     def launch(self, job: str, partition: str) -> dg.DagsterRun:
         """A partition of a job, from its launchpad."""
         page = self.open(f"locations/sand_dagster/jobs/{job}/playground")
-        page.get_by_placeholder("Partition").click()
-        page.get_by_text(partition, exact=True).filter(visible=True).last.click()
+        option = page.get_by_text(partition, exact=True).filter(visible=True).last
+
+        def listed() -> bool:
+            """A list that opens before the partitions have come can stay empty."""
+            page.get_by_placeholder("Partition").click()
+            try:
+                option.wait_for(timeout=5000)
+            except PlaywrightTimeout:
+                page.reload()
+                return False
+            return True
+
+        wait_for(lambda: listed() or None)
+        option.click()
         return self._launch("Launch Run")
 
     def again_from_failure(self, run: dg.DagsterRun) -> dg.DagsterRun:
