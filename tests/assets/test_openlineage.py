@@ -1,4 +1,4 @@
-"""Materialisations as OpenLineage events: to a file, to a server, to a dead one, to one that never answers."""
+"""Materialisations as OpenLineage events: to a file, a server, a dead one, and one that never answers."""
 
 from __future__ import annotations
 
