@@ -18,6 +18,7 @@ from openlineage.client import OpenLineageClient
 from openlineage.client.event_v2 import RunEvent
 from requests import RequestException
 
+_THREAD = "openlineage"
 _HELD = 1000
 """Events that may wait."""
 
@@ -44,7 +45,7 @@ class Sender:
         self._unread = ""
         self._client = self._connected()
         if self._client is not None:
-            threading.Thread(target=self._send_all, name="openlineage", daemon=True).start()
+            threading.Thread(target=self._send_all, name=_THREAD, daemon=True).start()
             atexit.register(self.close)
 
     def send(self, event: RunEvent) -> None:
@@ -86,8 +87,10 @@ class Sender:
             self.warn(f"some were not sent within {_AT_EXIT_S:g} s of the end")
 
     def _connected(self) -> OpenLineageClient | None:
-        # Its messages have a trace, or a variable's value that may be a key; ours say what is wrong.
+        # Its messages have a trace, or a variable's value that may be a key, and each retry has one: ours
+        # says once what is wrong.
         logging.getLogger("openlineage").setLevel(logging.CRITICAL)
+        logging.getLogger("urllib3.connectionpool").addFilter(lambda each: each.threadName != _THREAD)
         file = os.environ.get("OPENLINEAGE_CONFIG")
         if file and not os.access(file, os.R_OK):
             self.warn(f"OPENLINEAGE_CONFIG names {file}, which cannot be read")

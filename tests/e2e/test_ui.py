@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -110,7 +111,9 @@ def test_one_stage_of_one_iteration_says_what_was_reused_and_links_to_its_parent
     page = ui.open("assets/one/critiques?view=events&partition=01")
     units = pipeline.store.require("critiques", "01").rows
     expect(page.get_by_text(f"{units} reused, 0 done now")).to_be_visible()
-    expect(page.get_by_text("sand lineage one ").first).to_be_visible()
+    expect(
+        page.get_by_text(re.compile("sand lineage trace [0-9a-f]+ --experiment one")).first
+    ).to_be_visible()
     page.get_by_role("link", name="one / rollouts").first.click()
     expect(page).to_have_url(f"{ui.url}/assets/one/rollouts")
     ui.open("assets/one/policy?view=events&partition=01")
