@@ -1,19 +1,27 @@
-"""`sand run` over scripted models: what it mends of an experiment that is complete."""
+"""`sand run` over scripted models: what it mends of what is complete, and how it is interrupted."""
 
 from __future__ import annotations
 
 import io
+import os
 import shutil
+import signal
 from collections.abc import Iterator
+from itertools import cycle
 from pathlib import Path
 
 import dagster as dg
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner, Result
 
-from sand_dagster.artifacts.store import JOURNAL
+from sand_dagster.artifacts.store import JOURNAL, ArtifactStore
 from sand_dagster.artifacts.verify import verify
+from sand_dagster.assets import stages_of
+from sand_dagster.assets.progress import StageProgress, listening
+from sand_dagster.cli import app
 from sand_dagster.definitions import definitions
+from sand_dagster.jobs.console import ProgressDisplay
 from sand_dagster.jobs.run import run_experiment
 from sand_dagster.resources.artifacts import Artifacts
 from sand_dagster.resources.loop import Loop
@@ -58,6 +66,63 @@ def made(complete: Path, tmp_path: Path) -> Iterator[Pipeline]:
     shutil.copytree(complete, tmp_path / "home")
     with dg.DagsterInstance.ephemeral() as instance:
         yield Pipeline(tmp_path / "home", instance)
+
+
+def place(progress: StageProgress) -> tuple[str, str | None]:
+    return progress.stage, progress.iteration
+
+
+def interrupted(home: Path, at: tuple[str, str | None], number: signal.Signals) -> Result:
+    """`sand run small --until 01` in `home`, sent the signal when the stage `at` begins."""
+
+    show = ProgressDisplay.show
+
+    def shown(self: ProgressDisplay, progress: StageProgress, ended: bool) -> None:
+        show(self, progress, ended)
+        if place(progress) == at and not ended:
+            os.kill(os.getpid(), number)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ProgressDisplay, "show", shown)
+        patch.setenv("SAND_HOME", str(home))
+        patch.setenv("DAGSTER_HOME", str(home / "dagster"))
+        patch.setenv("XDG_CACHE_HOME", str(home.parent / "cache"))
+        patch.setattr("sand_dagster.definitions.resources", lambda: RESOURCES)
+        return CliRunner().invoke(app, ["run", NAME, "--until", "01"])
+
+
+def test_an_interrupt_in_any_stage_is_one_line_and_its_exit_code_and_the_next_run_goes_on(
+    complete: Path, tmp_path: Path
+) -> None:
+    undisturbed, home = tmp_path / "undisturbed" / "home", tmp_path / "home"
+    shutil.copytree(complete, undisturbed)
+    run(undisturbed, "01")
+    home.mkdir()
+    with dg.DagsterInstance.ephemeral() as instance:
+        stages = stages_of(Pipeline(home, instance).experiment)
+    places = [(stage.name, None) for stage in stages if not stage.partitioned]
+    places += [(stage.name, "01") for stage in stages if stage.partitioned]
+    made: list[tuple[str, str | None]] = []
+
+    def note(progress: StageProgress, ended: bool) -> None:
+        if ended:
+            made.append(place(progress))
+
+    with listening(note):
+        for at, number in zip(places, cycle([signal.SIGINT, signal.SIGTERM]), strict=False):
+            said = interrupted(home, at, number)
+            assert said.exit_code == 128 + number, said.output
+            (line,) = said.stderr.splitlines()
+            where = " ".join(filter(None, [at[1], at[0]]))
+            assert line.startswith(f"sand: interrupted by {number.name} in {where}")
+            assert line.endswith("What was finished is kept: `sand run small --until 01` goes on from there.")
+            assert at not in made
+        run(home, "01")
+    assert len(made) == len(set(made)) == 22, "no stage is done twice"
+    mine, other = ArtifactStore(home, NAME), ArtifactStore(undisturbed, NAME)
+    for stage, iteration in made:
+        expected = other.require(stage, iteration).content_hash
+        assert mine.require(stage, iteration).content_hash == expected, (stage, iteration)
 
 
 def torn(path: Path) -> None:
