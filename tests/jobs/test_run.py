@@ -1,4 +1,4 @@
-"""`sand run` over scripted models: what it mends of what is complete, and how it is interrupted."""
+"""Runs over scripted models: of everything at once, mended, and interrupted."""
 
 from __future__ import annotations
 
@@ -149,3 +149,48 @@ def test_damaged_lines_of_a_finished_journal_are_taken_out_and_no_unit_is_done_a
     assert made.store.require("eval_episodes", "00") == before
     assert (folder / JOURNAL).read_bytes().splitlines() == lines[1:]
     assert "journal" not in run(made.home)
+
+
+def all_at_once(home: Path, partition: str) -> dg.ExecuteInProcessResult:
+    """One run of all of a new experiment's assets, as `Materialize all` launches for one partition."""
+    with pytest.MonkeyPatch.context() as patch, dg.DagsterInstance.ephemeral() as instance:
+        patch.setenv("SAND_HOME", str(home))
+        patch.setenv("XDG_CACHE_HOME", str(home.parent / "cache"))
+        experiment = Pipeline(home, instance).experiment
+        job = definitions([NAME], RESOURCES).resolve_implicit_global_asset_job_def()
+        return job.execute_in_process(
+            partition_key=partition,
+            asset_selection=[dg.AssetKey([NAME, stage.name]) for stage in stages_of(experiment)],
+            instance=instance,
+            raise_on_error=False,
+        )
+
+
+def made_in(result: dg.ExecuteInProcessResult) -> list[str]:
+    return [
+        event.asset_key.path[-1]
+        for event in result.all_events
+        if event.is_step_materialization and event.asset_key
+    ]
+
+
+SETUP = ["tasks", "expert_import", "expert_data", "base_model"]
+
+
+def test_all_of_a_new_experiment_at_once_begins_with_what_has_no_iterations(tmp_path: Path) -> None:
+    result = all_at_once(tmp_path / "home", "00")
+    assert result.success
+    made = made_in(result)
+    assert (len(made), set(made[:4]), made[-1]) == (13, set(SETUP), "eval_scores")
+
+
+def test_a_later_iteration_of_a_new_experiment_at_once_names_what_to_run_first(tmp_path: Path) -> None:
+    result = all_at_once(tmp_path / "home", "01")
+    assert set(made_in(result)) == set(SETUP)
+    reasons = {
+        event.step_failure_data.user_failure_data.description
+        for event in result.get_step_failure_events()
+        if event.step_failure_data.user_failure_data
+    }
+    assert len(reasons) == 1
+    assert "Run partition 00 of the job small first, or `sand run small --until 01`" in reasons.pop()
