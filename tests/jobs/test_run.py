@@ -6,7 +6,7 @@ import io
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import cycle
 from pathlib import Path
 
@@ -91,17 +91,8 @@ def interrupted(home: Path, at: tuple[str, str | None], number: signal.Signals) 
         return CliRunner().invoke(app, ["run", NAME, "--until", "01"])
 
 
-def test_an_interrupt_in_any_stage_is_one_line_and_its_exit_code_and_the_next_run_goes_on(
-    complete: Path, tmp_path: Path
-) -> None:
-    undisturbed, home = tmp_path / "undisturbed" / "home", tmp_path / "home"
-    shutil.copytree(complete, undisturbed)
-    run(undisturbed, "01")
-    home.mkdir()
-    with dg.DagsterInstance.ephemeral() as instance:
-        stages = stages_of(Pipeline(home, instance).experiment)
-    places = [(stage.name, None) for stage in stages if not stage.partitioned]
-    places += [(stage.name, "01") for stage in stages if stage.partitioned]
+def interrupt_in_each(home: Path, places: Sequence[tuple[str, str | None]]) -> list[tuple[str, str | None]]:
+    """Interrupt a run in the first of `places`, the next one in the second, and so on; what they made."""
     made: list[tuple[str, str | None]] = []
 
     def note(progress: StageProgress, ended: bool) -> None:
@@ -117,7 +108,28 @@ def test_an_interrupt_in_any_stage_is_one_line_and_its_exit_code_and_the_next_ru
             assert line.startswith(f"sand: interrupted by {number.name} in {where}")
             assert line.endswith("What was finished is kept: `sand run small --until 01` goes on from there.")
             assert at not in made
-        run(home, "01")
+    return made
+
+
+def test_an_interrupt_is_one_line_and_its_exit_code_and_the_next_run_goes_on(made: Pipeline) -> None:
+    done = interrupt_in_each(made.home, [("candidate_actions", "01"), ("checkpoints", "01")])
+    names = [stage for stage, _ in done]
+    assert names[:2] == ["expert_trajectories", "policy"] or names[:2] == ["policy", "expert_trajectories"]
+    assert names[2:] == ["candidate_actions", "rollouts", "critiques", "deliberation_trajectories"]
+
+
+@pytest.mark.slow
+def test_interrupted_in_every_stage_the_rows_are_the_undisturbed_ones(complete: Path, tmp_path: Path) -> None:
+    undisturbed, home = tmp_path / "undisturbed" / "home", tmp_path / "home"
+    shutil.copytree(complete, undisturbed)
+    run(undisturbed, "01")
+    home.mkdir()
+    with dg.DagsterInstance.ephemeral() as instance:
+        stages = stages_of(Pipeline(home, instance).experiment)
+    places = [(stage.name, "01" if stage.partitioned else None) for stage in stages]
+    made = interrupt_in_each(home, places)
+    made += [("eval_scores", "01")]
+    run(home, "01")
     assert len(made) == len(set(made)) == 22, "no stage is done twice"
     mine, other = ArtifactStore(home, NAME), ArtifactStore(undisturbed, NAME)
     for stage, iteration in made:
