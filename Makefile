@@ -21,7 +21,7 @@ COMPILE = .venv/bin/uv pip compile pyproject.toml $(PACKAGES:%=packages/%/pyproj
 	--python-version 3.11 --python-platform x86_64-manylinux_2_28 $(UPGRADE) --extra dev $(PACKAGES:%=--no-emit-package %) --no-emit-package sand-dagster
 PYTEST = .venv/bin/python -m pytest
 
-.PHONY: setup run gpu-check test test-all coverage browser dev check docs lock lock-check smollm2 clean
+.PHONY: setup run gpu-check test test-all coverage browser dev check audit docs lock lock-check smollm2 clean
 
 setup: .venv/ready-$(EXTRA)
 
@@ -62,6 +62,11 @@ check: setup lock-check
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+
+# What is known against the locked versions; needs PyPI's advisories (docs/security.md).
+audit: setup
+	@grep -vE '^(#|$$)' $(LOCK) > .venv/audited.txt
+	.venv/bin/uv tool run pip-audit -r .venv/audited.txt --no-deps --disable-pip
 
 # The pages that are made: docs/configuration.md and docs/architecture.svg from the code, docs/measurements.md from benchmarks/.
 docs: setup

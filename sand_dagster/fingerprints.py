@@ -29,6 +29,11 @@ def remembered_digest(path: Path) -> str:
     return _remembered(path.parent, [path.name], lambda: file_digest(path))
 
 
+def remembered_finding(path: Path, what: str, look: Callable[[], str]) -> str:
+    """What `look` says of a file, by the name `what`; it does not look again at one that has not changed."""
+    return _remembered(path.parent, [path.name], look, what)
+
+
 def content_digest(folder: Path, files: Iterable[Path]) -> str:
     """SHA-256 over the names, relative to `folder`, and the contents of `files` in it.
 
@@ -47,9 +52,9 @@ def forget(folder: Path) -> None:
     shutil.rmtree(_notes(folder), ignore_errors=True)
 
 
-def _remembered(folder: Path, names: list[str], hashed: Callable[[], str]) -> str:
+def _remembered(folder: Path, names: list[str], hashed: Callable[[], str], what: str = "") -> str:
     """What `hashed` gives for the files `names` in `folder`, from the last time if they are as they were."""
-    note = _notes(folder) / f"{digest(names)[:32]}.json"
+    note = _notes(folder) / f"{digest([what, *names] if what else names)[:32]}.json"
     stamps, settled = _stamps(folder, names)
     kept = _read(note, stamps)
     if kept is not None:

@@ -21,9 +21,9 @@ from sand_dagster.artifacts.manifest import Manifest, package_versions
 from sand_dagster.artifacts.parquet import Count, Written, evaluate_counts, scan_parquet, write_parquet
 from sand_dagster.artifacts.schemas import TABLES, Table
 from sand_dagster.errors import MissingArtifact, OldLayout, PartitionBusy, TornArtifact
-from sand_dagster.execution.journal import Journal, JournalReader
+from sand_dagster.execution.journal import Journal, JournalReader, damaged_lines
 from sand_dagster.files import remove, write_whole
-from sand_dagster.fingerprints import file_digest, remembered_digest
+from sand_dagster.fingerprints import file_digest, remembered_digest, remembered_finding
 from sand_dagster.rows.row import Row
 
 JOURNAL, LOCK = "journal.jsonl", "writer.lock"
@@ -204,6 +204,28 @@ class ArtifactStore:
     def journal(self, table: str, iteration: str | None) -> JournalReader:
         """The units that the partition's journal holds, to look at."""
         return JournalReader(self.folder(table, iteration) / JOURNAL)
+
+    def mend_journal(self, table: str, iteration: str | None) -> int:
+        """Take the damaged lines out of a partition's journal; returns how many there were.
+
+        For a complete partition, whose rows do not need them. A journal that has not changed since it was
+        last looked at is not read again.
+
+        Raises:
+            PartitionBusy: another process writes the partition.
+            DiskFull: there was no space for the journal without them.
+        """
+        path = self.folder(table, iteration) / JOURNAL
+
+        def look() -> str:
+            lines, torn = damaged_lines(path)
+            return str(len(lines) + torn)
+
+        damaged = int(remembered_finding(path, "damaged lines", look)) if path.exists() else 0
+        if damaged:
+            with _locked(path.with_name(LOCK), "to mend its journal"), Journal(path):
+                pass  # a journal drops them when it is opened to be written
+        return damaged
 
     def being_written(self, table: str, iteration: str | None) -> bool:
         """Whether a process has the partition open for writing."""

@@ -121,7 +121,7 @@ class _Verification:
             if not found:
                 self._whole.add((table, iteration))
             yield from found
-        yield from self._journal(folder / JOURNAL, complete=manifest is not None)
+        yield from self._journal(folder / JOURNAL, iteration, complete=manifest is not None)
         if (table, iteration) in self._whole:
             yield from self._links(self._manifests[table, iteration], folder)
         yield from _kept_earlier(folder / HISTORY)
@@ -175,11 +175,11 @@ class _Verification:
         elif table == "base_model":
             yield from self._base_model(rows)
 
-    def _journal(self, journal: Path, *, complete: bool) -> Iterator[Damage]:
+    def _journal(self, journal: Path, iteration: str | None, *, complete: bool) -> Iterator[Damage]:
         lines, torn = damaged_lines(journal)
         remedy = (
-            "The partition's rows do not need it: materialise the asset again, which drops such lines and "
-            "does their units again, or remove the journal"
+            f"The rows do not need such lines: `sand run {self._store.experiment} --until "
+            f"{iteration or '00'}` takes them out"
             if complete
             else "The next run drops such lines and does their units again"
         )

@@ -3,6 +3,7 @@
 # No `from __future__ import annotations`: Dagster reads the types of an asset's function.
 import inspect
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
@@ -19,6 +20,7 @@ from sand_dagster.assets.metadata import (
     tags_of,
     work,
 )
+from sand_dagster.assets.openlineage import not_reported, reported
 from sand_dagster.assets.progress import StageProgress, tell
 from sand_dagster.assets.run import StageRun
 from sand_dagster.errors import ArtifactError
@@ -109,9 +111,13 @@ def asset_of(
         context.log.info(progress.line())
         asked = context.op_execution_context.op_config or {}
         trial = Trial(asked["limit"]) if asked.get("limit", 0) > 0 else None
-        try:
+        reporting = (
+            reported(context, definition, experiment, store, iteration) if trial is None else not_reported()
+        )
+        with reporting as report, _plain_reasons(progress):
             identity = definition.identity(experiment, store.home, iteration)
             inputs = definition.inputs(experiment, store, iteration)
+            report.started(inputs)
             with store.writing(
                 definition.name,
                 iteration,
@@ -145,16 +151,7 @@ def asset_of(
                 # What a stage makes outside its table (generated games) is there only now.
                 after = definition.identity(experiment, store.home, iteration) if definition.files else None
                 manifest = writer.commit(result.rows, result.counts, after)
-        except ArtifactError as error:
-            raise dg.Failure(str(error), allow_retries=False) from error
-        except (KeyboardInterrupt, DagsterExecutionInterruptedError) as interrupt:
-            # Without this the UI shows the trace of wherever the stage happened to be.
-            raise type(interrupt)(_cancelled(progress)) from None
-        except dg.Failure:
-            raise
-        except Exception as error:
-            # The reason stands first on the run's page; of other errors Dagster shows the trace before it.
-            raise dg.Failure(f"{type(error).__name__}: {error}") from error
+            report.completed(manifest)
         tell(progress, ended=True)
         units = work(result.reused, progress.total) if definition.units else {}
         context.log.info(" ".join([progress.line(), *units.values()]))
@@ -170,6 +167,23 @@ def asset_of(
         )
 
     return materialise
+
+
+@contextmanager
+def _plain_reasons(progress: StageProgress) -> Iterator[None]:
+    """Whatever ends the stage's work is raised as what a person reads on the run's page."""
+    try:
+        yield
+    except ArtifactError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+    except (KeyboardInterrupt, DagsterExecutionInterruptedError) as interrupt:
+        # Without this the UI shows the trace of wherever the stage happened to be.
+        raise type(interrupt)(_cancelled(progress)) from None
+    except dg.Failure:
+        raise
+    except Exception as error:
+        # The reason stands first on the run's page; of other errors Dagster shows the trace before it.
+        raise dg.Failure(f"{type(error).__name__}: {error}") from error
 
 
 def _cancelled(progress: StageProgress) -> str:

@@ -45,21 +45,26 @@ def column_schema(table: Table) -> dg.TableSchema:
     )
 
 
-def column_lineage(table: Table, sources: Sequence[Source]) -> dict[str, Any]:
-    """Which columns of which tables the ids in a table's columns are, in Dagster's terms."""
+def column_parents(table: Table, sources: Sequence[Source]) -> dict[str, list[tuple[str, str, str]]]:
+    """Experiment, table and column that the ids in each of a table's columns come from."""
     experiments = {(source.table, source.where is Where.PREVIOUS): source.experiment for source in sources}
-    deps = {
+    parents = {
         name: [
-            dg.TableColumnDep(
-                dg.AssetKey([experiments[parent.table, parent.previous], parent.table]),
-                TABLES[parent.table].key,
-            )
-            for parent in parents
+            (experiments[parent.table, parent.previous], parent.table, TABLES[parent.table].key)
+            for parent in found
             if (parent.table, parent.previous) in experiments
         ]
-        for name, parents in table.parents.items()
+        for name, found in table.parents.items()
     }
-    known = {name: found for name, found in deps.items() if found}
+    return {name: found for name, found in parents.items() if found}
+
+
+def column_lineage(table: Table, sources: Sequence[Source]) -> dict[str, Any]:
+    """Which columns of which tables the ids in a table's columns are, in Dagster's terms."""
+    known = {
+        name: [dg.TableColumnDep(dg.AssetKey([owner, parent]), column) for owner, parent, column in found]
+        for name, found in column_parents(table, sources).items()
+    }
     return {"dagster/column_lineage": dg.TableColumnLineage(known)} if known else {}
 
 
@@ -120,7 +125,7 @@ def describe(table: Table, rows: pl.LazyFrame, manifest: Manifest) -> dict[str, 
     }
     if manifest.rows:
         first = rows.head(_PREVIEW_ROWS).collect().to_dicts()
-        metadata["lineage"] = f"sand lineage {manifest.experiment} {first[0][table.key]}"
+        metadata["lineage"] = f"sand lineage trace {first[0][table.key]} --experiment {manifest.experiment}"
         metadata["rows"] = _preview(table, first)
         if table.name in _EXAMPLES:
             example = _EXAMPLES[table.name](rows)[:_EXAMPLE_WIDTH]

@@ -97,7 +97,7 @@ def run(
     _print_scores(experiment, _scores(store_of(experiment)), {})
     console().print(
         f"Read what the agent learns from:  sand show {experiment} deliberation_trajectories {last}\n"
-        f"Ask where a row came from:        sand lineage {experiment} ID\n"
+        f"Ask where a row came from:        sand lineage trace ID --experiment {experiment}\n"
         "See it all in Dagster's UI:       make dev"
     )
 

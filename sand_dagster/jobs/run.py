@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -113,6 +113,7 @@ class _Run:
         stages = [each for each in stages_of(self.experiment) if each.partitioned == (iteration is not None)]
         pending = _with_downstream(stages, {*fresh, *(each.stage for each in planned if each.reasons)})
         name = f"Iteration {iteration} of {self.experiment.name}" if iteration else self.experiment.name
+        self._mend_journals(each for each in planned if each.stage not in pending)
         if not pending:
             if iteration:
                 self.console.print(f"{name} is complete.")
@@ -147,6 +148,18 @@ class _Run:
                 )
         if not result.success:
             raise RunFailed(_why(result, name, self.experiment, self.until))
+
+    def _mend_journals(self, complete: Iterable[Planned]) -> None:
+        """Those of stages that run open their journals, which drops damaged lines; nothing else does."""
+        for each in complete:
+            if damaged := self.store.mend_journal(each.stage, each.iteration):
+                lines = f"{damaged} damaged line{'s' if damaged > 1 else ''}"
+                self.console.print(
+                    f"  {each.stage} {each.iteration or ''}".rstrip() + f": took {lines} out of its journal, "
+                    "which its rows do not need",
+                    highlight=False,
+                    markup=False,
+                )
 
     def _interrupted(self, display: ProgressDisplay) -> Interrupted:
         number = (self.interrupts and self.interrupts.received()) or signal.SIGINT

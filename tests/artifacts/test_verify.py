@@ -157,7 +157,7 @@ DAMAGES: dict[str, tuple[Callable[[ArtifactStore], Path], str]] = {
     "another's manifest": (copied_manifest, r"manifest of small/policy for iteration 01"),
     "a journal's line": (
         lambda s: flip(part(s, "rollouts", file="journal.jsonl"), 0.1),
-        r"in 1 of its lines \(\d+\)",
+        r"in 1 of its lines \(\d+\).*`sand run small --until 01` takes them out",
     ),
     "a journal's last line": (torn_journal, r"its last line is torn"),
     "weights altered": (lambda s: flip(part(s, "checkpoints", file=MODEL)), r"altered.*finetunes it again"),

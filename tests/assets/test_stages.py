@@ -65,7 +65,7 @@ def test_what_can_be_read_comes_first_and_ids_last(tmp_path: Path) -> None:
 
 def test_a_materialisation_names_the_command_that_says_where_a_row_came_from(tmp_path: Path) -> None:
     metadata = _described(two_iterations(tmp_path), "deliberation_trajectories")
-    assert metadata["lineage"] == "sand lineage household s10"
+    assert metadata["lineage"] == "sand lineage trace s10 --experiment household"
 
 
 def test_columns_of_ids_say_whose_ids_they_are(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -14,11 +15,12 @@ from sand_dagster.experiments.loading import load_experiment
 from sand_dagster.jobs.instance import dagster_home
 from tests.assets.pipeline import NAME, Pipeline, finished
 from tests.e2e.scripted_location import BROKEN, SLOW
-from tests.e2e.ui import QUICKLY, Ui, another, browser_page, served, wait_for
+from tests.e2e.ui import PATIENCE_S, QUICKLY, Ui, another, browser_page, served, wait_for
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 STATUS = dg.DagsterRunStatus
+SETUP = {"tasks", "expert_import", "expert_data", "base_model"}
 ITERATION = [
     "expert_trajectories",
     "policy",
@@ -58,6 +60,9 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
         settings.write_text(settings.read_text() + QUICKLY)
         with dg.DagsterInstance.get() as instance, browser_page() as page:
             Pipeline(home, instance).materialise()
+            (home / "experiments" / "fresh.yaml").write_text(
+                f"description: as small as it can be\nextends: {NAME}-base\n"
+            )
             another(home, instance, "one", "00", "01")
             another(home, instance, "terminated", "00")
             another(home, instance, "unlucky", "00")
@@ -98,6 +103,36 @@ def test_a_backfill_of_a_new_experiment_runs_its_iterations_in_order(ui: Ui, und
     assert _hashes(made, "00", "01", "02") == _hashes(undisturbed, "00", "01", "02")
 
 
+def test_materialize_all_of_a_new_group_makes_what_has_no_iterations_and_then_each_in_order(
+    ui: Ui, undisturbed: Pipeline
+) -> None:
+    page = ui.open("locations/sand_dagster/asset-groups/fresh")
+    expect(page.get_by_text("eval_scores", exact=True).first).to_be_visible()
+    page.get_by_role("button", name="Materialize all").first.click()
+    page.get_by_role("button", name="All", exact=True).click()
+    page.get_by_role("button", name="Launch backfill").click()
+
+    def ended() -> list[dg.RunRecord] | None:
+        records = [
+            record
+            for record in ui.instance.get_run_records(ascending=True)
+            if any(key.path[0] == "fresh" for key in record.dagster_run.asset_selection or ())
+        ]
+        done = len(records) == 4 and all(record.dagster_run.is_finished for record in records)
+        failed = any(record.dagster_run.status is STATUS.FAILURE for record in records)
+        return records if done or failed else None
+
+    records = wait_for(ended, 2 * PATIENCE_S)
+    assert [record.dagster_run.status for record in records] == [STATUS.SUCCESS] * 4
+    assert set(ui.materialised(records[0].dagster_run)) == SETUP
+    partitions = [record.dagster_run.tags.get("dagster/partition") for record in records]
+    assert partitions == [None, "00", "01", "02"]
+    for before, after in pairwise(records):
+        assert before.end_time and after.start_time and before.end_time <= after.start_time
+    made = ui.experiment("fresh")
+    assert _hashes(made, "00", "01", "02") == _hashes(undisturbed, "00", "01", "02")
+
+
 def test_one_stage_of_one_iteration_says_what_was_reused_and_links_to_its_parents(
     ui: Ui, undisturbed: Pipeline
 ) -> None:
@@ -110,7 +145,9 @@ def test_one_stage_of_one_iteration_says_what_was_reused_and_links_to_its_parent
     page = ui.open("assets/one/critiques?view=events&partition=01")
     units = pipeline.store.require("critiques", "01").rows
     expect(page.get_by_text(f"{units} reused, 0 done now")).to_be_visible()
-    expect(page.get_by_text("sand lineage one ").first).to_be_visible()
+    expect(
+        page.get_by_text(re.compile("sand lineage trace [0-9a-f]+ --experiment one")).first
+    ).to_be_visible()
     page.get_by_role("link", name="one / rollouts").first.click()
     expect(page).to_have_url(f"{ui.url}/assets/one/rollouts")
     ui.open("assets/one/policy?view=events&partition=01")

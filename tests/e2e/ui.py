@@ -45,11 +45,11 @@ load_from:
 T = TypeVar("T")
 
 
-def wait_for(ready: Callable[[], T | None]) -> T:
+def wait_for(ready: Callable[[], T | None], patience_s: float = PATIENCE_S) -> T:
     """What `ready` gives, as soon as it gives something."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + patience_s
     while not (found := ready()):
-        assert time.monotonic() < deadline, f"nothing came of it within {PATIENCE_S} s"
+        assert time.monotonic() < deadline, f"nothing came of it within {patience_s:g} s"
         time.sleep(0.2)
     return found
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from sand_dagster.artifacts.verify import verify
 from sand_dagster.jobs import checks
 from sand_dagster.jobs.gate import refuse_to_start
 from tests.assets.pipeline import Pipeline, finished
@@ -65,3 +66,19 @@ def test_on_one_that_breaks_an_invariant_it_does_not(
 
     monkeypatch.setitem(checks._CHECKS, "eval_scores", [never])
     assert "eval_scores.never: it does not hold" in _refused(pipeline, "02")
+
+
+def test_a_base_model_that_is_served_elsewhere_breaks_no_invariant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Critiques name the model that a server said it is, of which there is no file and no row."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with dg.DagsterInstance.ephemeral() as instance:
+        pipeline = Pipeline(tmp_path / "home", instance)
+        pipeline.configure("generation: {base: {url: http://127.0.0.1:9/v1, model: elsewhere}}\n")
+        for iteration in (None, "00", "01"):
+            pipeline.materialise(iteration=iteration)
+        assert set(pipeline.store.read("critiques", "01")["model_id"]) == {"elsewhere"}
+        assert checks.broken_invariants(pipeline.experiment, pipeline.store, "01") == []
+        assert verify(pipeline.store).damages == []
+        refuse_to_start(pipeline.experiment, pipeline.store, instance, "02")

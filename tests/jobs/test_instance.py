@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from sand_dagster.home import locked
-from sand_dagster.jobs.instance import PROCESS, dagster_home, end_killed_runs, mark_process, opened
+from sand_dagster.jobs.instance import PROCESS, dagster_home, end_killed_runs, mark_process, opened, prepare
 
 
 def _ask(home: Path) -> int:
@@ -92,3 +92,28 @@ def test_a_slot_that_an_ended_run_still_holds_is_freed(
         instance.report_run_failed(instance.get_run_by_id(held))
         end_killed_runs(instance)
         assert {slot.run_id for slot in storage.get_concurrency_info("gpu").claimed_slots} == {alive}
+
+
+def test_what_was_killed_with_its_server_lets_go_of_the_slot_that_another_experiment_waits_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    with opened(tmp_path) as instance, subprocess.Popen(["sleep", "600"]) as server:
+        storage = instance.event_log_storage
+        storage.set_concurrency_slots("gpu", 1)
+        one, two = _started(instance, {}), _started(instance, {})
+        start = Path(f"/proc/{server.pid}/stat").read_text().rpartition(")")[2].split()[19]
+        instance.add_run_tags(one, {PROCESS: f"{server.pid}:{start}:{one}"})
+        mark_process(instance, two)
+        assert storage.claim_concurrency_slot("gpu", one, "one__rollouts").is_claimed
+        assert not storage.claim_concurrency_slot("gpu", two, "two__rollouts").is_claimed
+        prepare(tmp_path)
+        assert not storage.check_concurrency_claim("gpu", two, "two__rollouts").is_claimed
+
+        server.kill()
+        server.wait()
+        prepare(tmp_path)  # what `make dev` does before it starts another
+        assert storage.claim_concurrency_slot("gpu", two, "two__rollouts").is_claimed
+        killed, waiting = instance.get_run_by_id(one), instance.get_run_by_id(two)
+        assert killed is not None and killed.status is dg.DagsterRunStatus.FAILURE
+        assert waiting is not None and waiting.status is dg.DagsterRunStatus.STARTED
