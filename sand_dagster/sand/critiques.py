@@ -60,7 +60,7 @@ async def criticise(
             demonstration = by_id[candidate.trajectory_id]
             prompt = partial(
                 _prompt,
-                demonstration.instruction,
+                demonstration.task_instruction,
                 render_history(demonstration.history(candidate.index)),
                 candidate.action,
                 [turn.step for turn in rollout.steps],
@@ -72,6 +72,8 @@ async def criticise(
                 rollout.rollout_id,
                 base.model_id,
                 settings.model_dump(),
+                # The default adds nothing, so ids that were given before it could be chosen stay.
+                *filter(None, [demonstration.full_instruction]),
             )
             work = partial(_criticise_one, stage, critique_id, candidate, rollout, base, prompt, settings)
             yield Unit(stage.key(critique_id, prompt(0), base.model_id), work)

@@ -63,7 +63,7 @@ def test_the_papers_profiles_have_the_papers_rewards(
     [
         ("finetuning: {epochs: [0]}", {"00": 0.229, "01": None}),
         (
-            "variant: without_sampling\ndeliberation: {expert_switch: never}",
+            "variant: without_sampling\ntask_instruction: full\ndeliberation: {expert_switch: never}",
             {"00": 0.793, "01": 0.857, "02": None},
         ),
         (
@@ -90,6 +90,7 @@ def test_the_base_model_and_the_ablations_have_their_own(
     "change",
     [
         "sampling: {n: 3}",
+        "task_instruction: full",
         "model: {base: Qwen/Qwen2.5-1.5B-Instruct}",
         "model: {revision: v2}",
         "environment: {step_limit: 40}",
