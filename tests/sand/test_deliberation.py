@@ -285,6 +285,32 @@ async def test_critiques_are_retried_once_and_their_first_outcome_is_kept() -> N
     assert all("Final task reward: " in messages[0]["content"] for messages, _ in base.asked)
 
 
+async def test_a_critique_that_only_copies_its_prompt_is_counted_and_asked_for_again() -> None:
+    candidates, evidence = await _evidence()
+
+    def copy(text: str, sampling: Sampling) -> str:
+        rollout = text.partition("(keep it private):\n\n")[2].partition("\n\n### Instructions")[0]
+        observed = next(line for line in rollout.splitlines() if line.startswith("Observation: "))
+        return f"Action Evaluation:\n  {observed.removeprefix('Observation: ')}"
+
+    async def criticised(base: ScriptedModel) -> tuple[Finished[CritiqueRow], list[CritiqueRow]]:
+        judged = await criticise(
+            stage(), candidates, evidence.rollouts, [demonstration()], base, CritiqueSettings()
+        )
+        return judged, [row for group in judged.rows for row in group]
+
+    judged, rows = await criticised(ScriptedModel(copy, "base"))
+    assert judged.outcomes == {"copied": len(evidence.rollouts)}
+    assert {(row.critique, row.attempts) for row in rows} == {("", 2)}
+    assert all(row.text.startswith("Action Evaluation:\n  You ") for row in rows)
+
+    judged, rows = await criticised(
+        ScriptedModel(lambda text, s: copy(text, s) + " It helps." * (s.temperature > 0), "base")
+    )
+    assert judged.outcomes == {"ok": len(evidence.rollouts)}
+    assert {(row.outcome, row.first_outcome) for row in rows} == {("ok", "copied")}
+
+
 async def test_a_critique_that_was_cut_off_is_asked_for_again_with_twice_the_room() -> None:
     candidates, evidence = await _evidence()
 
