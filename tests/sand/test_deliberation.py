@@ -302,7 +302,6 @@ async def test_a_critique_that_only_copies_its_prompt_is_counted_and_asked_for_a
     judged, rows = await criticised(ScriptedModel(copy, "base"))
     assert judged.outcomes == {"copied": len(evidence.rollouts)}
     assert {(row.critique, row.attempts) for row in rows} == {("", 2)}
-    assert all(row.text.startswith("Action Evaluation:\n  You ") for row in rows)
 
     judged, rows = await criticised(
         ScriptedModel(lambda text, s: copy(text, s) + " It helps." * (s.temperature > 0), "base")
