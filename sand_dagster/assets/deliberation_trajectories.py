@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from sand_dagster.assets.deciding import GENERATING, TEMPLATES, WRITING, base_packages
+from sand_dagster.assets.deciding import WRITING, base_packages, writing_modules, writing_prompts
 from sand_dagster.assets.definition import INITIALISATION, stage
 from sand_dagster.assets.run import Result, StageRun
 from sand_dagster.outcomes import ReplyOutcome, StepOutcome
@@ -25,8 +25,12 @@ from sand_dagster.sand.evidence import Evidence
         *WRITING,
         "seed",
     ),
-    modules=("sand_dagster.sand.deliberation", *GENERATING),
-    prompts=(TEMPLATES, "sand_dagster/prompts/deliberation.txt", "sand_dagster/prompts/alternatives.txt"),
+    modules=lambda experiment: ("sand_dagster.sand.deliberation", *writing_modules(experiment)),
+    prompts=lambda experiment: (
+        "sand_dagster/prompts/deliberation.txt",
+        "sand_dagster/prompts/alternatives.txt",
+        *writing_prompts(experiment),
+    ),
     packages=base_packages,
     kinds=frozenset({"vllm"}),
     gpu=True,

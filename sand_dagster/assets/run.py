@@ -18,6 +18,7 @@ from sand_dagster.artifacts.parquet import Count
 from sand_dagster.artifacts.recorded import stored_tasks
 from sand_dagster.artifacts.store import ArtifactStore, PartitionWriter
 from sand_dagster.artifacts.stored_rows import StoredRows, rows_of
+from sand_dagster.assets.deciding import states_all
 from sand_dagster.assets.progress import StageProgress, tell
 from sand_dagster.assets.stored_model import stored_model
 from sand_dagster.environments.pool import EnvironmentPool
@@ -112,7 +113,8 @@ class StageRun:
     @cached_property
     def demonstrations(self) -> list[Demonstration]:
         """D_exp of this iteration."""
-        return demonstrations_of(self.rows(DemonstrationRow))
+        stated = self.experiment.environment.module.DOMAIN if states_all(self.experiment) else None
+        return demonstrations_of(self.rows(DemonstrationRow), stated)
 
     @cached_property
     def example(self) -> Trajectory | None:

@@ -136,7 +136,9 @@ class _Rows:
         places = part.links.naming(step["trajectory_id"])["trajectory_id"]
         rows = part.rows(places.to_list(), list(part.schema.columns))
         steps = [typed(DemonstrationRow, row) for row in rows.values()]
-        (found,) = demonstrations_of(sorted(steps, key=lambda each: each.index))
+        domain = environment_kind(self.tasks[steps[0].task_id].environment).DOMAIN
+        stated = domain if self.config.get("task_instruction") == "full" else None
+        (found,) = demonstrations_of(sorted(steps, key=lambda each: each.index), stated)
         return found, int(step["index"])
 
     def example(self) -> Trajectory | None:
@@ -211,7 +213,7 @@ def _critique(rows: _Rows, row: Row, _: int | None) -> Prompt:
     (candidate,), (rollout,) = rows.named("candidate_id"), rows.named("rollout_id")
     demonstration, t = rows.demonstration("step_id")
     prompt = critique_prompt(
-        demonstration.instruction,
+        demonstration.task_instruction,
         render_history(demonstration.history(t)),
         candidate["action"],
         render_rollout(_steps(rollout), rollout["reward"], row["steps_left_out"]),
@@ -223,7 +225,7 @@ def _deliberation(rows: _Rows, row: Row, _: int | None) -> Prompt:
     if not row["prompt_hash"]:
         raise NoPrompt(f"step {row['step_id']} kept its thought without asking a model: {row['outcome']}")
     demonstration, t = rows.demonstration("parent_step_id")
-    told = demonstration.instruction, render_history(demonstration.history(t))
+    told = demonstration.task_instruction, render_history(demonstration.history(t))
     if row["candidate_ids"]:
         critiques = {
             critique["candidate_id"]: critique["critique"] for critique in rows.named("critique_ids")

@@ -11,6 +11,7 @@ from sand_dagster.artifacts.store import ArtifactStore
 from sand_dagster.errors import ArtifactError
 from sand_dagster.evaluation.table1 import TASKS
 from sand_dagster.experiments.experiment import Experiment
+from sand_dagster.recordings.eto import Record, read_records
 
 
 class Lengths(NamedTuple):
@@ -63,9 +64,11 @@ _OTHER = ASSUMED["alfworld"]
 
 
 def lengths(experiment: Experiment, home: Path) -> tuple[Lengths, list[str]]:
-    """What the experiment's own tables say, else what its options and the paper do, else assumptions.
+    """What the experiment's own tables say, else what its options, its file of expert trajectories and the
+    paper do, else assumptions. Also sentences that say which is which.
 
-    Also sentences that say which is which.
+    Raises:
+        RecordError: the file of expert trajectories holds none.
     """
     kind = experiment.environment.kind
     found = ASSUMED.get(kind, _OTHER)
@@ -79,13 +82,21 @@ def lengths(experiment: Experiment, home: Path) -> tuple[Lengths, list[str]]:
         )
     elif kind in TASKS:
         limits = getattr(options, "limits", None)
+        limited = {split: getattr(limits, split, None) for split in TASKS[kind]}
         sizes = {
-            split: min(count, getattr(limits, split, None) or count) for split, count in TASKS[kind].items()
+            split: count if (limit := limited[split]) is None else min(count, limit)
+            for split, count in TASKS[kind].items()
         }
         found = found._replace(
             trajectories=min(found.trajectories, sizes["train"]),
             tasks=float(sizes["seen"] + sizes["unseen"]),
         )
+    experts = getattr(options, "experts", None)
+    if isinstance(experts, Path) and experts.is_file():
+        records = [record for record in read_records(experts) if isinstance(record, Record)]
+        steps = sum(len(record.steps) for record in records) / len(records)
+        found = found._replace(trajectories=float(len(records)), steps=steps)
+        said.append(f"Counted in {experts}: {len(records)} expert trajectories of {steps:.1f} steps.")
     try:
         measured = _measured(ArtifactStore(home, experiment.name), experiment.sampling.n)
     except ArtifactError:

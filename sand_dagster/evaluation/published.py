@@ -60,6 +60,8 @@ _METHODS: dict[tuple[str, str], Method] = {
     ("without_critique", "01"): "without_critique",
 }
 """By variant and iteration."""
+_ABLATIONS = {"without_sampling": "-without-sampling", "without_critique": "-without-critique"}
+"""What a profile's name ends in, by variant."""
 _NO_FINETUNING = (0,)
 _OWN: dict[str, Any] = {
     "name": True,
@@ -90,15 +92,13 @@ def published_reward(
     profile = _PROFILES.get((kind, base))
     if profile is None or tasks != TASKS[kind].get(split):
         return None
-    papers = load_experiment(profile, home)
+    ablation = _ABLATIONS.get(experiment.variant, "")
+    papers = load_experiment(f"{profile}{ablation}", home)
     method = _METHODS.get((experiment.variant, iteration))
     if experiment.variant == "full" and experiment.finetuning.epochs == _NO_FINETUNING:
         method = "base" if iteration == "00" else None
     elif experiment.finetuning.epochs != papers.finetuning.epochs:
         return None
-    if experiment.variant != papers.variant:
-        switched = papers.deliberation.model_copy(update={"expert_switch": "never"})
-        papers = papers.model_copy(update={"deliberation": switched})
     if method is None or _decisive(experiment) != _decisive(papers):
         return None
     figure: float = getattr(PUBLISHED[base, method], f"{kind}_{split}")

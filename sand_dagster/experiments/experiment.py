@@ -15,6 +15,7 @@ from sand_dagster.sand.settings import (
     RolloutSettings,
     SamplingSettings,
     Settings,
+    TaskInstruction,
     epochs_of,
 )
 from sand_dagster.training.settings import FinetuningSettings
@@ -164,6 +165,11 @@ class Experiment(Settings):
     control_for: str | None = Field(
         None,
         description="with variant more_sft: the experiment whose finetunings' tokens the control gets",
+    )
+    task_instruction: TaskInstruction = Field(
+        "task",
+        description="what stands for `{task_instruction}` in Figures 5 and 6. task: the task, as the "
+        "environment states it; full: the agent's whole prompt (Figure 7 or 8), with the available actions",
     )
     seed: int = Field(0, ge=0, description="every sampling seed is derived from it")
     iterations: int = Field(3, ge=1, le=99, description="I: SAND's iterations after behaviour initialisation")

@@ -107,7 +107,7 @@ class EndpointGenerator:
             await client.close()
             raise EndpointFailed(
                 f"the endpoint {source.endpoint} does not serve the model {source.model!r}; "
-                f"it serves {', '.join(sorted(served)[:10])}" + _how_to_serve(source)
+                f"it serves {', '.join(sorted(served)[:10])}" + how_to_serve(source)
             )
         if generator.context is None and source.model in served:
             generator.context = served[source.model].max_model_len
@@ -146,7 +146,7 @@ class EndpointGenerator:
         if self._source.checkpoint and reply.model and reply.model != self.model_id:
             raise EndpointFailed(
                 f"the endpoint {self._url} was asked for the model {self.model_id!r} and answered with "
-                f"{reply.model!r}" + _how_to_serve(self._source)
+                f"{reply.model!r}" + how_to_serve(self._source)
             )
         usage = reply.usage
         prompt_tokens = usage.prompt_tokens if usage else 0
@@ -240,11 +240,12 @@ def _retry_after(error: openai.APIStatusError) -> float | None:
         return None
 
 
-def _how_to_serve(source: ModelSource) -> str:
+def how_to_serve(source: ModelSource) -> str:
+    """The command that serves a policy's checkpoint; nothing for a base model, whose files are elsewhere."""
     if source.checkpoint is None:
         return ""
     return (
-        f". Serve that checkpoint under its name, then go on: "
+        f". Serve that checkpoint under its name, then go on (docs/gpu.md says how on a CPU): "
         f"vllm serve {source.checkpoint} --served-model-name {source.model}"
     )
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 
 from sand_dagster.ids import digest
-from sand_dagster.models.endpoint import EndpointFailed, EndpointGenerator
+from sand_dagster.models.endpoint import EndpointFailed, EndpointGenerator, how_to_serve
 from sand_dagster.models.settings import GenerationSettings, ModelSource
 from sand_dagster.models.stats import GenerationStats
 from sand_dagster.types import Completion, Message, Sampling
@@ -221,18 +221,18 @@ class Endpoints:
         if now - self._said >= _TELL_EVERY_S:
             self._said = now
             _LOG.warning(
-                "%s. That is so for %.0f s; each request waits for %.0f s.",
-                self._nobody_there(),
+                "For %.0f s of at most %.0f s: %s",
                 now - self._outage,
                 self._settings.endpoint_patience,
+                self._nobody_there(),
             )
         due = min(backend.back_at or now for backend in self._backends)
         await asyncio.sleep(min(_LONGEST_WAIT, max(0.05, due - now)))
 
     def _nobody_there(self) -> str:
-        return f"no endpoint of the model {self.model_id!r} answers: " + "; ".join(
-            f"{backend.url}: {backend.why}" for backend in self._backends
-        )
+        why = "; ".join(f"{backend.url}: {backend.why}" for backend in self._backends)
+        command = how_to_serve(self._backends[0].source)
+        return f"no endpoint of the model {self.model_id!r} answers: {why}{command}"
 
     def stats(self) -> GenerationStats:
         """Counts since this generator was opened, over all endpoints."""

@@ -105,11 +105,12 @@ def _deliberation_prompt(instruction: str, history: str, notes: str, expert_acti
     return fill(published[: first.start()], values) + notes + fill(rest, values)
 
 
-def parse_critique(reply: str, *, cut: bool = False) -> Parsed:
+def parse_critique(reply: str, prompt: str = "", *, cut: bool = False) -> Parsed:
     """The paragraph after `Action Evaluation:` (Figure 5), white space folded to single spaces.
 
     The title may be bold or a heading, without a colon where it stands alone, and may name the action. What
-    follows under another label or heading is not of the critique. One that was `cut` off is none.
+    follows under another label or heading is not of the critique. One that was `cut` off is none, nor is one
+    that only repeats a part of its `prompt`, whatever the white space.
     """
     said, followed = up_to_environment(plain(reply))
     text, ended = _evaluation(said)
@@ -122,6 +123,8 @@ def parse_critique(reply: str, *, cut: bool = False) -> Parsed:
     text = balanced(" ".join(text.split()))
     if not text or _PLACEHOLDER.fullmatch(text):
         return Parsed("", ReplyOutcome.EMPTY)
+    if text in " ".join(prompt.split()):
+        return Parsed("", ReplyOutcome.COPIED)
     return _unless_it_leaks(text)
 
 

@@ -80,7 +80,9 @@ class CritiqueRow(Row):
     critique: Annotated[str, "the paragraph after `Action Evaluation:`; empty unless ok"]
     text: Annotated[str, "the raw reply"]
     outcome: Annotated[
-        ReplyOutcome, "ok, empty, no_marker, mentions_notes, cut_off (at max_tokens) or prompt_too_long"
+        ReplyOutcome,
+        "ok, empty, no_marker, copied (from its prompt), mentions_notes, cut_off (at max_tokens) or "
+        "prompt_too_long",
     ]
     first_outcome: Annotated[ReplyOutcome, "of the first attempt, before the retry"]
     attempts: Annotated[int, "1, or 2 after a retry"]

@@ -90,6 +90,7 @@ async def self_taught_action_deliberation(
     tasks = {trajectory.task.id: trajectory.task for trajectory in expert}
     experts = expert_rows(expert)
     original = original_thoughts(experts) if settings.deliberation.carry_over == "original" else None
+    full = domain if settings.task_instruction == "full" else None
     finetune = partial(_finetune, trainer=trainer, domain=domain, output=output, settings=settings)
 
     # Behaviour initialisation (4.1): every step keeps its thought.
@@ -104,7 +105,7 @@ async def self_taught_action_deliberation(
     for k in range(1, settings.iterations + 1):
         stage = _stage(k, settings)
         d_exp = next_demonstrations(stage.iteration, d_delib, original)  # D_exp ← D_delib
-        e = demonstrations_of(d_exp)
+        e = demonstrations_of(d_exp, full)
         async with serve(policy.folder) as model:
             pi = Agent(policy.id, model, domain, settings.max_new_tokens)  # π_k ← π_θ
             # {â¹..âᴺ} ~ π_k(· | h_{t-1}), Eq. 3; 1_delib(t), Eq. 4

@@ -12,7 +12,7 @@ from sand_dagster.outcomes import ReplyOutcome, StepOutcome
 from sand_dagster.prompts.figures import critique_prompt, parse_critique
 from sand_dagster.prompts.turns import render_history, render_rollout
 from sand_dagster.rows.candidates import CandidateRow, CritiqueRow, RolloutRow
-from sand_dagster.sand.asking import ask
+from sand_dagster.sand.asking import Answer, ask
 from sand_dagster.sand.settings import CritiqueSettings
 from sand_dagster.sand.trajectories import Demonstration
 from sand_dagster.types import Step
@@ -60,7 +60,7 @@ async def criticise(
             demonstration = by_id[candidate.trajectory_id]
             prompt = partial(
                 _prompt,
-                demonstration.instruction,
+                demonstration.task_instruction,
                 render_history(demonstration.history(candidate.index)),
                 candidate.action,
                 [turn.step for turn in rollout.steps],
@@ -72,6 +72,8 @@ async def criticise(
                 rollout.rollout_id,
                 base.model_id,
                 settings.model_dump(),
+                # The default adds nothing, so ids that were given before it could be chosen stay.
+                *filter(None, [demonstration.full_instruction]),
             )
             work = partial(_criticise_one, stage, critique_id, candidate, rollout, base, prompt, settings)
             yield Unit(stage.key(critique_id, prompt(0), base.model_id), work)
@@ -89,6 +91,12 @@ def _prompt(
     return critique_prompt(instruction, history, action, render_rollout(played, reward, left_out))
 
 
+async def _ask(
+    base: Generator, prompt: str, settings: CritiqueSettings, seed: Callable[[int], int]
+) -> Answer:
+    return await ask(base, prompt, partial(parse_critique, prompt=prompt), settings, seed)
+
+
 async def _criticise_one(
     stage: Stage,
     critique_id: str,
@@ -100,10 +108,10 @@ async def _criticise_one(
 ) -> tuple[list[CritiqueRow], str]:
     seed = partial(derive_seed, stage.seed, stage.iteration, "critique", candidate.candidate_id)
     steps = kept = len(rollout.steps)
-    answer = await ask(base, prompt(0), parse_critique, settings, seed)
+    answer = await _ask(base, prompt(0), settings, seed)
     while answer.outcome is ReplyOutcome.PROMPT_TOO_LONG and kept > 1:
         kept //= 2
-        answer = await ask(base, prompt(steps - kept), parse_critique, settings, seed)
+        answer = await _ask(base, prompt(steps - kept), settings, seed)
     row = CritiqueRow(
         critique_id=critique_id,
         candidate_id=candidate.candidate_id,

@@ -107,7 +107,7 @@ def _unit(
     settings: DeliberationSettings,
     accept: Accept,
 ) -> Unit[DeliberationRow]:
-    told = step.demonstration.instruction, render_history(step.demonstration.history(step.t))
+    told = step.demonstration.task_instruction, render_history(step.demonstration.history(step.t))
     pattern, counted = "", ""
     if evidence.alternatives:
         prompt = alternatives_prompt(*told, evidence.alternatives, step.row.action)

@@ -63,6 +63,10 @@ class DeliberationSettings(Settings):
     )
 
 
+TaskInstruction = Literal["task", "full"]
+"""What `{task_instruction}` of Figures 5 and 6 stands for: u, or u in the agent's own prompt."""
+
+
 class AlgorithmSettings(Settings):
     """All knobs of Algorithm 1 as `algorithm.py` runs it. The defaults are the paper's (Section 5.1)."""
 
@@ -71,6 +75,9 @@ class AlgorithmSettings(Settings):
     rollouts: RolloutSettings = RolloutSettings()
     critiques: CritiqueSettings = CritiqueSettings()
     deliberation: DeliberationSettings = DeliberationSettings()
+    task_instruction: TaskInstruction = Field(
+        "task", description="what the prompts of Figures 5 and 6 state: the task, or the agent's whole prompt"
+    )
     epochs: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         (3, 3, 1), min_length=1, description="epochs of iteration 00, 01, ...; the last goes for later ones"
     )

@@ -19,6 +19,8 @@ class Demonstration:
     """A trajectory of D_exp: the rows of its steps, in order."""
 
     rows: Sequence[StepRow]
+    full_instruction: str = ""
+    """u in the agent's own prompt (Figure 7 or 8), where Figures 5 and 6 state that; else empty."""
 
     @property
     def id(self) -> str:
@@ -33,6 +35,11 @@ class Demonstration:
     def instruction(self) -> str:
         """u"""
         return self.rows[0].instruction
+
+    @property
+    def task_instruction(self) -> str:
+        """What fills `{task_instruction}` of Figures 5 and 6: u, or all that the agent is given."""
+        return self.full_instruction or self.instruction
 
     @property
     def reward(self) -> float:
@@ -51,9 +58,13 @@ class Demonstration:
         return conversation(domain, self.instruction, self.history(len(self.rows)))[:-1]
 
 
-def demonstrations_of(rows: Iterable[StepRow]) -> list[Demonstration]:
-    """Group the rows of steps, which stand trajectory by trajectory and in order, into demonstrations."""
-    return [Demonstration(list(group)) for _, group in groupby(rows, key=lambda row: row.trajectory_id)]
+def demonstrations_of(rows: Iterable[StepRow], full: Domain | None = None) -> list[Demonstration]:
+    """Group the rows of steps, which stand trajectory by trajectory and in order, into demonstrations.
+
+    With `full`, Figures 5 and 6 state its whole prompt, with the available actions, and not the task alone.
+    """
+    grouped = [list(group) for _, group in groupby(rows, key=lambda row: row.trajectory_id)]
+    return [Demonstration(steps, full.prompt(steps[0].instruction) if full else "") for steps in grouped]
 
 
 def expert_rows(trajectories: Iterable[Trajectory]) -> list[ExpertRow]:

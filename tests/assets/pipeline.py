@@ -253,11 +253,13 @@ class Pipeline:
 
 
 @contextmanager
-def finished(folder: Path) -> Iterator[Pipeline]:
-    """Iterations 00 and 01 of a small experiment below `folder`, complete."""
+def finished(folder: Path, more: str = "") -> Iterator[Pipeline]:
+    """Iterations 00 and 01 of a small experiment below `folder`, complete; `more` are fields of its file."""
     with pytest.MonkeyPatch.context() as patch, dg.DagsterInstance.ephemeral() as instance:
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         pipeline = Pipeline(folder / "home", instance)
+        if more:
+            pipeline.configure(more)
         pipeline.materialise()
         pipeline.materialise(iteration="00")
         pipeline.materialise(iteration="01")

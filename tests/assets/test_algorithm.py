@@ -42,11 +42,11 @@ def _rows(iteration: Iteration) -> dict[type[Row], Sequence[Row]]:
     }
 
 
-@pytest.mark.parametrize("carry_over", ["previous", "original"])
+@pytest.mark.parametrize("changed", ["", "deliberation: {carry_over: original}", "task_instruction: full"])
 def test_the_function_gives_the_rows_that_the_assets_give(
-    pipeline: Pipeline, tmp_path: Path, carry_over: str
+    pipeline: Pipeline, tmp_path: Path, changed: str
 ) -> None:
-    pipeline.configure(f"deliberation: {{carry_over: {carry_over}}}")
+    pipeline.configure(changed)
     for iteration in ("00", "01", "02"):
         pipeline.materialise(iteration=iteration)
     experiment = pipeline.experiment

@@ -37,6 +37,7 @@ DECIDES: dict[str, set[str]] = {
     "iterations": set(),
     "control_for": set(),
     "protocol": ACTING | {"eval_scores"},
+    "task_instruction": WRITING,
     "variant": {"deliberation_trajectories", "checkpoints"},
     "seed": ACTING | WRITING | {"checkpoints", "eval_scores"},
     "model.base": set(),
@@ -315,6 +316,16 @@ def test_an_edited_prompt_or_template_redoes_exactly_what_it_decides(
 ) -> None:
     path = copied / file
     assert changed_by(made, path, path.read_text() + "\nBe brief.") == TEXTS[file]
+
+
+def test_the_agents_prompt_counts_where_the_base_model_reads_it(made: Pipeline, copied: Path) -> None:
+    full = made.experiment.model_copy(update={"task_instruction": "full"})
+    before = {each.name: each.identity(full, made.home, each.partition("01")) for each in stages_of(full)}
+    path = copied / "sand_dagster/environments/alfworld/instruction.txt"
+    path.write_text(path.read_text() + "\nBe brief.")
+    code._examined.cache_clear()
+    after = {each.name: each.identity(full, made.home, each.partition("01")) for each in stages_of(full)}
+    assert {name for name in before if before[name] != after[name]} == ACTING | WRITING | {"checkpoints"}
 
 
 def test_every_shipped_text_counts_somewhere() -> None:

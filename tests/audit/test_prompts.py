@@ -11,7 +11,7 @@ from sand_dagster.artifacts.lineage import Lineage
 from sand_dagster.artifacts.schemas import TABLES
 from sand_dagster.audit.prompts import PROMPTED, NoPrompt, prompt_of
 from sand_dagster.prompts import figures
-from tests.assets.pipeline import NAME, Pipeline
+from tests.assets.pipeline import NAME, Pipeline, finished
 
 
 @pytest.mark.parametrize("table", PROMPTED)
@@ -27,6 +27,18 @@ def test_every_prompt_is_the_one_that_was_given(small: Pipeline, table: str) -> 
         assert prompt.agrees, prompt.verdict()
         asked += 1
     assert asked
+
+
+def test_a_prompt_with_the_full_task_instruction_is_rebuilt_too(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    with finished(tmp_path_factory.mktemp("full"), "task_instruction: full\n") as pipeline:
+        lineage = Lineage(pipeline.home, NAME)
+        for table in ("critiques", "deliberation_trajectories"):
+            row = pipeline.store.read(table, "01").row(0, named=True)
+            prompt = prompt_of(lineage, lineage.node(row[TABLES[table].key], table, "01"))
+            assert prompt.agrees, prompt.verdict()
+            assert "The available actions are:" in prompt.messages[0]["content"]
 
 
 def test_a_turn_sees_the_turns_before_it(small: Pipeline) -> None:

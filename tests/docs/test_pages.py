@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from sand_dagster.cli import app
-from sand_dagster.experiments.loading import load_experiments
+from sand_dagster.experiments.loading import load_experiment, load_experiments
 from tests.docs.blocks import ROOT
 
 PAGES = [
@@ -70,6 +70,17 @@ def test_every_experiment_is_on_the_page_and_the_page_names_no_other(tmp_path: P
         assert f"`{name}`" in text or (f"`{stem}`" in text and f"`{name.removeprefix(stem)}`" in text), name
     named = set(re.findall(r"`((?:household|alfworld|scienceworld)-[a-z0-9-]+)`", text))
     assert named - {"alfworld-download"} <= experiments
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs" / "experiments.md"], ids=lambda p: p.name)
+def test_the_experiment_that_a_page_writes_can_be_loaded(page: Path, tmp_path: Path) -> None:
+    (block,) = re.findall(r"```yaml\n(# \.sand/experiments/mine\.yaml\n.*?)```", page.read_text(), re.DOTALL)
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "mine.yaml").write_text(block)
+    mine, whole = (load_experiment(name, tmp_path) for name in ("mine", "alfworld-llama31-8b"))
+    assert mine.finetuning.method == "lora" and mine.model.base != whole.model.base
+    options = mine.environment.options.model_dump()
+    assert options["games"].is_absolute() and options["experts"].suffix == ".json"
 
 
 def test_every_dependency_has_its_reason() -> None:

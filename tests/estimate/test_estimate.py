@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from sand_dagster.cli import app
 from sand_dagster.estimate import stages
 from sand_dagster.estimate.hardware import UnknownHardware, hardware
-from sand_dagster.estimate.lengths import ASSUMED
+from sand_dagster.estimate.lengths import ASSUMED, lengths
 from sand_dagster.estimate.stages import estimate, measured_seconds
 from sand_dagster.experiments.loading import load_experiment, load_experiments
 from sand_dagster.models.shape import KNOWN
@@ -156,6 +156,22 @@ def row(found: stages.Estimate) -> str:
             f"{found.disk / 1e9:.0f} GB",
         ]
     )
+
+
+def test_expert_trajectories_of_a_file_are_counted_and_a_split_may_be_left_out(tmp_path: Path) -> None:
+    turns = [{"from": "human", "value": "Play."}, {"from": "gpt", "value": "OK"}]
+    turns += [{"from": "human", "value": "You are in a room."}]
+    turns += [{"from": "gpt", "value": "Action: look"}, {"from": "human", "value": "A room."}] * 4
+    record = {"id": "a", "game_file": "train/a/b", "conversations": turns}
+    (tmp_path / "experts.json").write_text(json.dumps([record, record]))
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "mine.yaml").write_text(
+        "extends: alfworld-llama31-8b\n"
+        f"environment: {{experts: {tmp_path / 'experts.json'}, limits: {{seen: 5, unseen: 0}}}}\n"
+    )
+    found, said = lengths(load_experiment("mine", tmp_path), tmp_path)
+    assert (found.trajectories, found.steps, found.tasks) == (2, 4, 5)
+    assert any("2 expert trajectories of 4.0 steps" in each for each in said)
 
 
 def test_what_is_assumed_is_positive() -> None:

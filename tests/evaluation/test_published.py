@@ -13,7 +13,7 @@ from sand_dagster.artifacts.store import ArtifactStore
 from sand_dagster.cli import app
 from sand_dagster.evaluation.published import LLAMA, PUBLISHED, QWEN, published_reward
 from sand_dagster.evaluation.table1 import TASKS
-from sand_dagster.experiments.loading import load_experiment
+from sand_dagster.experiments.loading import load_experiment, load_experiments
 from tests.artifacts.experiment import write
 from tests.artifacts.rows import row
 
@@ -58,12 +58,26 @@ def test_the_papers_profiles_have_the_papers_rewards(
     assert _published(tmp_path, name, iteration, split) == pytest.approx(figure)
 
 
+def test_every_figure_of_tables_2_and_3_has_a_profile_that_ships(tmp_path: Path) -> None:
+    shipped, _ = load_experiments(tmp_path)
+    ours = {
+        (each.model.base, f"{each.environment.kind}_{split}", _published(tmp_path, name, iteration, split))
+        for name, each in shipped.items()
+        if each.model.base in (LLAMA, QWEN)
+        for iteration in each.partitions
+        for split in ("seen", "unseen")
+    }
+    for (model, method), figures in PUBLISHED.items():
+        for column, figure in figures._asdict().items():
+            assert (model, column, figure / 100) in ours, (model, method, column)
+
+
 @pytest.mark.parametrize(
     ("change", "rewards"),
     [
         ("finetuning: {epochs: [0]}", {"00": 0.229, "01": None}),
         (
-            "variant: without_sampling\ndeliberation: {expert_switch: never}",
+            "variant: without_sampling\ntask_instruction: full\ndeliberation: {expert_switch: never}",
             {"00": 0.793, "01": 0.857, "02": None},
         ),
         (
@@ -90,6 +104,7 @@ def test_the_base_model_and_the_ablations_have_their_own(
     "change",
     [
         "sampling: {n: 3}",
+        "task_instruction: full",
         "model: {base: Qwen/Qwen2.5-1.5B-Instruct}",
         "model: {revision: v2}",
         "environment: {step_limit: 40}",

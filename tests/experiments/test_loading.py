@@ -30,9 +30,17 @@ def _error(home: Path, text: str) -> str:
 def test_all_shipped_experiments_load_without_models_or_games(tmp_path: Path) -> None:
     loaded, errors = load_experiments(tmp_path)
     assert not errors
-    assert loaded.keys() >= {"household", "household-scienceworld", *PAPER}
-    of_paper = ("base", "without-sampling", "without-critique")
-    assert loaded.keys() >= {f"{name}-{what}" for name in PAPER for what in of_paper}
+    assert loaded.keys() >= {"household", "household-scienceworld"}
+    of_paper = {
+        *(
+            f"{name}{what}"
+            for name in PAPER
+            for what in ("", "-base", "-without-sampling", "-without-critique")
+        ),
+        *(f"{name}-put-toggle" for name in PAPER if name.startswith("alfworld")),
+    }
+    profiles = {name for name, each in loaded.items() if each.model.base in PAPER.values()}
+    assert profiles == of_paper | {"webshop-llama31-8b"}
     assert loaded["household-scienceworld"].environment.kind == "scienceworld"
 
 
@@ -149,9 +157,9 @@ def test_an_unknown_experiment_is_answered_with_those_there_are(tmp_path: Path) 
         ("household-more-sft", "household", {"variant", "control_for"}),
         *((f"{name}-base", name, {"iterations", "finetuning"}) for name in PAPER),
         *(
-            (f"{name}-{ablation}", name, {"variant"} | SWITCHED_OFF[name.split("-")[0]])
+            (f"{name}-{ablation}", name, {"variant", *told} | SWITCHED_OFF[name.split("-")[0]])
             for name in PAPER
-            for ablation in ("without-sampling", "without-critique")
+            for ablation, told in (("without-sampling", ["task_instruction"]), ("without-critique", []))
         ),
         *((f"{name}-put-toggle", name, {"environment"}) for name in PAPER if name.startswith("alfworld")),
     ],
@@ -166,7 +174,9 @@ def test_what_a_profile_is_named_after_is_what_it_sets(tmp_path: Path) -> None:
     loaded, _ = load_experiments(tmp_path)
     for name in PAPER:
         assert [loaded[f"{name}-base"].finetuning.epochs_of(k) for k in (0, 1)] == [0, 0]
-        assert loaded[f"{name}-without-sampling"].variant == "without_sampling"
+        without = loaded[f"{name}-without-sampling"]
+        assert (without.variant, without.task_instruction) == ("without_sampling", "full")
+        assert loaded[name].task_instruction == "task"
         assert loaded[f"{name}-without-critique"].variant == "without_critique"
     for name in ("alfworld-llama31-8b-put-toggle", "alfworld-qwen25-7b-put-toggle"):
         assert loaded[name].environment.options.model_dump()["grammar"] == "put_toggle"

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -168,6 +169,17 @@ def test_patience_ends(two: list[Server]) -> None:
 
     with pytest.raises(EndpointFailed, match=r"no endpoint of the model 'policy' answers|APIConnectionError"):
         use(urls, work, patience=1.0)
+
+
+def test_where_nobody_serves_a_checkpoint_yet_the_command_that_does_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "_TELL_EVERY_S", 0.2)
+    url = f"http://127.0.0.1:{free_port()}/v1"
+    source = ModelSource(model="id", endpoint=url, checkpoint=Path("/runs/model"))
+    with pytest.raises(EndpointFailed):
+        asyncio.run(Endpoints.start(source, GenerationSettings(endpoint_patience=1, endpoint_retries=0)))
+    assert "vllm serve /runs/model --served-model-name id" in caplog.text
 
 
 def test_a_server_that_says_when_is_asked_then(server: Scripted) -> None:  # noqa: F811

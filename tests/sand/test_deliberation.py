@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 
+from sand_dagster.environments.alfworld import DOMAIN
 from sand_dagster.execution.units import Finished
+from sand_dagster.interfaces import Domain
 from sand_dagster.rows.candidates import CandidateRow, CritiqueRow
 from sand_dagster.rows.steps import DeliberationRow
 from sand_dagster.sand.candidates import sample_candidates
@@ -23,6 +25,7 @@ from sand_dagster.types import Sampling
 from tests.sand.scripted import (
     CUT,
     GOAL,
+    INSTRUCTION,
     TASK,
     Corridor,
     MemoryJournal,
@@ -104,6 +107,35 @@ async def test_what_is_synthesised_is_journalled_and_what_is_kept_is_not() -> No
     first = await rows()
     assert len(journal) == 2
     assert await rows() == first
+
+
+async def test_the_full_task_instruction_is_the_agents_prompt_with_the_available_actions() -> None:
+    candidates, evidence = await _evidence()
+    rollouts = {
+        id: evidence.rollouts[id]
+        for id in (each.candidate_id for each in candidates)
+        if id in evidence.rollouts
+    }
+    actions = "The available actions are:\n\n1. go to {recep}"
+
+    async def asked(full: Domain | None) -> tuple[list[str], set[str]]:
+        base = ScriptedModel(lambda text, _: f"Action Evaluation: so.\n{THOUGHT}", "base")
+        steps = [demonstration()] if full is None else demonstrations_of(demonstration().rows, full)
+        judged = await criticise(stage(), candidates, rollouts, steps, base, CritiqueSettings())
+        critiques = [row for rows in judged.rows for row in rows]
+        for weighed in (evidence, Evidence({}, alternatives=3)):
+            await deliberate(stage(), steps, weighed, base, DeliberationSettings())
+        prompts = [messages[0]["content"] for messages, _ in base.asked]
+        return prompts, {row.critique_id for row in critiques}
+
+    task, ids = await asked(None)
+    full, full_ids = await asked(DOMAIN)
+    assert len(task) == len(full) == len(ids) + 2 + 3
+    for short, long in zip(task, full, strict=True):
+        assert actions not in short
+        assert long.count(actions) == 1
+        assert long == short.replace(INSTRUCTION, DOMAIN.prompt(INSTRUCTION), 1)
+    assert len(ids) == len(full_ids) and not ids & full_ids
 
 
 async def test_the_prompts_history_is_of_d_exp_not_of_the_trajectory_being_built() -> None:
@@ -251,6 +283,31 @@ async def test_critiques_are_retried_once_and_their_first_outcome_is_kept() -> N
     rows = [row for group in judged.rows for row in group]
     assert {(row.outcome, row.first_outcome, row.attempts) for row in rows} == {("ok", "no_marker", 2)}
     assert all("Final task reward: " in messages[0]["content"] for messages, _ in base.asked)
+
+
+async def test_a_critique_that_only_copies_its_prompt_is_counted_and_asked_for_again() -> None:
+    candidates, evidence = await _evidence()
+
+    def copy(text: str, sampling: Sampling) -> str:
+        rollout = text.partition("(keep it private):\n\n")[2].partition("\n\n### Instructions")[0]
+        observed = next(line for line in rollout.splitlines() if line.startswith("Observation: "))
+        return f"Action Evaluation:\n  {observed.removeprefix('Observation: ')}"
+
+    async def criticised(base: ScriptedModel) -> tuple[Finished[CritiqueRow], list[CritiqueRow]]:
+        judged = await criticise(
+            stage(), candidates, evidence.rollouts, [demonstration()], base, CritiqueSettings()
+        )
+        return judged, [row for group in judged.rows for row in group]
+
+    judged, rows = await criticised(ScriptedModel(copy, "base"))
+    assert judged.outcomes == {"copied": len(evidence.rollouts)}
+    assert {(row.critique, row.attempts) for row in rows} == {("", 2)}
+
+    judged, rows = await criticised(
+        ScriptedModel(lambda text, s: copy(text, s) + " It helps." * (s.temperature > 0), "base")
+    )
+    assert judged.outcomes == {"ok": len(evidence.rollouts)}
+    assert {(row.outcome, row.first_outcome) for row in rows} == {("ok", "copied")}
 
 
 async def test_a_critique_that_was_cut_off_is_asked_for_again_with_twice_the_room() -> None:
