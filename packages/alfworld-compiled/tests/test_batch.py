@@ -1,4 +1,4 @@
-"""ALFWorld's own interface over compiled games: the same lists as the stock environment gives."""
+"""ALFWorld's own interface over compiled games: the same lists as from the stock environment."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_a_fork_goes_its_own_way(kitchens: list[Path], tmp_path: Path) -> None:
 
     assert fork.step([WALKTHROUGH[-1], "look"])[1] == [1.0, 0.0]
     assert env.step(["look", "look"])[1] == [0.0, 0.0]
-    assert fork.reset() == env.reset(), "the same games are to come"
+    assert fork.reset() == env.reset(), "the same games come next"
 
 
 def test_mistakes_are_explained(kitchens: list[Path], tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def small_and_single_threaded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 
 
 def small(vocabulary: int) -> LlamaConfig:
-    """As many layers and heads as `initialise` sets, and little else."""
+    """A model with just the layers and heads that `initialise` sets."""
     return LlamaConfig(
         vocab_size=vocabulary,
         hidden_size=256,
