@@ -1,4 +1,4 @@
-"""Lineage across two iterations: what a row came from, what came of it, and ids that lead nowhere."""
+"""Lineage across two iterations: what a row was made from, what was made from it, and ids without a row."""
 
 from __future__ import annotations
 
