@@ -19,7 +19,7 @@ STEPS = 24
 
 
 def quiet(done: int, total: int) -> None:
-    """Progress that nobody reads."""
+    """Progress that is not shown."""
 
 
 @pytest.fixture(scope="module")

@@ -49,7 +49,7 @@ def losses(folder: Path) -> list[float]:
 
 
 @pytest.mark.slow
-def test_a_stopped_run_goes_on_with_the_same_losses(
+def test_a_stopped_run_continues_with_the_same_losses(
     tmp_path: Path, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     settings, config = Settings(steps=5, warmup=2), small(len(tokenizer))
