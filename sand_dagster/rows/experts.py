@@ -18,7 +18,7 @@ class ImportRow(Row):
     partitioned: ClassVar = False
 
     import_id: Annotated[str, "id of the row"]
-    row: Annotated[int, "its row in the file, from 0; -1 where no file was read"]
+    row: Annotated[int, "its row in the file, from 0; -1 if no file was read"]
     record_id: Annotated[str, "its id in the file"]
     trajectory_id: Annotated[str, "its id here; empty if the row has none"]
     task_id: Annotated[str, "the task; empty if there is none", of("tasks")]
