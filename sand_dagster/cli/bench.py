@@ -63,7 +63,7 @@ def environments(
         except ValueError as error:
             fail(str(error))
         differs = played.differences > 0 or not played.throughput.same_episodes
-        _tell(played, differs=differs, as_json=as_json, out=out, machine=machine)
+        _print_report(played, differs=differs, as_json=as_json, out=out, machine=machine)
     else:
         from sand_dagster.bench.scienceworld import run as run_scienceworld
         from sand_dagster.environments.scienceworld.task_types import TASK_TYPES
@@ -71,7 +71,7 @@ def environments(
         with progress("comparing tasks") as report_progress:
             report = run_scienceworld(tuple(TASK_TYPES)[:limit], seed=seed, progress=report_progress)
         differs = report.differences > 0 or report.exact_forks < report.forks
-        _tell(report, differs=differs, as_json=as_json, out=out, machine=machine)
+        _print_report(report, differs=differs, as_json=as_json, out=out, machine=machine)
 
 
 @bench.command()
@@ -99,7 +99,7 @@ def rollouts(
             report = run(environment, count, max_concurrency, report_progress)
     except ValueError as error:
         fail(str(error))
-    _tell(report, differs=bool(report.differences), as_json=as_json, out=out, machine=machine)
+    _print_report(report, differs=bool(report.differences), as_json=as_json, out=out, machine=machine)
 
 
 @bench.command()
@@ -121,7 +121,7 @@ def generation(
             report = run(tasks, load_experiment(name, sand_home()), sand_home(), report_progress)
     except ValueError as error:
         fail(str(error))
-    _tell(report, differs=report.differing > 0, as_json=as_json, out=out, machine=machine)
+    _print_report(report, differs=report.differing > 0, as_json=as_json, out=out, machine=machine)
 
 
 @bench.command()
@@ -145,7 +145,7 @@ def links(
             )
     except ValueError as error:
         fail(str(error))
-    _tell(found, differs=False, as_json=as_json, out=out, machine=machine)
+    _print_report(found, differs=False, as_json=as_json, out=out, machine=machine)
 
 
 @bench.command()
@@ -184,7 +184,7 @@ def faults(
             )
     except ValueError as error:
         fail(str(error), WRONG_USE)
-    _tell(campaign, differs=bool(campaign.failed), as_json=as_json, out=out, machine=machine)
+    _print_report(campaign, differs=bool(campaign.failed), as_json=as_json, out=out, machine=machine)
 
 
 def sand(arguments: list[str]) -> None:
@@ -213,7 +213,7 @@ def gpu(
     machine = _machine(out)
     with progress("checking") as report_progress:
         report = run(home.absolute(), report_progress, reduced=reduced)
-    _tell(report, differs=report.failed, as_json=as_json, out=out, machine=machine)
+    _print_report(report, differs=report.failed, as_json=as_json, out=out, machine=machine)
 
 
 @bench.command()
@@ -240,7 +240,7 @@ def lineage(
     machine = _machine(out)
     with TemporaryDirectory(prefix="sand-lineage-") as below, progress("generating") as report_progress:
         report = run(rows, folder or Path(below), report_progress)
-    _tell(report, differs=not report.met, as_json=as_json, out=out, machine=machine)
+    _print_report(report, differs=not report.met, as_json=as_json, out=out, machine=machine)
 
 
 @bench.command()
@@ -260,7 +260,7 @@ def orchestration(
         found = measure_orchestration(sand_home(), load_experiment(name, sand_home()))
     except ValueError as error:
         fail(str(error))
-    _tell(found, differs=False, as_json=as_json, out=out, machine=machine)
+    _print_report(found, differs=False, as_json=as_json, out=out, machine=machine)
 
 
 @bench.command()
@@ -277,7 +277,7 @@ def scores(name: ExperimentName, as_json: AsJson = False, out: Out = None) -> No
         found = collect(sand_home(), load_experiment(name, sand_home()))
     except ValueError as error:
         fail(str(error))
-    _tell(found, differs=False, as_json=as_json, out=out, machine=machine)
+    _print_report(found, differs=False, as_json=as_json, out=out, machine=machine)
 
 
 @bench.command()
@@ -307,7 +307,7 @@ def _machine(out: Path | None) -> dict[str, str]:
     return {} if out is None else describe_machine()
 
 
-def _tell(
+def _print_report(
     report: _Report, *, differs: bool, as_json: bool, out: Path | None, machine: Mapping[str, str]
 ) -> None:
     if as_json:
