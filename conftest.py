@@ -1,4 +1,4 @@
-"""Says where the published games lie in the shared data: the engine's own tests know nothing of that."""
+"""Sets the folder of the published games in the shared data, for the engine's own tests."""
 
 import os
 from pathlib import Path

@@ -18,7 +18,7 @@ from sand_dagster.jobs.up_to_date import up_to_date_checks, up_to_date_sensor
 from sand_dagster.resources import resources
 
 SHOWN = "SAND_EXPERIMENTS"
-"""Environment variable: experiments to show besides those that are in use, with commas between; or `all`."""
+"""Environment variable: more experiments to show than those in use, separated by commas; or `all`."""
 
 _DEFAULT = "household"
 _ALL = "all"
@@ -28,10 +28,10 @@ _log = logging.getLogger(__name__)
 def definitions(
     also: Iterable[str] = (), with_resources: Mapping[str, object] | None = None
 ) -> dg.Definitions:
-    """What Dagster knows of: the experiments that are in use, and those that are asked for.
+    """What Dagster shows: the experiments that are in use, and those that are requested.
 
     In use are the default one, the user's own, and those that have tables in `$SAND_HOME`. The project ships
-    many more, which would bury these. Asked for are the experiments in `also` and in $SAND_EXPERIMENTS.
+    many more, which would hide these. Requested are the experiments in `also` and in $SAND_EXPERIMENTS.
     """
     home = sand_home()
     experiments, errors = load_experiments(home)
@@ -44,7 +44,7 @@ def definitions(
         or (home / name).is_dir()
         or (home / "experiments" / f"{name}.yaml").is_file()
     }
-    # A control cannot be made without the experiment that it is measured by.
+    # A control cannot be made without the experiment that sets its token count.
     shown |= {control for name in shown if (control := experiments[name].control_for)}
     chosen = [experiment for name, experiment in experiments.items() if name in shown]
     parts, jobs = [], []
@@ -75,18 +75,18 @@ def definitions(
 
 
 def _unusable(name: str, error: ExperimentError) -> dg.AssetSpec:
-    """What the UI shows of an experiment whose file is wrong: the reason, where its assets would stand."""
+    """What the UI shows for an experiment whose file is wrong: the reason, in the place of its assets."""
     _log.error("experiment %s is left out: %s", name, error)
     return dg.AssetSpec(
         [name.replace(" ", "_")],
         group_name="experiments_with_errors",
-        description=f"{error}\n\nMend the file and reload the definitions.",
+        description=f"{error}\n\nCorrect the file and reload the definitions.",
         kinds={"yaml"},
     )
 
 
 def _more(hidden: Iterable[Experiment]) -> list[dg.AssetSpec]:
-    """What the UI says of the experiments that it does not show."""
+    """What the UI says about the experiments that it does not show."""
     listed = "\n".join(f"- `{each.name}`: {each.description}" for each in hidden)
     if not listed:
         return []
@@ -94,8 +94,8 @@ def _more(hidden: Iterable[Experiment]) -> list[dg.AssetSpec]:
         dg.AssetSpec(
             ["more_experiments"],
             group_name="more_experiments",
-            description="These experiments ship with the project too. One is shown here as soon as it has "
-            "tables (`sand run NAME --until 00`), where a file of yours extends it, or when "
+            description="These experiments also ship with the project. One is shown here as soon as it has "
+            "tables (`sand run NAME --until 00`), if a file of yours extends it, or if "
             f"`{SHOWN}` names it (`{SHOWN}=NAME make dev`; `{_ALL}` shows every one).\n\n{listed}",
             kinds={"yaml"},
         )

@@ -1,4 +1,4 @@
-"""What can be wrong with stored data, said to the person who has to act on it."""
+"""Errors of stored data, with messages for the person who has to act."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import polars as pl
 
 
 class ArtifactError(Exception):
-    """Something about stored data that a person can put right; the message says how."""
+    """A problem of stored data that a person can solve; the message says how."""
 
 
 class MissingArtifact(ArtifactError):
@@ -48,22 +48,22 @@ class TornModel(ArtifactError):
 
 
 class OldLayout(ArtifactError):
-    """An experiment's tables were made by a version that named and identified them otherwise."""
+    """An experiment's tables were made by a version with other names and identities."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(
-            f"{folder} holds tables of an earlier version of this project, which this one cannot vouch for. "
-            f"Move the folder away (mv {folder} {folder}.old) or name another $SAND_HOME; "
+            f"{folder} holds tables of an earlier version of this project, which this version cannot check. "
+            f"Move the folder away (mv {folder} {folder}.old) or set another $SAND_HOME; "
             f"`sand run {folder.name}` then makes the tables again."
         )
 
 
 class PartitionBusy(ArtifactError):
-    """Another process writes the same partition."""
+    """Another process is writing the same partition."""
 
 
 class ExperimentBusy(ArtifactError):
-    """Another process runs the same experiment."""
+    """Another process is running the same experiment."""
 
 
 class InstanceError(ArtifactError):
@@ -82,9 +82,9 @@ class DiskFull(ArtifactError):
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether `error` says that the disk, or the user's share of it, is full.
+    """Whether `error` means that the disk, or the user's quota, is full.
 
-    Polars wraps the system's error in one of its own that keeps only the text.
+    Polars wraps the system's error in its own error, which keeps only the text.
     """
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -92,28 +92,28 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 def explain_os_error(error: OSError) -> str:
-    """What the system refused, and what to do about it, in one sentence or two."""
+    """What the system refused, and what to do about it, in one or two sentences."""
     file = error.filename or "a file"
-    place = "name another folder in SAND_HOME"
+    place = "set SAND_HOME to another folder"
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
             return (
-                f"no space left on the disk for {file}. Free some space and give the command again; what was "
-                "finished is kept"
+                f"no space left on the disk for {file}. Free some space and run the command again; finished "
+                "work is kept"
             )
         case errno.EROFS:
-            return f"{file} lies on a disk that is read-only. Make it writable, or {place}"
+            return f"{file} is on a read-only disk. Make it writable, or {place}"
         case errno.EACCES | errno.EPERM:
-            return f"no permission for {file}. Give user {os.getuid()} the right to it, or {place}"
+            return f"no permission for {file}. Give user {os.getuid()} the permission, or {place}"
         case errno.ENOTDIR | errno.EEXIST:
-            return f"{file}: a file lies where a folder is expected. Move the file away, or {place}"
+            return f"{file}: found a file, expected a folder. Move the file away, or {place}"
         case errno.EISDIR:
-            return f"{file}: a folder lies where a file is expected. Move the folder away"
+            return f"{file}: found a folder, expected a file. Move the folder away"
         case errno.EFBIG:
-            return f"{file} may not grow any more: raise the limit on file sizes (ulimit -f)"
+            return f"{file} has reached the limit on file sizes: raise the limit (ulimit -f)"
         case errno.EMFILE | errno.ENFILE:
             return "too many files are open: raise the limit (ulimit -n)"
         case errno.EIO:
-            return f"the disk failed on {file}. Check the disk; `sand verify` then says what is whole"
+            return f"the disk failed on {file}. Check the disk; `sand verify` then lists damaged files"
         case _:
             return f"{file}: {error.strerror or error}"

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def write_whole(
 ) -> T:
     """Let `write` fill a temporary file beside `path`, make it durable, and put it in `path`'s place.
 
-    `before_replacing` is called once the new file is safe and the old one is still there. Returns what
-    `write` did; whatever it raises, `path` is as it was.
+    `before_replacing` is called when the new file is durable and the old one is still there. Returns the
+    result of `write`; if anything raises, `path` is as it was.
 
     Raises:
         DiskFull: there was no space; `path` is as it was.
@@ -40,7 +40,7 @@ def write_whole(
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` whole or not at all.
+    """Write `text` completely or not at all.
 
     Raises:
         DiskFull: there was no space; `path` is as it was.

@@ -1,4 +1,4 @@
-"""Content hashes of files, remembered while no file has another size, place on the disk or time of change."""
+"""Content hashes of files, cached until a file's size, place on the disk or time of change differs."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pathlib import Path
 from sand_dagster.ids import digest
 
 _SETTLED_NS = 100_000_000
-"""Nanoseconds since the last change after which a further change shows in a file's times: clocks of file
-systems tick in steps."""
+"""Only so many nanoseconds after a change does a further change give other file times, because the clocks of
+file systems advance in steps."""
 
 
 def file_digest(path: Path) -> str:
@@ -48,12 +48,12 @@ def content_digest(folder: Path, files: Iterable[Path]) -> str:
 
 
 def forget(folder: Path) -> None:
-    """Hash the files of `folder` anew the next time: a disk may alter a file and none of its times."""
+    """Hash the files of `folder` again the next time: a disk may change a file without changing its times."""
     shutil.rmtree(_notes(folder), ignore_errors=True)
 
 
 def _remembered(folder: Path, names: list[str], hashed: Callable[[], str], what: str = "") -> str:
-    """What `hashed` gives for the files `names` in `folder`, from the last time if they are as they were."""
+    """The result of `hashed` for the files `names` in `folder`, from the cache if they have not changed."""
     note = _notes(folder) / f"{digest([what, *names] if what else names)[:32]}.json"
     stamps, settled = _stamps(folder, names)
     kept = _read(note, stamps)
@@ -66,9 +66,9 @@ def _remembered(folder: Path, names: list[str], hashed: Callable[[], str], what:
 
 
 def _stamps(folder: Path, names: list[str]) -> tuple[str, bool]:
-    """What changes when one of the files does, and whether it would for a change from now on.
+    """A value that changes if one of the files does, and whether a change from now on would also change it.
 
-    The time of change (ctime) counts too: unlike that of modification, no program can set it.
+    It includes the time of change (ctime): unlike the time of modification, no program can set it.
     """
     stats = [(folder / name).stat() for name in names]
     last = max((stat.st_ctime_ns for stat in stats), default=0)
@@ -84,11 +84,11 @@ def _read(note: Path, stamps: str) -> str | None:
         kept = json.loads(note.read_text())
         return str(kept["digest"]) if kept["stamps"] == stamps else None
     except (OSError, ValueError, KeyError, TypeError):
-        return None  # absent or damaged: hashed again and written anew
+        return None  # absent or damaged: the files are hashed again and the note is replaced
 
 
 def _keep(note: Path, content: dict[str, str]) -> None:
-    """Write `note`, if that is possible: without it the files are hashed again, no more."""
+    """Write `note`, if that is possible: without it the files are only hashed again."""
     partial = note.with_suffix(f".{os.getpid()}")
     with contextlib.suppress(OSError):
         try:

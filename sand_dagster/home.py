@@ -20,7 +20,7 @@ def locked(folder: Path) -> FileLock:
 
 
 def this_process() -> str:
-    """This process, as `pid:start time`: told apart from a later one with the same number."""
+    """This process, as `pid:start time`, so that a later process with the same number differs."""
     return _process(os.getpid()) or str(os.getpid())
 
 
@@ -36,6 +36,6 @@ def _process(pid: int) -> str | None:
     except OSError:
         return None
     fields = stat.rpartition(")")[2].split()
-    # A zombie has ended. The 22nd field, counted after the parenthesised name that may hold spaces, is the
-    # start time in ticks.
+    # A zombie has ended. The 22nd field is the start time in ticks; it is counted after the name in
+    # parentheses, which may contain spaces.
     return None if fields[0] == "Z" else f"{pid}:{fields[19]}"

@@ -1,4 +1,4 @@
-"""Ids and seeds: both are hashes of what determines a row, so the same inputs give the same on every run."""
+"""Ids and seeds: both are hashes of what determines a row, so the same inputs always give the same ids."""
 
 from __future__ import annotations
 

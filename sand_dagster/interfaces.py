@@ -1,4 +1,4 @@
-"""What the algorithm asks of the world around it. `sand/` knows nothing else of engines and trainers."""
+"""The interfaces that the algorithm needs. `sand/` knows nothing else about engines and trainers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sand_dagster.types import Completion, Message, Sampling, Step, StepResult, 
 
 
 class PromptTooLong(Exception):
-    """The prompt and `max_tokens` do not fit the model's context. Ends the unit with a counted outcome."""
+    """The prompt and `max_tokens` exceed the model's context. The unit ends with a counted outcome."""
 
     def __init__(self, prompt_tokens: int, context: int) -> None:
         super().__init__(f"prompt of {prompt_tokens} tokens does not fit the context of {context} tokens")
@@ -25,7 +25,7 @@ class ReplayMismatch(Exception):
         super().__init__(
             f"task {task_id}, step {index}, action {action!r}: the environment's observation differs from "
             f"the recorded one.\n  recorded: {expected!r}\n  found:    {found!r}\n"
-            "The games or the environment's version are not those the trajectory was recorded with."
+            "The trajectory was recorded with other games or another version of the environment."
         )
         self.task_id, self.index, self.action = task_id, index, action
         self.expected, self.found = expected, found
@@ -84,16 +84,16 @@ class Environments(Protocol):
 
 
 class Domain(Protocol):
-    """What an environment says of itself without being run."""
+    """What is known of an environment without running it."""
 
     name: str
     refusal: str
-    """The observation for a reply that holds no action."""
+    """The observation for a reply that contains no action."""
     opening: str
     """How every instruction u begins."""
 
     def normalise(self, action: str) -> str:
-        """The form in which two actions that do the same are equal (PAPER: the indicator's set)."""
+        """Maps actions that do the same to the same text (the set in the indicator, Eq. 4)."""
         ...
 
     def prompt(self, instruction: str) -> str:
@@ -102,7 +102,7 @@ class Domain(Protocol):
 
 
 class Generator(Protocol):
-    """A language model that completes chats. One call serves flat stages and interactive rollouts."""
+    """A language model that completes chats. Flat stages and interactive rollouts use the same call."""
 
     model_id: str
     """The content hash of the model's files, or the endpoint's model name."""
@@ -124,6 +124,6 @@ class Trainer(Protocol):
     ) -> Mapping[str, object]:
         """Finetune `parent` on the assistant's tokens; writes a Hugging Face folder to `output`.
 
-        Returns what it did; `model_id` in it is the content hash of the model that it wrote.
+        Returns a report; its `model_id` is the content hash of the written model.
         """
         ...

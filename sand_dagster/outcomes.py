@@ -1,4 +1,4 @@
-"""How pieces of work end, as the tables and the stages' counts name it."""
+"""How units of work end: the words in tables and in the stages' counts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Indicated(StrEnum):
-    """What the indicator 1_delib(t) says of a step (Eq. 4)."""
+    """The value of the indicator 1_delib(t) for a step (Eq. 4)."""
 
     DELIBERATES = "deliberates"
     AGREES = "agrees"
@@ -23,13 +23,13 @@ class Ended(StrEnum):
     """How a rollout or an episode ended (Section 4.3, Section 5.1)."""
 
     DONE = "done"
-    """The environment said so."""
+    """The environment ended the episode."""
     STEP_LIMIT = "step_limit"
-    """The task's turns were spent."""
+    """The task's turns were used up."""
     PROMPT_TOO_LONG = "prompt_too_long"
     """The context was full."""
     REPLAY_MISMATCH = "replay_mismatch"
-    """h_{t-1} did not replay, so that the candidate was not executed: nothing was played."""
+    """h_{t-1} could not be replayed, so the candidate was not executed and nothing was played."""
 
     @property
     def was_played(self) -> bool:
@@ -38,7 +38,7 @@ class Ended(StrEnum):
 
 
 class ReplyOutcome(StrEnum):
-    """Why a critique (Eq. 5) or a thought (Eq. 6) was taken or not."""
+    """Why a critique (Eq. 5) or a thought (Eq. 6) was accepted or not."""
 
     OK = "ok"
     EMPTY = "empty"
@@ -47,24 +47,24 @@ class ReplyOutcome(StrEnum):
     NO_LIST = "no_list"
     """A thought that compares no candidates."""
     MENTIONS_NOTES = "mentions_notes"
-    """It speaks of the rollouts that it was shown, which the agent will not have."""
+    """It mentions the rollouts from its prompt, which the agent will not have."""
     COPIED = "copied"
     """A critique that stands in its prompt, word for word: it judges nothing."""
     OTHER_ACTION = "other_action"
     """A thought that leads to another action than the one to be taken."""
     CUT_OFF = "cut_off"
-    """At `max_new_tokens`."""
+    """Cut off at `max_new_tokens`."""
     PROMPT_TOO_LONG = "prompt_too_long"
 
 
 class StepOutcome(StrEnum):
-    """Why a step of D_delib keeps its thought, other than by what a reply says (Section 4.4, 4.5)."""
+    """Reasons why a step of D_delib keeps its thought, other than the reply's content (Section 4.4, 4.5)."""
 
     KEPT = "kept"
     """No deliberation was needed."""
     NO_CRITIQUE = "no_critique"
-    """Fewer than two candidates have a usable critique, or that of the step's own action has none."""
+    """Fewer than two candidates have a usable critique, or the step's own action has none."""
     NO_ROLLOUT = "no_rollout"
     """The same, and a candidate could not be executed."""
     REJECTED = "rejected"
-    """The deliberation parsed, and a filter did not take it."""
+    """The deliberation parsed, but a filter did not accept it."""

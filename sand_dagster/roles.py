@@ -1,4 +1,4 @@
-"""Who acts: whose action a step holds, and which model an iteration samples from."""
+"""Who chose the action of a step, and which model an iteration samples from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Origin(StrEnum):
 
 
 class Role(StrEnum):
-    """What an iteration's model is."""
+    """The role of an iteration's model."""
 
     POLICY = "policy"
     """π_k, finetuned by the iteration before."""

@@ -1,4 +1,4 @@
-"""The values that SAND's stages pass to one another (Section 3 and Section 4)."""
+"""The values that SAND's stages pass to each other (Section 3 and Section 4)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Message = dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One task of an environment: what `Environment.reset` is given.
+    """One task of an environment: the argument of `Environment.reset`.
 
     `spec` is what the environment needs to open it (ALFWorld: the game's path relative to the games
     folder; ScienceWorld: task type, variation and how it is played). `step_limit` counts the agent's turns.
-    `content` is the hash of the file that opens it, empty where the environment's package alone determines
+    `content` is the hash of the file that opens it, empty if only the environment's package determines
     the task.
     """
 
@@ -32,7 +32,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What the environment answers to an action: o_t, the reward so far in [0, 1], and two flags.
+    """The environment's answer to an action: o_t, the reward so far in [0, 1], and two flags.
 
     `valid` is False when the environment did not understand or refused the action and nothing changed.
     """
@@ -45,7 +45,7 @@ class StepResult:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One turn (z_t, a_t, o_t). `thought` is empty where the agent wrote `Action:` alone."""
+    """One turn (z_t, a_t, o_t). `thought` is empty if the agent wrote only `Action:`."""
 
     thought: str
     action: str
@@ -91,5 +91,5 @@ class Completion:
 
     @property
     def cut(self) -> bool:
-        """Whether the text was cut off: its last line may be half of one."""
+        """Whether the text was cut off: its last line may be incomplete."""
         return self.finish == "length"

@@ -1,4 +1,4 @@
-"""Looking at processes that a test has ended."""
+"""Checks of processes that a test has ended."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def test_imports_point_downwards(path: Path) -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_the_toy_is_a_plug_in(path: Path) -> None:
-    """Only the benchmarks may name it; everything else finds it by its entry points."""
+    """Only the benchmarks may import it by name; all other code finds it by its entry points."""
     if path.relative_to(PACKAGE).parts[0] != "bench":
         assert "toy_alfworld" not in path.read_text()
 

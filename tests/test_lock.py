@@ -1,4 +1,4 @@
-"""The lock is in step with `pyproject.toml`: every version it asks for is there. No network is used."""
+"""The lock agrees with `pyproject.toml`: it has every required version. No network is used."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _asked_for(hardware: str) -> list[Requirement]:
 
 
 def _reached(hardware: str) -> Iterator[tuple[str, Requirement]]:
-    """Each requirement with who asks for it, as deep as the locked versions are installed here."""
+    """Each requirement with the package that has it, as deep as the locked versions are installed here."""
     locked = _locked(hardware)
     waiting = [("pyproject.toml", requirement) for requirement in _asked_for(hardware)]
     seen = set()
@@ -68,12 +68,12 @@ def _reached(hardware: str) -> Iterator[tuple[str, Requirement]]:
 def test_every_requirement_is_met_by_a_locked_version(hardware: str) -> None:
     locked = _locked(hardware)
     unmet = [
-        f"{requirement} (asked for by {asker}; locked: {locked.get(canonicalize_name(requirement.name))})"
+        f"{requirement} (required by {asker}; locked: {locked.get(canonicalize_name(requirement.name))})"
         for asker, requirement in _reached(hardware)
         if (version := locked.get(canonicalize_name(requirement.name))) is None
         or not requirement.specifier.contains(version, prereleases=True)
     ]
-    step = f"requirements/{hardware}.txt is out of step: run `make lock` and commit what it writes"
+    step = f"requirements/{hardware}.txt is out of date: run `make lock` and commit the result"
     assert not unmet, "\n".join([step, *unmet])
 
 

@@ -1,4 +1,4 @@
-"""The name under which verifiers finds `alfworld_compiled.verifiers`: it takes no dotted names."""
+"""The name under which verifiers finds `alfworld_compiled.verifiers`, because it accepts no dotted names."""
 
 from alfworld_compiled.verifiers import AlfworldEnv, AlfworldTaskset
 

@@ -1,4 +1,4 @@
-"""The rows that a row came from, or that came of it, as a tree that a person can read."""
+"""The rows that a row was made from, or that were made from it, as a readable tree."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sand_dagster.artifacts.schemas import TABLES
 
 Direction = Literal["ancestors", "descendants"]
 
-_TELLING: dict[str, Sequence[str]] = {
+_LABELS: dict[str, Sequence[str]] = {
     "tasks": ("kind", "split"),
     "expert_import": ("verdict", "kept"),
     "expert_data": ("index", "action"),
@@ -29,11 +29,11 @@ _TELLING: dict[str, Sequence[str]] = {
     "eval_episodes": ("split", "reward", "ended"),
     "eval_scores": ("split", "tasks", "average_reward", "success_rate"),
 }
-"""The columns that tell a person which row this is."""
+"""The columns that show a person which row this is."""
 
 _TEXT_WIDTH = 60
 _COUNTED = 10_000
-"""Rows that are counted above a tree before the count is left open."""
+"""The header counts at most this many rows; above it, it says "at least"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +48,10 @@ class Branch:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A row with what it links to. `repeated`: it stands elsewhere in the tree, and is opened only there."""
+    """A row with what it links to. `repeated`: it is shown elsewhere in the tree, with its branches."""
 
     node: Node
-    telling: dict[str, Any]
+    labels: dict[str, Any]
     repeated: bool = False
     branches: list[Branch] = field(default_factory=list)
 
@@ -59,7 +59,7 @@ class Family:
         """The tree as JSON values."""
         return {
             **self.node._asdict(),
-            **self.telling,
+            **self.labels,
             "repeated": self.repeated,
             "branches": [
                 {
@@ -83,24 +83,24 @@ def family(lineage: Lineage, node: Node, direction: Direction = "ancestors", wid
             continue
         links[current] = [(each, each.nodes(width)) for each in _sorted(lineage, current, direction)]
         queue.extend(end for _, ends in links[current] for end in ends)
-    telling = lineage.values(list(links), _TELLING)
+    labels = lineage.values(list(links), _LABELS)
     opened: set[Node] = set()
 
     def open_up(current: Node) -> Family:
         if current in opened:
-            return Family(current, telling[current], repeated=bool(links[current]))
+            return Family(current, labels[current], repeated=bool(links[current]))
         opened.add(current)
         branches = [
             Branch(each.column, each.part.table, len(each.rows), [open_up(end) for end in ends])
             for each, ends in links[current]
         ]
-        return Family(current, telling[current], branches=branches)
+        return Family(current, labels[current], branches=branches)
 
     return open_up(node)
 
 
 def _sorted(lineage: Lineage, node: Node, direction: Direction) -> list[Links]:
-    """The links of `node`, the nearest stage first, so that it is opened under this row."""
+    """The links of `node`, the nearest stage first, so that a row is expanded under its nearest child."""
     found = lineage.up(node) if direction == "ancestors" else lineage.down(node)
     order = list(TABLES) if direction == "descendants" else list(reversed(TABLES))
     return sorted(
@@ -109,7 +109,7 @@ def _sorted(lineage: Lineage, node: Node, direction: Direction) -> list[Links]:
 
 
 def render(lineage: Lineage, tree: Family, direction: Direction = "ancestors") -> Tree:
-    """`tree` for the terminal, under a line that counts all rows it stands for."""
+    """`tree` for the terminal, under a line that counts all its rows."""
     counts, complete = lineage.counts(tree.node, up=direction == "ancestors", limit=_COUNTED)
     listed = ", ".join(f"{counts[table]} {table}" for table in TABLES if table in counts)
     root = Tree(_line(tree), guide_style="dim", highlight=False)
@@ -122,7 +122,7 @@ def render(lineage: Lineage, tree: Family, direction: Direction = "ancestors") -
 def _grow(tree: Tree, members: Family) -> set[Node]:
     """Add what `members` links to, and return all rows below it.
 
-    A row names its grandparents too: a single row that stands further down already is not drawn again.
+    A row also names its grandparents: a single row that is already further down is not drawn again.
     """
     drawn: set[Node] = set()
     for branch in members.branches:
@@ -146,12 +146,12 @@ def _line(members: Family, column: str = "") -> str:
         place = f"{node.experiment}/{place}"
     if node.version:
         place += f" (earlier version {node.version})"
-    said = "  ".join(
-        f"{name} {_short(value)}" for name, value in members.telling.items() if value is not None
+    details = "  ".join(
+        f"{name} {_short(value)}" for name, value in members.labels.items() if value is not None
     )
     label = f"[dim]{column}:[/dim] " if column else ""
     above = " [dim](see above)[/dim]" if members.repeated else ""
-    return f"{label}[bold]{place}[/bold] [cyan]{escape(node.id)}[/cyan]  {escape(said)}{above}"
+    return f"{label}[bold]{place}[/bold] [cyan]{escape(node.id)}[/cyan]  {escape(details)}{above}"
 
 
 def _short(value: object) -> str:

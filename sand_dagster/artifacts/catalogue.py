@@ -1,4 +1,4 @@
-"""Manifests as rows: every version of every partition of all experiments, and what each was made of."""
+"""Manifests as rows: every version of every partition of all experiments, and its inputs."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from sand_dagster.artifacts.schemas import TABLES
 MANIFESTS = {
     "experiment": "whose table it is",
     "table": "the table",
-    "iteration": "the partition; null where the table has none",
-    "current": "whether it is the version that is there now; others are kept in the history",
+    "iteration": "the partition; null if the table has none",
+    "current": "whether it is the current version; others are kept in the history",
     "rows": "how many rows it has",
     "content_hash": "of the rows, however they are stored",
     "parquet_sha256": "of the file",
@@ -33,21 +33,22 @@ MANIFESTS = {
 INPUTS = {
     "experiment": "whose table was made",
     "table": "the table that was made",
-    "iteration": "its partition; null where the table has none",
-    "current": "whether it is the version that is there now",
+    "iteration": "its partition; null if the table has none",
+    "current": "whether it is the current version",
     "content_hash": "of the table that was made",
     "input_experiment": "whose table was read",
     "input_table": "the table that was read",
-    "input_iteration": "its partition; null where the table has none",
-    "input_hash": "content hash of what was read",
-    "input_hash_now": "content hash of what is there now; null where nothing is",
+    "input_iteration": "its partition; null if the table has none",
+    "input_hash": "content hash of the table that was read",
+    "input_hash_now": "its content hash now; null if it is gone",
     "fresh": "whether these two are the same",
 }
 
 
 def input_place(name: str, experiment: str, iteration: str | None) -> tuple[str, str, str | None]:
-    """Experiment, table and partition that an input of a manifest goes by: `critiques`, `checkpoints 00` (of
-    the iteration before), or `household/checkpoints` (of the same iteration of another experiment)."""
+    """Experiment, table and partition that the name of a manifest's input stands for: `critiques`,
+    `checkpoints 00` (of the iteration before), or `household/checkpoints` (of the same iteration of another
+    experiment)."""
     owner, _, rest = name.rpartition("/")
     table, _, named = rest.partition(" ")
     partitioned = table in TABLES and TABLES[table].partitioned
@@ -77,7 +78,7 @@ def manifests_frame(home: Path) -> pl.DataFrame:
 
 
 def inputs_frame(home: Path) -> pl.DataFrame:
-    """The columns of `INPUTS`, a row for each table that a version was made of."""
+    """The columns of `INPUTS`, a row for each table that a version was made from."""
     kept = list(_versions(home))
     now = {
         (v.manifest.experiment, v.manifest.table, v.manifest.iteration): v.manifest.content_hash

@@ -1,4 +1,4 @@
-"""What a table says, apart from how it is stored: checking rows, and the hash of their content."""
+"""The content of a table, however it is stored: checking rows, and the hash of their content."""
 
 from __future__ import annotations
 
@@ -16,23 +16,22 @@ from sand_dagster.rows.plain import check, plain, problem
 from sand_dagster.rows.row import Row
 
 _INCIDENTAL = frozenset({"folder", "source", "seconds", "tokens_per_second"})
-"""Columns and fields that depend on the machine: where a file lies, by which name, how long the work took.
-
-They are stored but not hashed, so that the same work gives the same content hash wherever it is done.
+"""Columns and fields that depend on the machine: the path and name of a file, how long the work took.
+They are stored but not hashed, so that the same work gives the same content hash on every machine.
 """
 
 _FRAME_ROWS = 512
 
 
 def checked_frames(table: Table, rows: Iterable[Row]) -> Iterator[pl.DataFrame]:
-    """`rows` in frames of the table's schema, every value of its column's type and every key its own.
+    """`rows` in frames of the table's schema. Every value has its column's type, and every key is unique.
 
-    Rows are taken as a frame is asked for; only the keys of the earlier ones are remembered. Polars itself
+    Rows are read when a frame is needed; of the earlier ones only the keys are remembered. Polars itself
     would turn a value of the wrong type into null, or cut 1.5 to 1.
 
     Raises:
-        ValueError: a row is not of the table, a value has the wrong type, or a key is empty or not unique;
-            the message names table, row and column.
+        ValueError: a row does not belong to the table, a value has the wrong type, or a key is empty or not
+            unique; the message names table, row and column.
     """
     checked = _checked(table, rows)
     while some := list(islice(checked, _FRAME_ROWS)):
@@ -60,8 +59,8 @@ def _checked(table: Table, rows: Iterable[Row]) -> Iterator[dict[str, Any]]:
 class ContentHash:
     """SHA-256 over the rows in their order, as canonical JSON without the incidental columns.
 
-    It depends on no file format, compression or library version, nor on the frames that the rows come in.
-    The order counts: it is what a training reads.
+    It does not depend on file format, compression, library version or the size of the frames. It depends on
+    the order of the rows, because training reads them in this order.
     """
 
     def __init__(self, table: Table) -> None:

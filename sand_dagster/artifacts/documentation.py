@@ -10,10 +10,10 @@ _WORDS: dict[type, str] = {pl.String: "text", pl.Int64: "int", pl.Float64: "floa
 
 _HEAD = """# The tables
 
-A table is one Parquet file an iteration, `$SAND_HOME/<experiment>/<table>/iteration=<k>/data.parquet`,
+A table is one Parquet file for each iteration, `$SAND_HOME/<experiment>/<table>/iteration=<k>/data.parquet`,
 or one for all iterations. The first column is the row's id: a hash of what determines the row. A column
-that holds ids of other rows names their tables. In SQL (`sand sql`) each table is a view with a column
-`iteration` besides, and these texts are its comments:
+that holds ids of other rows names their tables. In SQL (`sand sql`) each table is a view with the extra
+column `iteration`, and these texts are its comments:
 `SELECT column_name, comment FROM duckdb_columns() WHERE table_name = 'rollouts'`.
 
 This page is made from the definitions in `sand_dagster/rows/` by `make docs`.
@@ -26,7 +26,7 @@ def page() -> str:
 
 
 def _section(table: Table) -> str:
-    where = "One partition an iteration." if table.partitioned else "One for all iterations."
+    where = "One partition for each iteration." if table.partitioned else "One for all iterations."
     rows = [
         f"| `{name}` | {_type(column.dtype)} | {_cell(column.description)} | {_parents(column)} |"
         for name, column in table.columns.items()

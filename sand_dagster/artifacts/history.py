@@ -1,8 +1,8 @@
-"""What a partition held before it was materialised again: manifests kept, files named by their hash.
+"""The earlier versions of a partition: their manifests, and their files named by their hash.
 
 `<partition>/history/` holds `<time>-<content hash>.json` for each earlier manifest, `<SHA-256>.parquet` for
-the rows that it stood for, and `models/<model id>/` for an earlier checkpoint's model. Files are hard links
-where the file system has them: a version that changed nothing takes no space.
+its rows, and `models/<model id>/` for an earlier checkpoint's model. Files are hard links if the file system
+has them: a version that changed nothing takes no space.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Version(NamedTuple):
 
     @property
     def model(self) -> Path:
-        """Where a checkpoint's model lies."""
+        """The folder of a checkpoint's model."""
         if self.current:
             return self.folder / MODEL
         return self.folder / HISTORY / MODELS / _model_id(self.data)
@@ -58,9 +58,10 @@ class Version(NamedTuple):
 
 
 def keep(folder: Path) -> None:
-    """Keep what the partition `folder` holds before it is replaced. A damaged file is not kept.
+    """Keep the content of the partition `folder` before it is replaced. A damaged file is not kept.
 
-    Killed at any moment, it leaves files that `sand clean` names, and never a manifest without its rows.
+    If it is killed at any moment, it leaves files that `sand clean` lists, and never a manifest without its
+    rows.
 
     Raises:
         DiskFull: there was no space; the partition is as it was.
@@ -90,7 +91,7 @@ def keep(folder: Path) -> None:
 
 
 def versions(folder: Path) -> list[Version]:
-    """All versions of the partition in `folder` that are whole, the oldest first; the current one is last.
+    """All complete versions of the partition in `folder`, the oldest first; the current one is last.
 
     A manifest that cannot be read is left out.
     """
@@ -109,7 +110,7 @@ def versions(folder: Path) -> list[Version]:
 
 
 def partition_folders(home: Path, experiment: str) -> Iterator[tuple[str, str | None, Path]]:
-    """Table, iteration and folder of every partition that was ever begun, in the tables' order."""
+    """Table, iteration and folder of every partition that was ever started, in the tables' order."""
     for name, table in TABLES.items():
         below = home / experiment / name
         if not table.partitioned:
@@ -142,9 +143,9 @@ def all_versions(home: Path, experiment: str) -> dict[tuple[str, str | None], li
 
 
 def as_of(home: Path, experiment: str, run: str | None) -> dict[tuple[str, str | None], Version]:
-    """Every partition as it was when the run `run` had written its last one; None: as it is now.
+    """Every partition as it was after the run `run` had written its last one; None: as it is now.
 
-    `run` may be the beginning of a run's id.
+    `run` may be the first letters of a run's id.
 
     Raises:
         ArtifactError: no version of any table was written by such a run, or by several.
@@ -187,7 +188,7 @@ def _model_id(data: Path) -> str:
 
 
 def _link(source: Path, target: Path) -> None:
-    """Make `target` the same file as `source`, or a copy of it where the file system knows no links."""
+    """Make `target` the same file as `source`, or a copy of it if the file system has no links."""
     if target.exists():
         return
     try:

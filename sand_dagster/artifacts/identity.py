@@ -1,7 +1,7 @@
 """The identity of a stage: all that decides its rows, apart from the tables that it reads.
 
-It feeds the keys of the journal, the manifest, and Dagster's `code_version`. A stage's rows are reused where
-its identity and its inputs' content are what they were, and nowhere else.
+It is part of the keys of the journal, the manifest, and Dagster's `code_version`. A stage's rows are reused
+only if its identity and the content of its inputs have not changed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _VALUE_WIDTH = 60
 
 
 class Identity(BaseModel):
-    """What decides a stage's rows. Two are the same where all four parts are."""
+    """What decides a stage's rows. Two identities are equal if all four parts are."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -39,11 +39,11 @@ class Identity(BaseModel):
 
     @cached_property
     def version(self) -> str:
-        """Dagster's `code_version`: all that is known before the files from outside are looked at."""
+        """Dagster's `code_version`: everything that is known before the files from outside are read."""
         return digest(self.model_dump(mode="json", exclude={"files"}))[:16]
 
     def differences(self, new: Identity) -> list[str]:
-        """What is different in `new`, a line each, such as `config: sampling.n 5 → 8`."""
+        """The differences in `new`, one line each, such as `config: sampling.n 5 → 8`."""
         return [
             *_changes("code", self.code, new.code, _named_only),
             *_changes("config", self.config, new.config, _values),
@@ -53,7 +53,7 @@ class Identity(BaseModel):
 
 
 def short(content_hash: str | None) -> str:
-    """A hash as a person is shown it."""
+    """A hash as it is shown to a person."""
     return f"{content_hash[:_SHORT]}…" if content_hash else "nothing"
 
 
@@ -61,7 +61,7 @@ def plain(config: object) -> Any:
     """`config` as JSON values: pydantic models and dataclasses become objects.
 
     Raises:
-        TypeError: it holds something that JSON has no value for.
+        TypeError: it contains a value that JSON cannot represent.
     """
     if isinstance(config, BaseModel):
         return config.model_dump(mode="json")
@@ -78,10 +78,10 @@ def plain(config: object) -> Any:
     raise TypeError(f"a configuration holds JSON values, found {type(config).__name__} {config!r}")
 
 
-def _changes(kind: str, old: Mapping[str, Any], new: Mapping[str, Any], tell: Any) -> Iterator[str]:
+def _changes(kind: str, old: Mapping[str, Any], new: Mapping[str, Any], describe: Any) -> Iterator[str]:
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) != new.get(name):
-            yield f"{kind}: {name}{tell(old.get(name), new.get(name))}"
+            yield f"{kind}: {name}{describe(old.get(name), new.get(name))}"
 
 
 def _named_only(old: str | None, new: str | None) -> str:

@@ -1,4 +1,4 @@
-"""`left_out`: a row for everything that a stage did not take on, shortened, or could not use, and why."""
+"""`left_out`: one row for everything that a stage skipped, shortened, or could not use, and why."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ LEFT_OUT = "left_out"
 
 COLUMNS = {
     "iteration": "the iteration; null before the loop",
-    "table": "the table whose row says so",
+    "table": "the table whose row records it",
     "id": "that row",
     "what": "what was left out",
-    "reason": "why, as the table has it",
-    "count": "how many, of what is counted and has no row of its own",
-    "trajectory_id": "the trajectory; empty where there is none",
-    "task_id": "the task; empty where there is none",
+    "reason": "why, in the table's own word",
+    "count": "how many; more than 1 only for things that are counted and have no own row",
+    "trajectory_id": "the trajectory; empty if there is none",
+    "task_id": "the task; empty if there is none",
 }
 
 _PARTS: tuple[tuple[tuple[str, ...], str], ...] = (
@@ -128,7 +128,7 @@ _PARTS: tuple[tuple[tuple[str, ...], str], ...] = (
 
 
 def left_out_sql(tables: Sequence[str]) -> tuple[str, dict[str, str]]:
-    """The view's SELECT over those of `tables` that are there, and what its columns hold."""
+    """The view's SELECT over the existing ones of `tables`, and what its columns hold."""
     parts = [sql for needed, sql in _PARTS if set(needed) <= set(tables)]
     names = ", ".join(f'"{name}"' for name in COLUMNS)
     empty = f"SELECT {', '.join('NULL::VARCHAR' for _ in COLUMNS)} WHERE false"

@@ -1,4 +1,4 @@
-"""Where rows came from and what came of them: up and down, across iterations, experiments and versions."""
+"""What rows were made from and what was made from them, across iterations, experiments and versions."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from sand_dagster.artifacts.store import ArtifactStore
 __all__ = ["Lineage", "LineageError", "Link", "Links", "Node"]
 
 CONTROL = "control_for"
-"""What goes for the column of a link from a control to what it was measured by."""
+"""Stands for the column in the link from a control to the checkpoint that set its token count."""
 
 _SHORT = 8
 _PREFIX = 4
-"""The fewest letters of an id that can stand for it."""
+"""An id can be shortened to this many letters."""
 
 _ALIASES = {"base_model": "model_id"}
 """The column whose values are the nodes of a table instead of its rows: a base model is one node."""
@@ -38,7 +38,7 @@ _ALIASES = {"base_model": "model_id"}
 _REFERENCES = tuple(references(tuple(TABLES)))
 
 _MANY = 20
-"""Ids that an error names."""
+"""An error lists at most this many ids."""
 
 
 class Link(NamedTuple):
@@ -50,7 +50,7 @@ class Link(NamedTuple):
 
 
 class Links(NamedTuple):
-    """The rows at the other end of a node's links by one column in one partition: how many, and which.
+    """The rows that a node links to by one column, in one partition: how many, and which.
 
     `rows` are their places in the partition, in order.
     """
@@ -71,7 +71,7 @@ class Lineage:
     """
 
     def __init__(self, home: Path, experiment: str, run: str | None = None, **limits: Any) -> None:
-        store = ArtifactStore(home, experiment)  # an old layout is an error
+        store = ArtifactStore(home, experiment)  # raises on an old layout
         self.home, self.experiment, self._run, self._limits = home, experiment, run, limits
         if run is None:
             store.require_whole()
@@ -101,12 +101,12 @@ class Lineage:
         return sorted(found, key=lambda n: (n.version, order[n.table], n.iteration or ""))
 
     def node(self, id: str, table: str | None = None, iteration: str | None = None) -> Node:
-        """The row with this id: of the last iteration where several have it, unless one is named.
+        """The row with this id. If several iterations have it, the last one's, unless one is named.
 
-        `id` may be the beginning of an id. A trajectory's stands for its last step, in the last table.
+        `id` may be the first letters of an id. A trajectory's id stands for its last step, in the last table.
 
         Raises:
-            LineageError: there is none, or several ids begin so.
+            LineageError: there is none, or several ids begin with these letters.
         """
         found = self._narrowed(self.find(id), table, iteration)
         if not found:
@@ -125,7 +125,7 @@ class Lineage:
         return max(now, key=lambda node: node.iteration or "")
 
     def complete(self, prefix: str) -> str:
-        """The only id that begins with `prefix`; `prefix` itself where there is none, or it is too short.
+        """The only id that begins with `prefix`; `prefix` itself if there is none, or it is too short.
 
         Raises:
             LineageError: there are several.
@@ -143,7 +143,7 @@ class Lineage:
         return found.pop()
 
     def trajectory(self, id: str) -> list[Node]:
-        """The steps of the trajectory: of D_delib where it is there, else of D_exp, else of the expert's.
+        """The steps of the trajectory: from D_delib if it is there, else D_exp, else the expert data.
 
         Those of the last iteration, in order.
         """
@@ -164,11 +164,11 @@ class Lineage:
         return [Link(end, links.column, node) for links in self.down(node) for end in links.nodes()]
 
     def ancestors(self, node: Node) -> pl.DataFrame:
-        """All rows that `node` came from, through all iterations: `table`, `iteration`, `id`."""
+        """All rows that `node` was made from, through all iterations: `table`, `iteration`, `id`."""
         return _frame(self.reached(node, up=True))
 
     def descendants(self, node: Node) -> pl.DataFrame:
-        """All rows that came of `node`, through all iterations: `table`, `iteration`, `id`."""
+        """All rows that were made from `node`, through all iterations: `table`, `iteration`, `id`."""
         return _frame(self.reached(node, up=False))
 
     def up(self, node: Node) -> list[Links]:
@@ -178,7 +178,7 @@ class Lineage:
         return [] if row is None else self._up_from(part, [row])
 
     def up_all(self, nodes: Iterable[Node]) -> Iterator[Links]:
-        """What `nodes` name, a partition of theirs at a time."""
+        """What `nodes` name, one partition at a time."""
         by_part: dict[Part, set[int]] = {}
         for node in nodes:
             part = self.part(node)
@@ -193,13 +193,13 @@ class Lineage:
         return list(self._down_from(part, [node.id]))
 
     def reached(self, node: Node, *, up: bool) -> list[Node]:
-        """All rows that `node` came from, or that came of it."""
+        """All rows that `node` was made from, or that were made from it."""
         seen, _ = self._reach(node, up=up, limit=None)
         nodes = (part.node(row) for part, rows in seen.items() for row in sorted(rows))
         return [each for each in dict.fromkeys(nodes) if each != node]
 
     def counts(self, node: Node, *, up: bool, limit: int) -> tuple[dict[str, int], bool]:
-        """How many rows of each table `reached` finds, and whether these are all; it ends after `limit`."""
+        """How many rows of each table `reached` finds, and whether these are all; it stops after `limit`."""
         seen, complete = self._reach(node, up=up, limit=limit)
         counts: dict[str, int] = {}
         for part, rows in seen.items():
@@ -208,8 +208,8 @@ class Lineage:
         return {table: count for table, count in counts.items() if count}, complete
 
     def _reach(self, node: Node, *, up: bool, limit: int | None) -> tuple[dict[Part, set[int]], bool]:
-        """The places of the rows by partition, `node`'s own among them; each step takes those of a partition
-        together."""
+        """The places of the rows by partition, including `node` itself; each step follows those of a
+        partition together."""
         start = self.part(node)
         row = start.place(node.id)
         if row is None:
@@ -237,18 +237,18 @@ class Lineage:
     def values(
         self, nodes: Sequence[Node], columns: Mapping[str, Sequence[str]]
     ) -> dict[Node, dict[str, Any]]:
-        """What the columns that `columns` lists by table say of each node, read a partition at a time."""
+        """The values of each node in the `columns` of its table, read one partition at a time."""
         by_part: dict[Part, dict[Node, int]] = {}
         for node in nodes:
             part = self.part(node)
             row = part.place(node.id)
             if row is not None:
                 by_part.setdefault(part, {})[node] = row
-        said: dict[Node, dict[str, Any]] = {}
+        found_values: dict[Node, dict[str, Any]] = {}
         for part, rows in by_part.items():
             values = part.rows(sorted(set(rows.values())), columns[part.table])
-            said |= {node: values[row] for node, row in rows.items()}
-        return said
+            found_values |= {node: values[row] for node, row in rows.items()}
+        return found_values
 
     def row(self, node: Node) -> dict[str, Any]:
         """All columns of the row."""
@@ -293,7 +293,7 @@ class Lineage:
         return pl.concat(frames)
 
     def _add(self, experiment: str, now: Mapping[tuple[str, str | None], Version]) -> None:
-        """The partitions of an experiment: as they are, then the earlier versions with other rows."""
+        """The partitions of an experiment: the current ones, then earlier versions with other rows."""
         for (table, iteration), kept in all_versions(self.home, experiment).items():
             there = self._parts.setdefault((experiment, table, iteration), [])
             asked = now.get((table, iteration))
@@ -333,7 +333,7 @@ class Lineage:
             if not ids:
                 continue
             read = [self._read(part, owner, reference) for reference in sources]
-            # The table that has the first id mostly has them all.
+            # Usually the table that has the first id has them all.
             for there in sorted(read, key=lambda there: not any(p.place(ids[0]) is not None for p in there)):
                 for source in there:
                     places, rest = source.places(ids) if ids else ((), ids)
@@ -360,14 +360,14 @@ class Lineage:
         yield from self._controls_down(part)
 
     def _made_of(self, child: Part, part: Part, reference: Reference) -> bool:
-        """Whether `child` takes its parents by `reference` from `part`."""
+        """Whether the parents of `child` by `reference` are in `part`."""
         return any(
             source is part for source in self._read(child, child.experiment or self.experiment, reference)
         )
 
     def _read(self, part: Part, owner: str, reference: Reference) -> list[Part]:
-        """The version of the parent's table that a partition was made of; where that is not recorded or not
-        kept, the one that is there."""
+        """The version of the parent's table that a partition was made from; the current one if that is not
+        recorded or not kept."""
         iteration = None
         if TABLES[reference.parent].partitioned:
             if part.iteration is None:
@@ -379,7 +379,7 @@ class Lineage:
         return [source for source in there if source.content_hash == made_of] or there[:1]
 
     def _controls_up(self, part: Part) -> Iterator[Links]:
-        """What a control was measured by."""
+        """The checkpoint that set a control's token count."""
         for name, content_hash in part.inputs.items():
             owner, table, iteration = input_place(name, part.experiment or self.experiment, part.iteration)
             if "/" not in name or not (self.home / owner).is_dir():
@@ -390,7 +390,7 @@ class Lineage:
                 yield Links(CONTROL, source, range(len(source.links.keys)))
 
     def _controls_down(self, part: Part) -> Iterator[Links]:
-        """The controls that were measured by a checkpoint."""
+        """The controls whose token count a checkpoint set."""
         if part.table != "checkpoints":
             return
         owner = part.experiment or self.experiment

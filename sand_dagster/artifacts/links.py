@@ -1,8 +1,8 @@
 """The ids in a partition, sorted: which row has an id, and which rows name it.
 
-Two Arrow files stand beside a partition's rows, written at commit and mapped into memory when they are read.
-A look-up is a binary search, whatever the number of rows. Where they are not there (an older home), the same
-is made of the rows.
+Two Arrow files are beside a partition's rows. They are written at commit, and mapped into memory for reading.
+A look-up is a binary search, for any number of rows. If the files are missing (an older home), the rows
+themselves are used.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ KEYS, LINKS = "keys.arrow", "links.arrow"
 """Every row's own id, with their order; every other id in the rows, sorted."""
 
 _GROUPING = ("trajectory_id", "model_id")
-"""Columns that hold no parent's id, and by which rows are looked for all the same."""
+"""Columns that hold no parent's id, but can be searched too."""
 
 _SHA256, _COLUMNS = b"parquet_sha256", b"columns"
 FEW = 64
-"""Ids that are searched for one by one."""
+"""Up to this many ids are searched one by one."""
 
 _PLACE = "place of the row"  # no table has such a column
 
@@ -42,7 +42,7 @@ def id_columns(table: Table) -> list[str]:
 
 
 def write_links(folder: Path, table: Table, data: Path, parquet_sha256: str) -> None:
-    """Write the ids of the rows in `data` to `folder`; they say which file they were made of.
+    """Write the ids of the rows in `data` to `folder`; each file names its Parquet file.
 
     Raises:
         DiskFull: there was no space.
@@ -86,8 +86,8 @@ class IdsOf(Sequence[str]):
 class PartitionLinks:
     """The ids of one partition's rows.
 
-    `files` are where the sorted ids lie; they count only where they were made of the rows in `data`, which
-    `parquet_sha256` names. Nothing is read before it is asked for, and nothing is hashed.
+    `files` are the files with the sorted ids. They are used only if they were made from the rows in `data`,
+    which `parquet_sha256` identifies. Nothing is read before it is needed, and nothing is hashed.
     """
 
     def __init__(self, table: Table, data: Path, parquet_sha256: str, files: Mapping[str, Path]) -> None:
@@ -108,7 +108,7 @@ class PartitionLinks:
             made_of = (reader.schema.metadata or {}).get(_SHA256, b"").decode()
             return reader.get_batch(0) if made_of == self._sha256 else None
         except (OSError, pa.ArrowInvalid):
-            return None  # absent or damaged: the rows themselves say the same
+            return None  # absent or damaged: the rows have the same ids
 
     @cached_property
     def keys(self) -> IdsOf:
@@ -137,11 +137,11 @@ class PartitionLinks:
         return row
 
     def rows(self, keys: Sequence[str]) -> tuple[Sequence[int], list[str]]:
-        """The places of the rows whose own ids are `keys`, in their order, and the keys of none: by a pass
-        over all ids, which is quicker than many searches."""
+        """The places of the rows whose own ids are `keys`, in their order, and the keys that no row has: by a
+        pass over all ids, which is quicker than many searches."""
         own = self._opened[0].column("key")
         first = self.row(keys[0])
-        # A training's steps are mostly a whole table's, in its order.
+        # The steps of a training are usually a whole table, in its order.
         if first is not None and pl.Series(own.slice(first, len(keys))).equals(pl.Series(keys)):
             return range(first, first + len(keys)), []
         asked = pl.DataFrame({"key": list(keys)}, schema={"key": pl.String})
@@ -151,7 +151,7 @@ class PartitionLinks:
         return found["row"].drop_nulls().to_list(), missing
 
     def naming(self, id: str) -> dict[str, pl.Series]:
-        """The rows that name `id`, in order, by the column that does."""
+        """The rows that name `id`, in order, grouped by the column."""
         first, end = bisect_left(self._ids, id), bisect_right(self._ids, id)
         if first == end:
             return {}
@@ -173,7 +173,7 @@ class PartitionLinks:
 
 
 def _batches(table: Table, data: Path) -> tuple[pa.RecordBatch, pa.RecordBatch]:
-    """What the two files hold, made of the rows in `data`."""
+    """The content of the two files, made from the rows in `data`."""
     rows = scan_parquet(data)
     there = set(rows.collect_schema())
     key = rows.select(key=pl.col(table.key)).collect()

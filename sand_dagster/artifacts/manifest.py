@@ -1,4 +1,4 @@
-"""The manifest of a partition: the last file written, and the proof that the others are whole."""
+"""The manifest of a partition. It is written last, so it proves that the other files are complete."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sand_dagster.files import write_text
 from sand_dagster.ids import digest
 
 _CHECKSUM = "checksum"
-"""Over the other fields as they stand in the file, so that a later version may have more of them."""
+"""Computed over the other fields as they are in the file, so that a later version may have more fields."""
 
 _PACKAGES = (
     "sand-dagster",
@@ -36,7 +36,7 @@ _PACKAGES = (
 
 
 class Manifest(BaseModel):
-    """What a complete partition holds, and what it was made of."""
+    """What a complete partition holds, and what it was made from."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -49,15 +49,17 @@ class Manifest(BaseModel):
     inputs: Mapping[str, str] = Field(
         description="content hashes of the partitions it was made from, by name"
     )
-    identity: Identity = Field(description="all else that decides the rows: code, settings, packages, files")
-    versions: Mapping[str, str] = Field(description="of all packages that had a part in it")
+    identity: Identity = Field(
+        description="everything else that decides the rows: code, settings, packages, files"
+    )
+    versions: Mapping[str, str] = Field(description="of all packages that were used")
     run_id: str = Field(description="the Dagster run that wrote it")
     seed: int = Field(description="the experiment's seed")
     counts: Mapping[str, int | float] = Field(description="outcomes, tokens and rates of the stage")
     created_at: datetime
 
     def save(self, path: Path) -> None:
-        """Write it whole or not at all, with a checksum over all its fields.
+        """Write it completely or not at all, with a checksum over all its fields.
 
         Raises:
             DiskFull: there was no space.
@@ -68,12 +70,12 @@ class Manifest(BaseModel):
 
     @staticmethod
     def load(path: Path) -> Manifest | None:
-        """The manifest in `path`, or None where there is none.
+        """The manifest in `path`, or None if there is none.
 
-        One without a checksum is of an earlier version, and is taken as it is.
+        A manifest without a checksum is from an earlier version, and is accepted.
 
         Raises:
-            TornArtifact: the file is not a manifest, or was altered.
+            TornArtifact: the file is not a manifest, or was changed.
         """
         try:
             fields = json.loads(path.read_bytes())
@@ -82,7 +84,7 @@ class Manifest(BaseModel):
         except IsADirectoryError:
             raise TornArtifact(path, "a manifest", "a folder, which has to be moved away") from None
         except ValueError as error:
-            raise TornArtifact(path, "a manifest", f"what is not JSON ({error})") from error
+            raise TornArtifact(path, "a manifest", f"a file that is not JSON ({error})") from error
         checksum = fields.pop(_CHECKSUM, None) if isinstance(fields, dict) else None
         try:
             manifest = Manifest.model_validate(fields)
@@ -97,7 +99,7 @@ class Manifest(BaseModel):
 
 @cache
 def package_versions() -> dict[str, str]:
-    """The versions of the packages that determine what a stage gives, of those that are installed."""
+    """The versions of those installed packages that determine a stage's result."""
     versions = {}
     for name in _PACKAGES:
         try:

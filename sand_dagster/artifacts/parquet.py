@@ -1,4 +1,4 @@
-"""A table's rows as a Parquet file, written and counted some at a time, whatever their number."""
+"""A table's rows as a Parquet file, written and counted in blocks, for any number of rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Count = int | float | pl.Expr
 """A number, or an expression over a table's rows that gives one."""
 
 _PLAIN = pl.CompatLevel.oldest()
-"""Arrow without polars' string views, which not every reader knows."""
+"""Arrow without polars' string views, because some readers do not support them."""
 
 
 class Written(NamedTuple):
@@ -27,12 +27,12 @@ class Written(NamedTuple):
 
 
 def write_parquet(path: Path, table: Table, rows: Iterable[Row]) -> Written:
-    """Check `rows` and write them to `path`; they are taken as they are written, a row group at a time.
+    """Check `rows` and write them to `path`, one row group at a time.
 
     Raises:
         ValueError: a row does not fit the schema, or an id is empty or not unique.
     """
-    # Imported where rows are written: most commands only read.
+    # Imported only when rows are written: most commands only read.
     from pyarrow.parquet import ParquetWriter
 
     count, hashed = 0, ContentHash(table)
@@ -54,7 +54,7 @@ def scan_parquet(path: Path) -> pl.LazyFrame:
 
 
 def evaluate_counts(path: Path, counts: Mapping[str, Count]) -> dict[str, int | float]:
-    """`counts` with every expression taken over the rows of `path`; one of no rows, such as a mean, is 0."""
+    """`counts` with every expression computed over the rows of `path`; a mean over no rows is 0."""
     expressions = {name: each for name, each in counts.items() if isinstance(each, pl.Expr)}
     numbers = {name: each for name, each in counts.items() if not isinstance(each, pl.Expr)}
     if expressions:

@@ -1,4 +1,4 @@
-"""One version of one partition: ids found by search, a few rows read by their place."""
+"""One version of one partition: ids are found by search, and rows are read by their place."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class Node(NamedTuple):
-    """A row. `iteration` is None for a table without partitions; a base model is one node, not one a file.
+    """A row, or a whole base model. `iteration` is None for a table without partitions.
 
-    `experiment` is empty for the experiment that was asked, `version` for the rows that are there now; else
-    it is the beginning of the content hash of an earlier version.
+    `experiment` is empty for the experiment of the question. `version` is empty for the current rows, else
+    it is the start of the content hash of an earlier version.
     """
 
     table: str
@@ -33,7 +33,7 @@ class Node(NamedTuple):
 
 
 class Part:
-    """A partition's version. `alias` names the column whose values are its nodes, where its key's are not."""
+    """A partition's version. `alias` names the column whose values are its nodes, if it is not the key."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Part:
 
     @property
     def inputs(self) -> Mapping[str, str]:
-        """Content hashes of what it was made of."""
+        """Content hashes of what it was made from."""
         return self._version.manifest.inputs
 
     @property
@@ -90,7 +90,7 @@ class Part:
         return self.links.row(id)
 
     def places(self, ids: Sequence[str]) -> tuple[Sequence[int], Sequence[str]]:
-        """The places of the rows that the ids stand for, in the ids' order, and the ids of none."""
+        """The places of the rows that the ids stand for, in the ids' order, and the ids that no row has."""
         if len(ids) > FEW and self._alias is None:
             return self.links.rows(ids)
         found = [(id, self.place(id)) for id in ids]
@@ -139,7 +139,7 @@ class Part:
 
 
 def _places(rows: pl.Series | None) -> Sequence[int]:
-    # A series is one, but for its type: a million places stay where they are.
+    # A series is already a sequence, only its type differs: a million places are not copied.
     return [] if rows is None else cast("Sequence[int]", rows)
 
 

@@ -26,7 +26,7 @@ class Partition(NamedTuple):
 
 
 def partitions(store: ArtifactStore) -> list[Partition]:
-    """All partitions that were ever begun: unpartitioned tables, then iteration by iteration."""
+    """All partitions that were ever started: unpartitioned tables, then iteration by iteration."""
     begun = partition_folders(store.home, store.experiment)
     found = [_examine(store, table, iteration) for table, iteration, _ in begun]
     order = list(TABLES)

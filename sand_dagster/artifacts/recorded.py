@@ -28,7 +28,7 @@ def locate_partition(file: Path) -> tuple[ArtifactStore, str, str | None]:
     """The store, table and iteration that a file of a partition belongs to.
 
     Raises:
-        ArtifactError: the file lies in no partition of a table that can be replayed.
+        ArtifactError: the file is not in a partition of a table that can be replayed.
     """
     folder = file.absolute().parent
     iteration = None
@@ -36,7 +36,7 @@ def locate_partition(file: Path) -> tuple[ArtifactStore, str, str | None]:
         iteration, folder = folder.name.removeprefix("iteration="), folder.parent
     if folder.name not in REPLAYABLE or TABLES[folder.name].partitioned != (iteration is not None):
         raise ArtifactError(
-            f"{file} is not where a table is kept: expected "
+            f"{file} is not a table's file in its place: expected "
             "$SAND_HOME/<experiment>/<table>/[iteration=<k>/]data.parquet with a table of "
             f"{', '.join(REPLAYABLE)}"
         )
@@ -53,15 +53,15 @@ def stored_tasks(store: ArtifactStore) -> dict[str, Task]:
 
 
 def recorded(store: ArtifactStore, table: str, iteration: str | None) -> list[Trajectory]:
-    """What was played in a partition of one of the `REPLAYABLE` tables, in its order.
+    """The trajectories in a partition of one of the `REPLAYABLE` tables, in its order.
 
-    A rollout's trajectory begins with the steps of its demonstration that it was executed after.
+    A rollout's trajectory starts with the steps of its demonstration before the candidate.
 
     Raises:
         MissingArtifact: the partition, the tasks, or a rollout's demonstrations are not complete.
         ArtifactError: a row's task or demonstration is not there.
     """
-    store.data(table, iteration)  # damage to what was asked for is the first thing to say
+    store.data(table, iteration)  # so that damage to the requested table is reported first
     tasks = stored_tasks(store)
     if table in _STEPS:
         steps = demonstrations_of(rows_of(store, _STEPS[table], iteration))
@@ -86,7 +86,9 @@ def recorded(store: ArtifactStore, table: str, iteration: str | None) -> list[Tr
 def _require(table: str, unknown: set[str]) -> None:
     """No task is `unknown`."""
     if unknown:
-        raise ArtifactError(f"table {table} names tasks that table tasks lacks: {', '.join(sorted(unknown))}")
+        raise ArtifactError(
+            f"table {table} names tasks that are not in table tasks: {', '.join(sorted(unknown))}"
+        )
 
 
 def _rollouts(store: ArtifactStore, iteration: str | None, tasks: Mapping[str, Task]) -> Iterator[Trajectory]:
@@ -99,8 +101,8 @@ def _rollouts(store: ArtifactStore, iteration: str | None, tasks: Mapping[str, T
     for rollout in rollouts:
         if rollout.step_id not in place:
             raise ArtifactError(
-                f"rollout {rollout.rollout_id} was played from step {rollout.step_id}, which the "
-                f"demonstrations of iteration {iteration} lack. Materialise both again"
+                f"rollout {rollout.rollout_id} was played from step {rollout.step_id}, which is not in the "
+                f"demonstrations of iteration {iteration}. Materialise both again"
             )
         demonstration, index = place[rollout.step_id]
         steps = [*demonstration.history(index), *(turn.step for turn in rollout.steps)]

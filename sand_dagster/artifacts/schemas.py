@@ -36,7 +36,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table: what a row of it is, in words and as a class, and its columns; the first is the row's id."""
+    """A table: the meaning and the class of its rows, and its columns; the first is the row's id."""
 
     name: str
     row: str
@@ -64,8 +64,8 @@ def table_of(kind: type[Row]) -> Table:
     """The table whose rows `kind` defines."""
     columns = {name: _column(annotated) for name, annotated in _fields(kind).items()}
     assert kind.__doc__ is not None, f"{kind.__name__} does not say what a row is"
-    said = kind.__doc__.partition("\n")[0].removesuffix(".")
-    return Table(kind.table, said[0].lower() + said[1:], kind, columns, kind.partitioned)
+    summary = kind.__doc__.partition("\n")[0].removesuffix(".")
+    return Table(kind.table, summary[0].lower() + summary[1:], kind, columns, kind.partitioned)
 
 
 def _fields(kind: type) -> dict[str, Any]:

@@ -21,18 +21,18 @@ from sand_dagster.errors import ArtifactError
 from sand_dagster.rows.row import Parent
 
 IMPLIED = {("policy", "model_id"): (Parent("base_model"),)}
-"""A parent that its column does not always hold: the first policy is the base model, later ones are not."""
+"""A parent that is not in every row: the first policy is the base model, later ones are not."""
 
 EVERYWHERE = "everywhere"
 """The schema whose views hold the rows of all experiments, with a column `experiment`."""
 
 LINK_COLUMNS = {
-    "child_table": "the table of the row that names the other",
-    "child_iteration": "its iteration; null where the table has none",
+    "child_table": "the table of the row that names the parent",
+    "child_iteration": "its iteration; null if the table has none",
     "child_id": "its id",
-    "column": "the column that names the other",
+    "column": "the column that names the parent",
     "parent_table": "the table of the row that is named",
-    "parent_iteration": "its iteration; null where the table has none",
+    "parent_iteration": "its iteration; null if the table has none",
     "parent_id": "its id",
     "place": "the id's place in the column's list, from 1",
 }
@@ -43,7 +43,7 @@ class LineageError(ArtifactError):
 
 
 class Extra(NamedTuple):
-    """A view made of what is not in the tables, such as Dagster's runs; made when a query names it."""
+    """A view of data outside the tables, such as Dagster's runs; it is made when a query names it."""
 
     make: Callable[[], pl.DataFrame]
     columns: Mapping[str, str]
@@ -51,7 +51,7 @@ class Extra(NamedTuple):
 
 
 class Reference(NamedTuple):
-    """A column whose ids come from `parent`, where they stand in `match`."""
+    """A column whose ids come from column `match` of `parent`."""
 
     table: str
     column: str
@@ -63,10 +63,10 @@ class Reference(NamedTuple):
 class Database:
     """SQL over an experiment's complete partitions.
 
-    There is a view a table, with a column `iteration` (text, null for a table without partitions); a table
-    without complete partitions has none. Beside them: `links`, `left_out`, `manifests`, `inputs`, `extras`.
-    The tables of another experiment are in the schema of its name (`"household-base".rollouts`), those of all
-    in `everywhere`. A snapshot: what is committed later is not seen.
+    There is one view for each table, with a column `iteration` (text, null for a table without partitions); a
+    table without complete partitions has none. There are also `links`, `left_out`, `manifests`, `inputs`,
+    `extras`. The tables of another experiment are in the schema of its name (`"household-base".rollouts`),
+    those of all in `everywhere`. A snapshot: what is committed later is not seen.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Database:
         )
         self._connection = duckdb.connect(":memory:")
         paths = [version.data for partitions in snapshots.values() for version in partitions.values()]
-        # DuckDB asks for leave twice, for the pattern and for the file that it matches.
+        # DuckDB checks two paths: the pattern and the file that it matches.
         listed = ", ".join(_quoted(name) for path in paths for name in {str(path), _literal(path)})
         try:
             self._connection.execute(f"SET memory_limit = {_quoted(memory)}")
@@ -120,7 +120,7 @@ class Database:
         """The result of one SELECT; `params` fill `$1`, `$2`, ... or `?`, or `$name`.
 
         Raises:
-            LineageError: `sql` is not one SELECT, names what is not there, or passes a limit.
+            LineageError: `sql` is not one SELECT, names something that does not exist, or exceeds a limit.
         """
         try:
             statements = self._connection.extract_statements(sql)
@@ -155,7 +155,7 @@ class Database:
             if isinstance(error, duckdb.OutOfMemoryException):
                 raise LineageError(f"the query needs more memory than it may have: {error}") from error
             raise LineageError(
-                f"the query took longer than {self._seconds:g} s and was ended; narrow it, or give it longer"
+                f"the query took longer than {self._seconds:g} s and was stopped; narrow it, or allow more"
             ) from error
         finally:
             timer.cancel()
@@ -212,28 +212,32 @@ class Database:
         self._connection.execute(
             f"CREATE VIEW links AS {' UNION ALL '.join(selects) or f'SELECT {empty} WHERE false'}"
         )
-        self._describe("links", "a row that names another, and the row that it names", LINK_COLUMNS)
+        self._describe(
+            "links",
+            "one row for each link: the row that names another, and the row that it names",
+            LINK_COLUMNS,
+        )
 
     def _make_left_out(self) -> None:
         sql, columns = left_out_sql(self.tables)
         self._connection.execute(f"CREATE VIEW {LEFT_OUT} AS {sql}")
-        self._describe(LEFT_OUT, "what was left out somewhere, and why", columns)
+        self._describe(LEFT_OUT, "everything that a stage left out, and why", columns)
 
 
 def described(columns: Mapping[str, Column]) -> dict[str, str]:
     """What the columns of a table's view hold."""
     texts = {name: column.description for name, column in columns.items()}
     return texts | {
-        "iteration": "the partition; null where the table has none",
+        "iteration": "the partition; null if the table has none",
         "experiment": "whose row it is",
     }
 
 
 def references(tables: Sequence[str]) -> Iterator[Reference]:
-    """Every parent column of `tables` with each of the tables that its ids may come from, if that is there.
+    """Every parent column of `tables` with each of the existing tables that its ids may come from.
 
-    An id is looked for in the parent's column of the same name (a model's id stands in every one of its
-    files' rows), unless that names a parent of its own; else in the parent's key.
+    An id is looked up in the parent's column of the same name (all rows of a model's files have the model's
+    id), unless that column names another parent; else in the parent's key.
     """
     for name in tables:
         for column in TABLES[name].columns:
@@ -254,7 +258,7 @@ def named(table: str, column: str) -> str:
 
 
 def same_place(reference: Reference) -> str:
-    """The condition that parent `p` is of the iteration that child `c` takes its parents from."""
+    """The condition that parent `p` is in the iteration that the parents of child `c` are in."""
     if not TABLES[reference.parent].partitioned:
         return "true"
     if reference.previous:

@@ -1,4 +1,4 @@
-"""Tables on disk: Parquet in `$SAND_HOME/<experiment>/<table>/iteration=<k>/`, complete with its manifest."""
+"""Tables on disk: `$SAND_HOME/<experiment>/<table>/iteration=<k>/` has a Parquet file and a manifest."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from sand_dagster.fingerprints import file_digest, remembered_digest, remembered
 from sand_dagster.rows.row import Row
 
 JOURNAL, LOCK = "journal.jsonl", "writer.lock"
-"""The files of a partition, besides its rows and its manifest."""
+"""The files of a partition other than its rows and its manifest."""
 
 __all__ = ["DATA", "JOURNAL", "LOCK", "MANIFEST", "ArtifactStore", "PartitionWriter"]
 
@@ -44,11 +44,11 @@ class PartitionWriter:
 
     @property
     def folder(self) -> Path:
-        """The partition's folder, for files besides the rows, such as a checkpoint's model.
+        """The partition's folder, for other files than the rows, such as a checkpoint's model.
 
-        Whoever asks may put new files in the place of an earlier commit's: from here on the partition is
-        not complete until `commit`. What it held is kept in its history; a file there is the same as here,
-        so that it has to be replaced and not written over.
+        The caller may replace files of an earlier commit. So from here on the partition is not complete until
+        `commit`. Its earlier version is kept in its history. Files there are hard links to the files here, so
+        a file has to be replaced, and must not be overwritten in place.
         """
         keep(self._folder)
         remove(self._folder / MANIFEST)
@@ -60,13 +60,13 @@ class PartitionWriter:
         counts: Mapping[str, Count],
         identity: Identity | None = None,
     ) -> Manifest:
-        """Write `rows`, then the manifest: the partition is complete from here on.
+        """Write `rows`, then the manifest. After this the partition is complete.
 
-        Rows are taken, checked and written some at a time, so that they need not fit in memory. `counts` are
-        the stage's outcomes, tokens and rates; one that is an expression is taken over the written rows.
-        `identity` is given where it is another than when the writing began.
-        Killed at any moment, this leaves the partition as it was or not complete, never a manifest that does
-        not match the rows.
+        Rows are read, checked and written in blocks, so that they need not fit in memory. `counts` are
+        the stage's outcomes, tokens and rates; an expression is computed over the written rows.
+        `identity` is given if it has changed since the writing began.
+        If this is killed at any moment, the partition is as it was or not complete. There is never a manifest
+        that does not match the rows.
 
         Raises:
             ValueError: a row does not fit the schema, or an id is empty or not unique.
@@ -112,7 +112,7 @@ class ArtifactStore:
             raise OldLayout(below)
 
     def folder(self, table: str, iteration: str | None) -> Path:
-        """Where a partition lies, below `$SAND_HOME`; it need not exist.
+        """The folder of a partition, below `$SAND_HOME`; it need not exist.
 
         Raises:
             ValueError: there is no such table, or `iteration` is not two or more digits for a partitioned
@@ -122,7 +122,7 @@ class ArtifactStore:
         if not _table(table).partitioned:
             if iteration is not None:
                 raise ValueError(
-                    f"table {table} has no iterations, but iteration {iteration!r} was asked for"
+                    f"table {table} has no iterations, but iteration {iteration!r} was requested"
                 )
             return below
         if iteration is None or not _ITERATION.fullmatch(iteration):
@@ -130,7 +130,7 @@ class ArtifactStore:
         return below / f"iteration={iteration}"
 
     def manifest(self, table: str, iteration: str | None) -> Manifest | None:
-        """The partition's manifest, or None where it is not complete.
+        """The partition's manifest, or None if it is not complete.
 
         Raises:
             TornArtifact: the manifest cannot be read.
@@ -159,7 +159,7 @@ class ArtifactStore:
         return self.scan(table, iteration).collect()
 
     def scan(self, table: str, iteration: str | None) -> pl.LazyFrame:
-        """As `read`, but the rows are not read yet: where few of them are needed, or few columns."""
+        """As `read`, but lazy: for when only some rows or columns are needed."""
         data = self.data(table, iteration)
         rows = scan_parquet(data)
         schema = dict(rows.collect_schema())
@@ -168,7 +168,7 @@ class ArtifactStore:
         return rows
 
     def require_whole(self) -> None:
-        """Look at every complete partition before a question is asked of all of them.
+        """Check every complete partition, before a question that reads all of them.
 
         Raises:
             TornArtifact: one of them is damaged.
@@ -180,9 +180,9 @@ class ArtifactStore:
                     self.data(name, iteration)
 
     def data(self, table: str, iteration: str | None) -> Path:
-        """The file with the partition's rows, which is the one that the manifest was written for.
+        """The file with the partition's rows, after a check that its manifest was written for it.
 
-        A file that has not changed since it was last looked at is not hashed again.
+        A file that has not changed since the last check is not hashed again.
 
         Raises:
             MissingArtifact, TornArtifact: as `read`.
@@ -202,7 +202,7 @@ class ArtifactStore:
         return data
 
     def journal(self, table: str, iteration: str | None) -> JournalReader:
-        """The units that the partition's journal holds, to look at."""
+        """The units in the partition's journal, read only."""
         return JournalReader(self.folder(table, iteration) / JOURNAL)
 
     def mend_journal(self, table: str, iteration: str | None) -> int:
@@ -258,13 +258,13 @@ class ArtifactStore:
         run_id: str,
         fresh: bool = False,
     ) -> Iterator[PartitionWriter]:
-        """A partition to write, by this process alone.
+        """A partition to write. Only this process can write it.
 
-        `inputs` are the manifests of what it is made from, `identity` is all else that decides its rows.
-        With `fresh` the journal is emptied first. Without a commit, the earlier rows stay, and the journal.
+        `inputs` are the manifests of its inputs, `identity` is everything else that decides its rows.
+        With `fresh` the journal is emptied first. Without a commit, the earlier rows and the journal stay.
 
         Raises:
-            PartitionBusy: another process writes it.
+            PartitionBusy: another process is writing it.
         """
         folder = self.folder(table, iteration)
         folder.mkdir(parents=True, exist_ok=True)
@@ -287,7 +287,7 @@ class ArtifactStore:
 
 @contextmanager
 def _locked(path: Path, run_id: str) -> Iterator[None]:
-    """Hold the lock file `path`, which says who does; the system lets go when the process ends."""
+    """Hold the lock file `path`, which names the holder; the system releases it when the process ends."""
     with path.open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -306,7 +306,7 @@ def _who_holds(folder: Path, note: str) -> str:
         holder = json.loads(note)
         who = f"process {holder['pid']} (run {holder['run_id']})"
     except (ValueError, KeyError, TypeError):
-        who = "another process, which has not said which,"
+        who = "another process"
     return f"{folder} is being written by {who}. Wait until it has ended, or end it, then try again."
 
 

@@ -1,4 +1,4 @@
-"""A partition's rows as typed values, read some at a time."""
+"""A partition's rows as typed values, read in blocks."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _BLOCKS = 8
 class StoredRows(Sequence[R]):
     """The rows of a scanned partition, in order; a few blocks of them are in memory at once.
 
-    Made for going through in order, or nearly so: every other look-up reads a block.
+    Made for reading in order, or nearly in order: any other look-up reads a block.
 
     Raises:
-        ArtifactError: a value is none that the row's `kind` knows, such as another version's outcome.
+        ArtifactError: the row's `kind` does not know a value, for example an outcome of another version.
     """
 
     def __init__(self, kind: type[R], rows: pl.LazyFrame) -> None:
@@ -71,7 +71,7 @@ class StoredRows(Sequence[R]):
             ) from error
 
     def by(self, column: str) -> Mapping[str, R]:
-        """The rows by their value in `column`, which no two share."""
+        """The rows by their value in `column`, which is unique."""
         places = {value: place for place, value in enumerate(self._column(column))}
         return _LookUp(places, self.__getitem__)
 
@@ -87,7 +87,7 @@ class StoredRows(Sequence[R]):
 
 
 class _LookUp(Mapping[str, T], Generic[P, T]):
-    """Values read when they are asked for, from their places."""
+    """Values that are read from their places when they are needed."""
 
     def __init__(self, places: Mapping[str, P], read: Callable[[P], T]) -> None:
         self._places, self._read = places, read
@@ -103,7 +103,7 @@ class _LookUp(Mapping[str, T], Generic[P, T]):
 
 
 def rows_of(store: ArtifactStore, kind: type[R], iteration: str | None) -> StoredRows[R]:
-    """The rows of a `kind`: of `iteration`, where their table has iterations.
+    """The rows of a `kind`: those of `iteration`, if their table has iterations.
 
     Raises:
         MissingArtifact: the partition is not complete.

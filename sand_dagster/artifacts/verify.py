@@ -1,4 +1,4 @@
-"""`sand verify`: every recorded hash of an experiment computed again, and every recorded link followed."""
+"""`sand verify`: computes every recorded hash of an experiment again, and follows every recorded link."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _IDS_NAMED = 3
 
 
 class Damage(NamedTuple):
-    """Something that is not as it was recorded: which file, what is wrong with it, what to do."""
+    """A file that differs from its record: which file, what is wrong with it, what to do."""
 
     file: Path
     problem: str
@@ -48,7 +48,7 @@ class Damage(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """How many complete partitions were looked at, and what was found."""
+    """How many complete partitions were checked, and what was found."""
 
     partitions: int
     damages: list[Damage]
@@ -60,16 +60,16 @@ def experiments_in(home: Path) -> list[str]:
 
 
 def verify(store: ArtifactStore) -> Verified:
-    """Compute every recorded hash of the experiment again, without what is remembered of any file.
+    """Compute every recorded hash of the experiment again, without the cache of hashes.
 
-    A partition that is not complete is no damage, nor is one that a run is writing. After this, `sand run`
-    and `sand plan` see what was found, also where a file was altered and its size and times were not.
+    A partition that is not complete, or that a run is writing, is not damaged. After this, `sand run`
+    and `sand plan` know what was found, even if a file was changed and its size and times were not.
     """
     return _Verification(store).whole()
 
 
 def unknown_ids(orphans: pl.DataFrame) -> pl.DataFrame:
-    """`Lineage.orphans` without the models that a server elsewhere has: only their names are known."""
+    """`Lineage.orphans` without the models of remote servers: only their names are known."""
     served = (pl.col("column") == "model_id") & ~pl.col("missing").str.contains("^[0-9a-f]{64}$")
     return orphans.filter(~served)
 
@@ -91,7 +91,7 @@ class _Verification:
         return Verified(len(self._manifests), damages)
 
     def _strays(self) -> Iterator[Damage]:
-        """What belongs to no partition."""
+        """Files that belong to no partition."""
         remedy = "Nothing reads it: remove it"
         for path in sorted(self._below.iterdir()) if self._below.is_dir() else ():
             if path.name not in TABLES and path.is_dir():
@@ -102,7 +102,7 @@ class _Verification:
             for path in sorted((self._below / name).iterdir()):
                 number = path.name.removeprefix("iteration=")
                 if not (path.name.startswith("iteration=") and number.isdigit() and len(number) >= 2):
-                    yield Damage(path, f"{name} is kept by iteration, and this is none", remedy)
+                    yield Damage(path, f"{name} is kept by iteration, and this is not one", remedy)
 
     def _partition(self, table: str, iteration: str | None) -> Iterator[Damage]:
         folder = self._store.folder(table, iteration)
@@ -128,19 +128,19 @@ class _Verification:
         known = _FILES | ({MODEL} if table == "checkpoints" else set())
         for path in sorted(folder.iterdir()):
             if path.name not in known and manifest is not None:
-                yield Damage(path, "no part of the partition", "Nothing reads it: remove it")
+                yield Damage(path, "not a part of the partition", "Nothing reads it: remove it")
 
     def _manifest(self, manifest: Manifest, table: str, iteration: str | None) -> Iterator[Damage]:
-        told = (manifest.experiment, manifest.table, manifest.iteration)
+        recorded = (manifest.experiment, manifest.table, manifest.iteration)
         here = (self._store.experiment, table, iteration)
-        if told != here:
+        if recorded != here:
             file = self._store.folder(table, iteration) / MANIFEST
-            what = f"it is the manifest of {_named(*told)}, and lies where that of {_named(*here)} belongs"
-            yield Damage(file, what, self._anew(table, iteration))
+            what = f"it is the manifest of {_named(*recorded)}, in the place of that of {_named(*here)}"
+            yield Damage(file, what, self._from_start(table, iteration))
 
     def _rows(self, manifest: Manifest, table: str, iteration: str | None) -> Iterator[Damage]:
         data = self._store.folder(table, iteration) / DATA
-        again, anew = self._again(table, iteration), self._anew(table, iteration)
+        again, from_start = self._again(table, iteration), self._from_start(table, iteration)
         if not data.is_file():
             yield Damage(data, f"the file is gone; its manifest is for {manifest.rows} rows", again)
             return
@@ -161,15 +161,15 @@ class _Verification:
                 found.update(frame)
                 count += frame.height
         except pl.exceptions.PolarsError as error:
-            yield Damage(data, f"it cannot be read as Parquet ({error})", anew)
+            yield Damage(data, f"it cannot be read as Parquet ({error})", from_start)
             return
         if count != manifest.rows:
-            yield Damage(data, f"it has {count} rows, its manifest says {manifest.rows}", anew)
+            yield Damage(data, f"it has {count} rows, its manifest says {manifest.rows}", from_start)
         elif found.hexdigest() != manifest.content_hash:
             what = (
                 f"content hash {short(found.hexdigest())}, its manifest says {short(manifest.content_hash)}"
             )
-            yield Damage(data, what, anew)
+            yield Damage(data, what, from_start)
         elif table == "checkpoints":
             yield from self._checkpoints(rows, iteration)
         elif table == "base_model":
@@ -190,7 +190,7 @@ class _Verification:
             yield Damage(journal, "its last line is torn", remedy)
 
     def _links(self, manifest: Manifest, folder: Path) -> Iterator[Damage]:
-        """The ids that are kept beside the rows are those of the rows."""
+        """Checks that the ids that are kept beside the rows are those of the rows."""
         there = [folder / name for name in (KEYS, LINKS) if (folder / name).exists()]
         if not there:
             return
@@ -205,29 +205,29 @@ class _Verification:
         for row in StoredRows(CheckpointRow, rows):
             folder = self._store.home / row.folder
             if not folder.resolve().is_relative_to(self._store.home.resolve()):
-                yield Damage(folder, "it lies outside $SAND_HOME", self._anew("checkpoints", iteration))
+                yield Damage(folder, "it is outside $SAND_HOME", self._from_start("checkpoints", iteration))
                 continue
             forget(folder)
             recorded = {file.file: file for file in row.files}
             for name, file in recorded.items():
                 yield from _file(folder / name, file.bytes, file.sha256, again)
             hashes = {name: file.sha256 for name, file in recorded.items()}
-            yield from _report(folder / REPORT, hashes, self._anew("checkpoints", iteration))
+            yield from _report(folder / REPORT, hashes, self._from_start("checkpoints", iteration))
             for path in sorted(folder.iterdir()) if folder.is_dir() else ():
                 if path.name not in recorded and path.name != REPORT:
                     yield Damage(path, "not among the files that the checkpoint recorded", "Remove it")
 
     def _base_model(self, rows: pl.LazyFrame) -> Iterator[Damage]:
         remedy = (
-            f"Put the file back as it was; else `sand run {self._store.experiment} --until 00` records the "
-            "model as it now is, and what was made with it is made again"
+            f"Restore the file. Otherwise `sand run {self._store.experiment} --until 00` records the "
+            "changed model, and everything that was made with it is made again"
         )
         for row in StoredRows(BaseModelRow, rows):
             forget(Path(row.folder))
             yield from _file(Path(row.folder) / row.file, row.bytes, row.sha256, remedy)
 
     def _chain(self) -> Iterator[Damage]:
-        """Inputs that are not there any more as they were when something was made of them."""
+        """Inputs that changed or are gone since something was made from them."""
         for (table, iteration), manifest in self._manifests.items():
             file = self._store.folder(table, iteration) / MANIFEST
             for name, content in manifest.inputs.items():
@@ -238,7 +238,7 @@ class _Verification:
                 yield Damage(file, what, self._again(table, iteration))
 
     def _input(self, name: str, iteration: str | None) -> str | None:
-        """The content hash of the partition that a manifest's inputs call `name`; None: it is gone."""
+        """The content hash of the partition that is `name` in a manifest's inputs; None: it is gone."""
         owner, table, partition = input_place(name, self._store.experiment, iteration)
         if table not in TABLES:
             return None
@@ -252,7 +252,7 @@ class _Verification:
         return found.content_hash if found else None
 
     def _orphans(self) -> Iterator[Damage]:
-        """Ids that no row has, on the way up to the expert's steps."""
+        """Ids of parents that no row has, up to the expert's steps."""
         found = unknown_ids(Lineage(self._store.home, self._store.experiment).orphans())
         for (table, iteration, column), rows in found.group_by(
             "table", "iteration", "column", maintain_order=True
@@ -261,8 +261,8 @@ class _Verification:
             listed = ", ".join(ids[:_IDS_NAMED]) + (", …" if len(ids) > _IDS_NAMED else "")
             yield Damage(
                 self._store.folder(str(table), iteration) / DATA,
-                f"{len(ids)} ids in {column} are of no row ({listed})",
-                self._anew(str(table), iteration),
+                f"{len(ids)} ids in {column} belong to no row ({listed})",
+                self._from_start(str(table), iteration),
             )
 
     def _again(self, table: str, iteration: str | None) -> str:
@@ -271,7 +271,7 @@ class _Verification:
             "with the finished units that the journal beside it holds"
         )
 
-    def _anew(self, table: str, iteration: str | None) -> str:
+    def _from_start(self, table: str, iteration: str | None) -> str:
         manifest = self._store.folder(table, iteration) / MANIFEST
         return f"Remove {manifest}; then {self._again(table, iteration)}"
 
@@ -281,7 +281,7 @@ def _kept_earlier(history: Path) -> Iterator[Damage]:
     for path in sorted(history.glob("*.parquet")):
         found = file_digest(path)
         if found != path.stem:
-            remedy = "Remove it, and with it what this earlier version says"
+            remedy = "Remove it; this earlier version can then no longer be read"
             yield Damage(path, f"altered: SHA-256 {short(found)}, named {short(path.stem)}", remedy)
 
 
@@ -300,19 +300,17 @@ def _file(path: Path, size: int, sha256: str, remedy: str) -> Iterator[Damage]:
 
 
 def _report(path: Path, files: dict[str, str], remedy: str) -> Iterator[Damage]:
-    """The report of a finetuning names the same files; no hash of itself was kept."""
+    """The report of a finetuning has to list the same files; no hash of the report itself was kept."""
     try:
         report: Any = json.loads(path.read_bytes())
         recorded = report["files"]
     except FileNotFoundError:
         yield Damage(path, "the file is gone", remedy)
     except (ValueError, KeyError, TypeError):
-        yield Damage(path, "it is no report of a finetuning", remedy)
+        yield Damage(path, "it is not the report of a finetuning", remedy)
     else:
         if recorded != files:
-            yield Damage(
-                path, "it names other files, or other hashes of them, than the checkpoint's row", remedy
-            )
+            yield Damage(path, "it lists other files or hashes than the checkpoint's row", remedy)
 
 
 def _named(experiment: str, table: str, iteration: str | None) -> str:

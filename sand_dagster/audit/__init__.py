@@ -1,1 +1,1 @@
-"""What an auditor asks of finished work: whence, why, with which prompt, what changed, what can go."""
+"""Questions about finished work: origins of rows, reasons, prompts, changes, and what can be removed."""

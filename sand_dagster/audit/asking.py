@@ -1,6 +1,6 @@
-"""Named questions in SQL: a folder of ours, and `$SAND_HOME/questions` for users' own.
+"""Named questions in SQL: those of the project, and users' own in `$SAND_HOME/questions`.
 
-A file `name.sql` begins with a comment: its title, then a description, then a line for each parameter,
+A file `name.sql` starts with a comment: its title, then a description, then a line for each parameter,
 `$name = default: what it is`, with a JSON value as default.
 """
 
@@ -29,7 +29,7 @@ class Parameter(NamedTuple):
 
 
 class Question(NamedTuple):
-    """A named question. `own` says that it is a user's."""
+    """A named question. `own` is true for a user's question."""
 
     name: str
     title: str
@@ -40,10 +40,10 @@ class Question(NamedTuple):
 
 
 def questions(home: Path) -> dict[str, Question]:
-    """All questions by name; a user's takes the place of ours with its name.
+    """All questions by name; a user's question replaces ours of the same name.
 
     Raises:
-        LineageError: a file has no title, no description, or a parameter's default that is no JSON.
+        LineageError: a file has no title, no description, or a parameter's default that is not JSON.
     """
     found = {}
     ours = Path(str(resources.files("sand_dagster.audit"))) / "questions"
@@ -68,22 +68,24 @@ def read_question(path: Path, *, own: bool) -> Question:
     lines = text.splitlines()
     end = next((n for n, line in enumerate(lines) if not line.startswith("--")), len(lines))
     head = [line.removeprefix("--").strip() for line in lines[:end]]
-    parameters, said = {}, []
+    parameters, header = {}, []
     for line in head:
         if match := _PARAMETER.fullmatch(line):
             parameters[match[1]] = Parameter(_json(path, match[1], match[2]), match[3])
         else:
-            said.append(line)
-    if len(said) < 2 or not said[0]:
+            header.append(line)
+    if len(header) < 2 or not header[0]:
         raise LineageError(
-            f"{path}: the file has to begin with a comment of a title and, below it, a description "
+            f"{path}: the file has to start with a comment: a title and, below it, a description "
             "(`-- Title`, `-- What it answers.`)"
         )
-    return Question(path.stem, said[0], " ".join(said[1:]).strip(), parameters, "\n".join(lines[end:]), own)
+    return Question(
+        path.stem, header[0], " ".join(header[1:]).strip(), parameters, "\n".join(lines[end:]), own
+    )
 
 
 def ask(database: Database, question: Question, values: Mapping[str, str]) -> pl.DataFrame:
-    """The answer; `values` are texts in place of the parameters' defaults, read as the default's type.
+    """The answer; `values` are texts that replace the parameters' defaults, read as the default's type.
 
     Raises:
         LineageError: there is no such parameter, a value is not of its type, or the SQL cannot be answered.
@@ -110,7 +112,9 @@ def _typed(question: Question, name: str, text: str) -> Any:
         return text
     value = _json(Path(question.name), name, text)
     if not isinstance(value, type(default)) and not (isinstance(default, float) and isinstance(value, int)):
-        raise LineageError(f"question {question.name}: {name} is a {type(default).__name__}, found {text!r}")
+        raise LineageError(
+            f"question {question.name}: {name} has to be of type {type(default).__name__}, found {text!r}"
+        )
     return value
 
 
@@ -118,4 +122,4 @@ def _json(path: Path, name: str, text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
-        raise LineageError(f"{path}: the value of {name} is no JSON: {text!r}") from None
+        raise LineageError(f"{path}: the value of {name} is not JSON: {text!r}") from None

@@ -1,4 +1,4 @@
-"""What can go without any kept score losing what it stands on."""
+"""Files that no kept score needs, and that can be removed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Place = tuple[str, str, str | None]
 
 
 class Removal(NamedTuple):
-    """Something that can go: `why` says so to a person."""
+    """A file or folder that can be removed; `why` is the reason, for a person."""
 
     path: Path
     bytes: int
@@ -31,15 +31,15 @@ class Removal(NamedTuple):
 
 
 def removals(home: Path, experiment: str, *, superseded: bool, journals: bool) -> list[Removal]:
-    """What `sand clean` frees of an experiment, the largest first.
+    """What `sand clean` removes from an experiment, the largest first.
 
-    Earlier versions of tables and checkpoints that no kept score of any experiment of this home stands on,
-    and files that a killed process left. Kept are the scores that are there now and, unless `superseded`,
-    those of earlier versions. With `journals` the journals of complete partitions go too: what they hold is
-    in the tables, but the stage's units are worked anew when it runs again, and prompts of turns cannot be
+    These are earlier versions of tables and checkpoints that no kept score of any experiment of this home
+    needs, and files that a killed process left. Kept are the current scores and, unless `superseded`, those
+    of earlier versions. With `journals`, the journals of complete partitions are removed too: their content
+    is in the tables, but if the stage runs again it repeats its units, and prompts of turns cannot be
     checked.
     """
-    ArtifactStore(home, experiment)  # an old layout is an error
+    ArtifactStore(home, experiment)  # raises on an old layout
     kept = {
         (name, *place): there
         for name in experiments_in(home)
@@ -57,7 +57,7 @@ def removals(home: Path, experiment: str, *, superseded: bool, journals: bool) -
 
 
 def remove(removals: Sequence[Removal]) -> int:
-    """Remove them; returns how many bytes were freed. A folder's manifest goes before its rows."""
+    """Remove them; returns how many bytes were freed. A folder's manifest is removed before its rows."""
     freed = 0
     for removal in sorted(removals, key=lambda each: each.path.suffix != ".json"):
         if removal.path.is_dir():
@@ -69,7 +69,7 @@ def remove(removals: Sequence[Removal]) -> int:
 
 
 def _needed(kept: dict[Place, list[Version]], *, superseded: bool) -> set[Path]:
-    """The manifests of the versions that kept scores stand on, and those of the scores themselves."""
+    """The manifests of the versions that kept scores need, and those of the scores themselves."""
     needed: set[Path] = set()
     waiting = [
         version
@@ -91,27 +91,27 @@ def _needed(kept: dict[Place, list[Version]], *, superseded: bool) -> set[Path]:
 
 
 def _versions(folder: Path, there: Sequence[Version], needed: set[Path]) -> Iterator[Removal]:
-    """Earlier versions that nothing stands on: their manifests, and the files that no other version has."""
+    """Earlier versions that nothing needs: their manifests, and the files that no other version has."""
     going = [each for each in there if not each.current and each.manifest_file not in needed]
     staying = [each for each in there if each not in going]
     below = folder / HISTORY
     for version in going:
         when = version.manifest.created_at.strftime("%Y-%m-%d %H:%M")
-        why = f"version of {when} that no kept score stands on"
+        why = f"version of {when} that no kept score needs"
         yield _removal(version.manifest_file, why)
     files = {each.data for each in staying if not each.current}
     models = {each.model for each in staying if not each.current and each.manifest.table == "checkpoints"}
     hashes = {path.stem for path in files}
     for path in sorted(below.glob("*")):
         if path.is_file() and path.suffix != ".json" and path.name.partition(".")[0] not in hashes:
-            yield _removal(path, "rows of a version that no kept score stands on")
+            yield _removal(path, "rows of a version that no kept score needs")
     for model in sorted((below / MODELS).glob("*")):
         if model not in models:
-            yield _removal(model, "a checkpoint's model that no kept score stands on")
+            yield _removal(model, "a checkpoint's model that no kept score needs")
 
 
 def _leftovers(folder: Path) -> Iterator[Removal]:
-    """What a killed process left; not while somebody writes the partition."""
+    """What a killed process left; nothing while a process writes the partition."""
     if not folder.is_dir() or _busy(folder):
         return
     for path in sorted(folder.glob("*.writing")):
@@ -142,5 +142,5 @@ def _busy(folder: Path) -> bool:
 
 def _removal(path: Path, why: str) -> Removal:
     files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
-    # A file that stands elsewhere too takes no space of its own.
+    # A hard link to a file that is kept elsewhere frees no space.
     return Removal(path, sum(f.stat().st_size for f in files if f.stat().st_nlink == 1), why)

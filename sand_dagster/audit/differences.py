@@ -1,4 +1,4 @@
-"""What is different: between two iterations' tables, and between what two runs left."""
+"""Differences between the tables of two iterations, and between the tables after two runs."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ _IDENTITY: Mapping[str, tuple[str, ...]] = {
     "eval_episodes": ("task_id",),
     "eval_scores": ("split",),
 }
-"""The columns by which a row of one version is the same as one of another; ids change with what they hash."""
+"""The columns that identify a row in any version; ids cannot, because they change with what they hash."""
 
 _PLAYED = ("rollouts", "critiques")
-"""Tables whose rows belong to a candidate, and so are the same where its step and action are."""
+"""Tables whose rows belong to a candidate: they are matched by its step and action."""
 
 _MAX_TEXT = frozenset({"prompt_tokens", "completion_tokens", "seconds", "loss_curve", "folder", "files"})
-"""Columns that are no change by themselves."""
+"""Columns whose differences alone do not count as a change."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A row that is another in the second version: `columns` has the values that changed, (before, after)."""
+    """A row that differs in the second version: `columns` has the values that changed, (before, after)."""
 
     name: str
     columns: dict[str, tuple[Any, Any]]
@@ -61,7 +61,7 @@ class TableDifference:
     new: list[str]
     """Names of rows."""
     made: list[str]
-    """What of the stage's identity is different, a line each."""
+    """The differences of the stage's identity, one line each."""
 
     @property
     def equal(self) -> bool:
@@ -71,7 +71,7 @@ class TableDifference:
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """Evaluated tasks that both have, by what became of them; a task is (split, task, before, after)."""
+    """Evaluated tasks that both have, by how their result changed; a task is (split, task, before, after)."""
 
     iteration: str | None
     won: list[tuple[str, str, float, float]]
@@ -98,8 +98,8 @@ def compare_iterations(store: ArtifactStore, table: str, before: str, after: str
 def compare_runs(
     home: Path, before: tuple[str, str | None], after: tuple[str, str | None]
 ) -> tuple[list[TableDifference], list[Outcomes]]:
-    """What two runs left, each (experiment, run; None: what is there now): the tables that differ, and the
-    evaluated tasks of each iteration.
+    """Compare the tables after two runs, each (experiment, run; None: the current tables): the tables that
+    differ, and the evaluated tasks of each iteration.
 
     Raises:
         ArtifactError: there is no such run, or the two have no table in common.
@@ -158,7 +158,7 @@ def _names(
     version: Version,
     snapshot: Mapping[tuple[str, str | None], Version] | None = None,
 ) -> dict[str, Row]:
-    """The rows by a name that says which row it is, in any version; rows that share one are numbered."""
+    """The rows by a name that identifies the row in any version; rows with the same name are numbered."""
     table, iteration = version.manifest.table, version.manifest.iteration
     rows = _rows(version)
     parts: Iterable[tuple[Any, ...]]

@@ -27,13 +27,13 @@ def split_run(name: str) -> tuple[str, str | None]:
 def locate(
     home: Path, id: str, experiment: str | None, table: str | None = None, iteration: str | None = None
 ) -> Found:
-    """The row with this id, or the only one whose id begins so, of `experiment` or the first that has it.
+    """The row whose id is `id` or starts with it, from `experiment` or the first experiment that has it.
 
-    `experiment` may be `EXPERIMENT@RUN`: the tables as that run left them. Rows that are there now come
-    before those of earlier versions.
+    `experiment` may be `EXPERIMENT@RUN`: the tables as that run left them. Current rows come before those of
+    earlier versions.
 
     Raises:
-        LineageError: there is none, or several ids begin so.
+        LineageError: there is none, or several ids start with it.
     """
     if experiment is not None:
         name, run = split_run(experiment)

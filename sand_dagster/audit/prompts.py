@@ -1,8 +1,8 @@
-"""The prompts that models were given, rebuilt from the tables and checked against what was recorded.
+"""The prompts that models were given, rebuilt from the tables and checked against the recorded hashes.
 
-Critiques and deliberations record the hash of their prompt. Of candidates, rollouts and episodes the prompt,
-or all that it is made of, is part of the key under which the unit stands in its stage's journal; later turns
-follow from the row's own steps, which have to be those that the journal holds.
+Critiques and deliberations record the hash of their prompt. For candidates, rollouts and episodes the prompt,
+or everything that it is made of, is part of the unit's key in its stage's journal; later turns follow from
+the row's own steps, which have to be those in the journal.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ PROMPTED = ("candidate_actions", "rollouts", "critiques", "deliberation_trajecto
 
 
 class NoPrompt(LineageError):
-    """No model was given a prompt for this row."""
+    """No model got a prompt for this row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A prompt, rebuilt. `recorded` and `rebuilt` are hashes; `recorded` is empty where none is kept.
+    """A prompt, rebuilt. `recorded` and `rebuilt` are hashes; `recorded` is empty if none is kept.
 
-    `differs` names what is not as it was when the row was made, where that can be said.
+    `differs` names what has changed since the row was made, if that is known.
     """
 
     messages: list[Message]
@@ -52,7 +52,7 @@ class Prompt:
     model_folder: str
     chat_template: str
     tokens: int | None
-    """The prompt's tokens as they were counted, where the row was made with this prompt alone."""
+    """The recorded number of the prompt's tokens, if the row was made with this prompt alone."""
     differs: list[str] = field(default_factory=list)
 
     @property
@@ -61,7 +61,7 @@ class Prompt:
         return bool(self.recorded) and self.recorded == self.rebuilt and not self.differs
 
     def verdict(self) -> str:
-        """Whether it is the one that was given, in words."""
+        """The same in words."""
         if self.agrees:
             return f"rebuilt, hash agrees: {self.what} {self.rebuilt[:16]}…"
         if not self.recorded:
@@ -78,8 +78,8 @@ def prompt_of(lineage: Lineage, node: Node, turn: int | None = None) -> Prompt:
     """The prompt behind the row. `turn`, from 1, is that of a rollout or an episode; None: the last one.
 
     Raises:
-        NoPrompt: nobody was asked for this row.
-        ArtifactError: a table that it is made of is not there.
+        NoPrompt: no model was asked for this row.
+        ArtifactError: a table that the prompt is made from is not there.
     """
     made: dict[str, Callable[[_Rows, Row, int | None], Prompt]] = {
         "candidate_actions": _candidate,
@@ -89,12 +89,12 @@ def prompt_of(lineage: Lineage, node: Node, turn: int | None = None) -> Prompt:
         "eval_episodes": _episode,
     }
     if node.table not in made:
-        raise NoPrompt(f"a row of {node.table} is written by no model; prompts: {', '.join(PROMPTED)}")
+        raise NoPrompt(f"no model writes rows of {node.table}; tables with prompts: {', '.join(PROMPTED)}")
     return made[node.table](_Rows(lineage, node), lineage.row(node), turn)
 
 
 class _Rows:
-    """A row's partition, and the rows that its prompt is made of, each of the version that it was made of."""
+    """A row's partition, and the rows that its prompt is made from, each from the version that was read."""
 
     def __init__(self, lineage: Lineage, node: Node) -> None:
         self._lineage, self._node = lineage, node
@@ -117,8 +117,8 @@ class _Rows:
         missing = [id for id in ([wanted] if isinstance(wanted, str) else wanted) if id and id not in by_id]
         if missing:
             raise LineageError(
-                f"{self._node.table} {self._node.id} names {', '.join(missing)} in {column}, which is not "
-                "there in any version that is kept: the prompt cannot be rebuilt"
+                f"{self._node.table} {self._node.id} names {', '.join(missing)} in {column}, but no kept "
+                "version has that row: the prompt cannot be rebuilt"
             )
         order = [wanted] if isinstance(wanted, str) else wanted
         return [by_id[id] for id in order if id]
@@ -154,7 +154,7 @@ class _Rows:
         return conversation(domain, instruction, steps, self.example())
 
     def model_id(self, own: str) -> str:
-        """What the acting model goes by: a server's name, else the content hash `own`."""
+        """What identifies the acting model: a server's name, else the content hash `own`."""
         policy = self.config.get("generation.policy")
         served = policy["model"] if isinstance(policy, dict) else self.config.get("generation.policy.model")
         return str(served or own)
@@ -164,7 +164,7 @@ class _Rows:
         return digest(self.part.source.manifest.identity.key, self._node.iteration or "", *inputs)
 
     def journalled(self, key: str, row: Row) -> tuple[str, list[str]]:
-        """The unit's key if the journal has it, and in what its rows differ from `row`."""
+        """The unit's key if the journal has it, and the differences of its rows from `row`."""
         journal = JournalReader(self.part.source.folder / JOURNAL)
         unit = journal.get(key)
         id = self.part.schema.key
@@ -179,7 +179,7 @@ class _Rows:
         ]
 
     def changed(self) -> list[str]:
-        """What of the stage's code and texts is not as it was."""
+        """The parts of the stage's code and texts that have changed."""
         made = self.part.source.manifest.identity.code
         files = (name for name in made if not name.startswith("columns of "))
         names = sorted(name for name in files if made[name] != _hash_now(name))
@@ -225,7 +225,7 @@ def _deliberation(rows: _Rows, row: Row, _: int | None) -> Prompt:
     if not row["prompt_hash"]:
         raise NoPrompt(f"step {row['step_id']} kept its thought without asking a model: {row['outcome']}")
     demonstration, t = rows.demonstration("parent_step_id")
-    told = demonstration.task_instruction, render_history(demonstration.history(t))
+    task_and_history = demonstration.task_instruction, render_history(demonstration.history(t))
     if row["candidate_ids"]:
         critiques = {
             critique["candidate_id"]: critique["critique"] for critique in rows.named("critique_ids")
@@ -234,9 +234,9 @@ def _deliberation(rows: _Rows, row: Row, _: int | None) -> Prompt:
             (candidate["action"], critiques.get(candidate["candidate_id"], ""))
             for candidate in rows.named("candidate_ids")
         ]
-        prompt = deliberation_prompt(*told, pairs, row["action"])
+        prompt = deliberation_prompt(*task_and_history, pairs, row["action"])
     else:
-        prompt = alternatives_prompt(*told, int(rows.config["sampling.n"]), row["action"])
+        prompt = alternatives_prompt(*task_and_history, int(rows.config["sampling.n"]), row["action"])
     return _asked(rows, row, prompt, _base_folder(rows))
 
 
@@ -258,13 +258,13 @@ def _rollout(rows: _Rows, row: Row, turn: int | None) -> Prompt:
     messages = rows.conversation(
         row["task_id"], demonstration.instruction, [*history, *_steps(row)[: asked - 1]]
     )
-    told = rows.conversation(row["task_id"], demonstration.instruction, history)
+    at_start = rows.conversation(row["task_id"], demonstration.instruction, history)
     replayed = rows.config.get("rollouts.expert_rollout") == "demonstration" and candidate["is_expert"]
     shown = demonstration.rows if replayed else ()
     if replayed:
         raise NoPrompt(f"rollout {row['rollout_id']} is the demonstration itself: no model played it")
     model_id = rows.model_id(policy["model_id"])
-    key = rows.unit(row["rollout_id"], rows.tasks[row["task_id"]], told, shown, model_id)
+    key = rows.unit(row["rollout_id"], rows.tasks[row["task_id"]], at_start, shown, model_id)
     return _acted(rows, row, messages, key, policy["folder"], None)
 
 
@@ -291,11 +291,11 @@ def _acted(
 def _turn(row: Row, turn: int | None, first: int) -> int:
     played = len(row["steps"])
     if played < first:
-        raise NoPrompt(f"no model played a turn of {next(iter(row.values()))}: it ended in {row['ended']}")
+        raise NoPrompt(f"no model played a turn of {next(iter(row.values()))}: it ended with {row['ended']}")
     asked = played if turn is None else turn
     if not first <= asked <= played:
         why = ": turn 1 is the candidate itself, whose prompt is the candidate's" if first > 1 else ""
-        raise NoPrompt(f"the model played turns {first} to {played}, asked for turn {asked}{why}")
+        raise NoPrompt(f"the model played turns {first} to {played}; turn {asked} was requested{why}")
     return asked
 
 
@@ -314,7 +314,7 @@ def rendered(prompt: Prompt) -> tuple[str, int]:
     Raises:
         LineageError: the model's folder, with its tokenizer, is not there.
     """
-    # Imported where a tokenizer is needed: it takes seconds.
+    # Imported only when a tokenizer is needed: it takes seconds.
     from transformers import AutoTokenizer
 
     from sand_dagster.models.chat import ChatEncoder
@@ -323,8 +323,8 @@ def rendered(prompt: Prompt) -> tuple[str, int]:
     folder = Path(prompt.model_folder)
     if not prompt.model_folder or not folder.is_dir():
         raise LineageError(
-            f"the model's folder {prompt.model_folder or '(a server has it)'} is not there, so that its chat "
-            "template cannot be applied; leave --rendered out for the messages"
+            f"the model's folder {prompt.model_folder or '(a server has it)'} is not there, so its chat "
+            "template cannot be applied; without --rendered the messages are shown"
         )
     tokenizer = AutoTokenizer.from_pretrained(folder)
     encoder = ChatEncoder(tokenizer, prompting_template(tokenizer, prompt.chat_template, str(folder)))  # type: ignore[arg-type]

@@ -16,9 +16,9 @@ RUNS = {
     "run_id": "id of the run; a manifest names the one that wrote it",
     "job": "the job",
     "status": "SUCCESS, FAILURE, CANCELED, STARTED, …",
-    "iteration": "the partition; null where the run had none",
+    "iteration": "the partition; null if the run had none",
     "started_at": "when it began",
-    "ended_at": "when it ended; null: it has not",
+    "ended_at": "when it ended; null: it has not ended",
     "seconds": "how long it took",
     "tags": "JSON: the run's tags",
 }
@@ -36,7 +36,7 @@ _TIME = pl.Datetime("us", "UTC")
 
 
 def extras(home: Path) -> dict[str, Extra]:
-    """The views `runs` and `events`; without rows where nothing was run in this home."""
+    """The views `runs` and `events`; without rows if nothing was run in this home."""
     return {
         "runs": Extra(partial(_runs, home), RUNS),
         "events": Extra(partial(_events, home), EVENTS),

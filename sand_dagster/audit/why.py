@@ -1,4 +1,4 @@
-"""Why an episode's score is what it is: a story in plain sentences, each with the id to look at next."""
+"""Explains an episode's score: a story in plain sentences, each with the id to look at next."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def why(lineage: Lineage, node: Node) -> Iterator[str]:
         yield from _episode(lineage, node)
     else:
         raise LineageError(
-            f"{node.id} is a row of {node.table}; why is asked of a row of eval_episodes or eval_scores. "
+            f"{node.id} is a row of {node.table}; `why` needs a row of eval_episodes or eval_scores. "
             f"`sand lineage trace {node.id}` shows where any row came from"
         )
     checkpoint = _parent(lineage, node, "checkpoint_id")
@@ -38,7 +38,7 @@ def why(lineage: Lineage, node: Node) -> Iterator[str]:
 
 
 def scores_of(lineage: Lineage, node: Node) -> list[Node]:
-    """The scores that used the row, of this experiment and of controls measured by it."""
+    """The scores that used the row, of this experiment and of its controls."""
     return [each for each in [node, *lineage.reached(node, up=False)] if each.table == "eval_scores"]
 
 
@@ -63,7 +63,7 @@ def _checkpoint(lineage: Lineage, node: Node) -> Iterator[str]:
     row = lineage.row(node)
     where = f"{node.experiment}: " if node.experiment else ""
     yield (
-        f"{where}It stands on checkpoint {node.id} of iteration {node.iteration}: "
+        f"{where}It comes from checkpoint {node.id} of iteration {node.iteration}: "
         f"{_count(row['examples'], 'conversation')}, {_count(row['epochs'], 'pass', 'passes')}, "
         f"{_count(row['trained_tokens'], 'token')} of the agent's own."
     )
@@ -72,7 +72,7 @@ def _checkpoint(lineage: Lineage, node: Node) -> Iterator[str]:
     for links in lineage.up(node):
         if links.column == "control_for":
             (other,) = links.nodes(1)
-            yield f"As a control it was measured by checkpoint {other.id} of {other.experiment}."
+            yield f"As a control it got as many tokens as checkpoint {other.id} of {other.experiment}."
     steps = [n for links in lineage.up(node) if links.column == "step_ids" for n in links.nodes()]
     yield from _training_steps(lineage, [n for n in steps if n.table == "deliberation_trajectories"])
 
@@ -113,7 +113,7 @@ def _training_steps(lineage: Lineage, steps: list[Node]) -> Iterator[str]:
     lost = [n for n in rollouts if rewards[n]["reward"] < 1 and rewards[n]["candidate_id"] in ids]
     yield (
         f"{len(won)} of these rollouts won{_named(won)}, {len(rollouts) - len(won)} did not; "
-        f"{len(lost)} of those that did not began with the expert's action{_named(lost)}."
+        f"{len(lost)} of those that did not win started with the expert's action{_named(lost)}."
     )
 
 

@@ -1,1 +1,1 @@
-"""Measurements of what the project claims, each runnable by itself."""
+"""Measurements of what the project claims. Each can be run alone."""

@@ -33,7 +33,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a rollout ended, and how long it took from its opening, in seconds."""
+    """How a rollout ended, and how long it took after it was opened, in seconds."""
 
     reward: float
     turns: int
@@ -60,8 +60,8 @@ async def concurrently(
 ) -> list[Outcome]:
     """As many loops as `max_concurrency`, each playing one rollout after another.
 
-    With 1 it is the loop of ETO's and MPO's evaluation, with as many as there are cores the same loop in
-    as many processes sharing the engine.
+    With 1 it is the loop of ETO's and MPO's evaluation. With the number of cores it is the same loop in
+    that many processes, which share the engine.
     """
     outcomes: list[Outcome | None] = [None] * len(jobs)
     waiting = list(enumerate(jobs))[::-1]
@@ -80,7 +80,7 @@ async def concurrently(
 async def as_a_stage(
     jobs: Sequence[Job], environments: Environments, agent: Agent, max_concurrency: int
 ) -> list[Outcome]:
-    """SAND's way: units of work, each journalled as it ends; nobody waits for a batch to end."""
+    """SAND's way: units of work, each journalled when it ends; none waits for a batch to end."""
     outcomes: dict[int, Outcome] = {}
 
     async def work(index: int, job: Job) -> tuple[list[RolloutRow], str]:
@@ -96,7 +96,7 @@ async def as_a_stage(
 
 
 def _row(index: int, job: Job, played: Rollout) -> RolloutRow:
-    """What a stage would keep of it."""
+    """The row that a stage would keep."""
     return RolloutRow(
         rollout_id=str(index),
         candidate_id="",
@@ -118,8 +118,8 @@ async def in_lockstep(
 ) -> list[Outcome]:
     """Batches of rollouts that step together, as AgentGym and verl-agent play.
 
-    All of a batch are opened; then, until the last has ended, all wait for the slowest completion, and all
-    for the slowest environment.
+    All rollouts of a batch are opened. Then, until the last has ended, all wait in each turn for the slowest
+    completion and for the slowest environment.
     """
     outcomes: list[Outcome] = []
     for start in range(0, len(jobs), batch):

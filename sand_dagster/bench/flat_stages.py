@@ -46,7 +46,7 @@ _CONTEXT = 4096
 _TURN_TOKENS, _CRITIQUE_TOKENS, _DELIBERATION_TOKENS = 256, 128, 256
 
 ROUNDS = 3
-"""How often each stage is measured; medians count."""
+"""How often each stage is measured; the medians are reported."""
 
 R = TypeVar("R", bound=Row)
 _Work = Callable[[Stage, Generator], Coroutine[Any, Any, Finished[R]]]
@@ -54,7 +54,7 @@ _Work = Callable[[Stage, Generator], Coroutine[Any, Any, Finished[R]]]
 
 @dataclass(frozen=True, slots=True)
 class FlatStage:
-    """One stage: medians in seconds of ours and of the bare engine, which completed the same tokens."""
+    """One stage: median seconds of ours and of the bare engine, over the same completions."""
 
     stage: str
     prompts: int
@@ -77,7 +77,7 @@ class FlatStage:
 
 
 class _Bare:
-    """`vllm.LLM` as anyone would start it, with the settings that our engine has."""
+    """`vllm.LLM` as anyone would start it, with our engine's settings."""
 
     def __init__(self, llm: Any, encoder: ChatEncoder) -> None:
         self._llm, self._encoder = llm, encoder
@@ -96,7 +96,7 @@ class _Bare:
         return cls(await asyncio.to_thread(lambda: LLM(**arguments)), encoder)
 
     async def generate(self, asked: Asked) -> tuple[float, list[str]]:
-        """Seconds, and the completions, from an empty cache."""
+        """Seconds, and the completions; the cache is empty at the start."""
         from vllm import TokensPrompt
 
         prompts = [TokensPrompt(prompt_token_ids=self._encoder.encode(messages)) for messages, _ in asked]
@@ -112,7 +112,7 @@ class _Bare:
 
 
 class _FlatStages:
-    """The flat stages over the same demonstrations, round after round, by us and by the bare engine."""
+    """The flat stages over the same demonstrations, in rounds, with ours and with the bare engine."""
 
     def __init__(
         self, tasks: int, home: Path, settings: GenerationSettings, model: VllmGenerator, bare: _Bare
@@ -129,7 +129,7 @@ class _FlatStages:
         self.differing = 0
 
     async def play_round(self, number: int) -> None:
-        """Each stage once, then the bare engine on what it asked for; rollouts between them untimed."""
+        """Each stage once, then the bare engine on the same requests; the rollouts are not timed."""
         folder = self._home / f"round-{number}"
         folder.mkdir()
         domain, demonstrations = self._kind.DOMAIN, self._demonstrations
@@ -216,7 +216,7 @@ class _FlatStages:
 async def measure_flat_stages(
     tasks: int, home: Path, progress: Callable[[int], None]
 ) -> tuple[list[FlatStage], int]:
-    """The stages over `tasks` demonstrations, and how many prompts the bare engine completed otherwise."""
+    """The stages over `tasks` demonstrations, and how many prompts the bare engine completed differently."""
     settings = GenerationSettings(max_model_len=_CONTEXT)
     model = await vllm_engine.start(weights(), settings)
     stages = _FlatStages(tasks, home, settings, model, await _Bare.start(weights(), settings))

@@ -1,8 +1,8 @@
-"""`sand bench generation`: what the pipeline costs on top of vLLM, and on top of the work itself.
+"""`sand bench generation`: the pipeline's cost on top of vLLM, and on top of the work itself.
 
-Flat stages: sampling, critiques and synthesis against `vllm.LLM.generate` over the very same prompts, with
-the same engine settings, in turns. Orchestration: an iteration that has run is run again with every unit in
-its journal, so that what is left is Dagster, journals, Parquet and manifests.
+Flat stages: sampling, critiques and synthesis against `vllm.LLM.generate` over the same prompts, with the
+same engine settings, in turns. Orchestration: a finished iteration is run again with every unit in its
+journal, so that only Dagster, journals, Parquet and manifests take time.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All figures. `differing` counts prompts that the bare engine completed otherwise."""
+    """All figures. `differing` counts prompts that the bare engine completed differently."""
 
     stages: list[FlatStage]
     differing: int
@@ -64,7 +64,7 @@ class Report:
         for s in self.stages:
             rates = [f"{rate:.0f}" for rate in s.rates.values()]
             table.add_row(s.stage, str(s.prompts), str(s.completion_tokens), *rates, f"{s.share:.0%}")
-        lines = [f"{self.differing} prompts were completed otherwise.", str(self.orchestration.render())]
+        lines = [f"{self.differing} prompts were completed differently.", str(self.orchestration.render())]
         lines.append("machine: " + ", ".join(f"{key} {value}" for key, value in self.machine.items()))
         lines += [f"{'met   ' if met else 'MISSED'} {target}" for target, met in self.targets.items()]
         return Group(table, Text("\n".join(lines)))

@@ -1,7 +1,7 @@
 """`sand bench gpu`: whether the project works on this machine's GPUs, one page with verdicts.
 
-Each part is a command of its own, as a person would type it, in a home of its own. So a part that fails takes
-nothing else down, and its end shows whether it gave its memory back.
+Each part is a separate command, as a person would type it, in its own home. So a part that fails does not
+affect the others, and after its end one can see whether it freed its memory.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from sand_dagster.models.cards import cards
 Progress = Callable[[int, int], None]
 
 _HOUSEHOLD = """\
-description: the household, for the check of a machine
+description: the household, to check a machine
 extends: household
 iterations: 1
 environment: {{kind: household, train: {train}, seen: {test}, unseen: {test}}}
 """
 _SMOLLM2 = """\
-description: SmolLM2, for the check of a machine
+description: SmolLM2, to check a machine
 extends: smollm2
 iterations: 1
 finetuning: {{method: {method}}}
@@ -47,7 +47,7 @@ _SHARE = 0.9
 _POLL_S = 1.0
 _LAST_LINES, _SHOWN = 12, 600
 FAILED = 1
-"""The exit code of a command of ours whose finding is bad; also that of one that broke."""
+"""The exit code of our commands for a bad result, and also for an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +97,12 @@ class Report:
 
 
 def run(home: Path, progress: Progress, *, reduced: bool = False) -> Report:
-    """Do all parts in a new folder below `home`. `reduced` plays a few games, to try the check itself.
+    """Run all parts in a new folder below `home`. `reduced` plays a few games, to test the check itself.
 
-    A new one, since what an earlier check made would be reused, and this one would have run nothing.
-    Each part's verdict is added to `parts.jsonl` there as it ends: a check that is ended early has one too.
+    The folder is new, because otherwise the work of an earlier check would be reused, and nothing would run.
+
+    Each part's verdict is added to `parts.jsonl` there when it ends, so that a check that is stopped early
+    has the verdicts so far.
     """
     parts: list[Part] = []
     home = home / time.strftime("%Y%m%d-%H%M%S")
@@ -120,7 +122,7 @@ def _parts(home: Path, *, reduced: bool) -> Iterator[Part]:
     for folder in (first, second):
         _write(folder, "check-household", _HOUSEHOLD.format(**sizes))
     yield _command("household 00 and 01", first, "run", "check-household", "--until", "01")
-    again = _command("the same once more", second, "run", "check-household", "--until", "01")
+    again = _command("the same again", second, "run", "check-household", "--until", "01")
     yield again if again.failed else _repeated(again, first, second)
     for method in ("full", "lora"):
         name = f"check-smollm2-{method}"
@@ -138,7 +140,7 @@ def _parts(home: Path, *, reduced: bool) -> Iterator[Part]:
             first,
             *("bench", "generation", "--experiment", "check-household", "--tasks", tasks),
             *("--out", str(home / "generation.json")),
-            succeeds=(0, FAILED),  # which it also says where texts differ
+            succeeds=(0, FAILED),  # it also fails if texts differ
         ),
         home / "generation.json",
     )
@@ -151,7 +153,7 @@ def _cards_part() -> Part:
     seen = done.stdout.split()
     figures = {"nvidia-smi": [card.name for card in found], "torch": done.stdout.strip()}
     if not found:
-        return Part("GPUs", "none: the rest ran on the CPU, and says nothing of a card", figures=figures)
+        return Part("GPUs", "none: the rest ran on the CPU, and says nothing about a GPU", figures=figures)
     if seen[:1] != [str(len(found))]:
         return Part(
             "GPUs",
@@ -189,15 +191,15 @@ def _command(name: str, home: Path, *arguments: str, succeeds: tuple[int, ...] =
     if done.returncode not in succeeds:
         verdict = f"FAILED ({log}): {_reason(done.stdout)}"
     elif before is not None and after is not None and after > before + _GIVEN_BACK:
-        verdict = f"FAILED: {after - before} MiB of a card were not given back"
+        verdict = f"FAILED: {after - before} MiB of a card were not freed"
     return Part(name, verdict, seconds, before, peak.most, after)
 
 
 def _reason(log: str) -> str:
-    """Why a command failed: what `sand` said of it, else the end of its log."""
-    said = log.rfind("\nsand: ")
-    if said >= 0 or log.startswith("sand: "):
-        return log[said + 1 :][:_SHOWN].strip()
+    """Why a command failed: the message of `sand`, else the end of its log."""
+    position = log.rfind("\nsand: ")
+    if position >= 0 or log.startswith("sand: "):
+        return log[position + 1 :][:_SHOWN].strip()
     return " ".join(log.split("\n")[-_LAST_LINES:]).strip()[-_SHOWN:]
 
 
@@ -218,7 +220,7 @@ def _repeated(part: Part, first: Path, second: Path) -> Part:
 
 
 def _flat(part: Part, out: Path) -> Part:
-    """Our tokens a second beside the bare engine's, in the report that the command wrote to `out`."""
+    """Our tokens a second beside the bare engine's, from the report that the command wrote to `out`."""
     if part.failed:
         return part
     if not out.exists():
@@ -234,12 +236,12 @@ def _flat(part: Part, out: Path) -> Part:
     slow = [each["stage"] for each in report["stages"] if each["bare_seconds"] / each["seconds"] < _SHARE]
     verdict = "works" if not slow else f"SLOW: {', '.join(slow)} below {_SHARE:.0%} of the bare engine"
     if report["differing"]:
-        verdict += f"; {report['differing']} prompts were completed otherwise"
+        verdict += f"; {report['differing']} prompts were completed differently"
     return replace(part, verdict=verdict, figures=figures)
 
 
 class _Peak:
-    """The most that a card held while the block ran."""
+    """The peak memory of a card while the block ran."""
 
     def __init__(self) -> None:
         self.most = _used()

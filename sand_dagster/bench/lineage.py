@@ -1,4 +1,4 @@
-"""Traces and aggregates over many rows: a generated experiment, looked at by a fresh process each time."""
+"""Traces and aggregates over many rows: a generated experiment, and a new process for each question."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ITERATIONS, CANDIDATES, STEPS, TESTED = 5, 3, 12, 400
 """Iterations, candidates a step, steps a trajectory, evaluated tasks."""
 
 TRACE_S, AGGREGATE_S, MEMORY_MB = 2.0, 5.0, 2000
-"""What is aimed at."""
+"""The targets."""
 
 _ROW_GROUP = 512
 _CRITIQUE = "At this point the step is valid and brings me nearer to what the task asks for. "
@@ -47,7 +47,7 @@ class Measured:
     question: str
     seconds: float
     processor_seconds: float
-    """What the process computed in that time; on a busy machine it waits besides."""
+    """The processor time in that time; on a busy machine the rest is waiting."""
     target_seconds: float
     peak_mb: int
     found: int
@@ -65,7 +65,7 @@ class Scale:
     data_mb: int
     links_mb: int
     links_seconds: float
-    """To sort and write the links of all partitions."""
+    """Seconds to sort and write the links of all partitions."""
     measured: list[Measured]
 
     @property
@@ -80,7 +80,7 @@ class Scale:
         links = f"links {self.links_mb} MB, written in {self.links_seconds:.0f} s"
         title = f"{self.rows:,} rows, {self.data_mb} MB; {links}"
         table = Drawing(title=title, title_justify="left")
-        for column in ("question", "seconds", "of the processor", "at most", "peak MB", "rows shown"):
+        for column in ("question", "seconds", "processor seconds", "at most", "peak MB", "rows shown"):
             table.add_column(column, justify="left" if column == "question" else "right")
         for each in self.measured:
             table.add_row(
@@ -112,7 +112,7 @@ def run(rows: int, folder: Path, progress: Progress) -> Scale:
     ]
     measured = []
     for name, target, kind, about in asked:
-        # A process of its own: its memory is that of this question alone.
+        # In a separate process, so that its memory is that of this question alone.
         with ProcessPoolExecutor(1, get_context("spawn")) as pool:
             seconds, computed, peak, found = pool.submit(_measure, folder, kind, about).result()
         measured.append(Measured(name, round(seconds, 3), round(computed, 3), target, peak, found))
@@ -147,7 +147,7 @@ def _measure(folder: Path, kind: str, about: Any) -> tuple[float, float, int, in
 
 
 def _peak_mb() -> int:
-    # Linux's `ru_maxrss` counts what the parent had when this process was made; this does not.
+    # Linux's `ru_maxrss` includes the parent's memory at the fork; this figure does not.
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) // 1000
 
@@ -165,7 +165,7 @@ def _drawn(tree: Family) -> int:
 
 
 def generate(rows: int, folder: Path, progress: Progress) -> tuple[int, float]:
-    """Write an experiment of about `rows` rows; returns how many, and the seconds that its links took."""
+    """Write an experiment of about `rows` rows; returns their number, and the seconds that the links took."""
     a_step = 1 + ITERATIONS * 2 + (ITERATIONS - 1) * 3 * CANDIDATES
     steps = max(rows // a_step // STEPS, 1) * STEPS
     connection = duckdb.connect(":memory:")

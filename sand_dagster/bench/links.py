@@ -1,8 +1,8 @@
 """`sand bench links`: the chain from a sample to a better action, link by link, in a household experiment.
 
 Does sampling offer alternatives, and are they really worse? Are critiques right about their rollouts? Do
-deliberations hold the candidates? And the agent that was finetuned on them: is what it judges of actions
-true, does it choose well, does it repeat what was refused? What an action is worth is known here: how many
+deliberations list the candidates? And the agent that was finetuned on them: are its judgements of actions
+true, does it choose well, does it repeat refused actions? The value of an action is known here: how many
 steps the exploring expert needs to win after it.
 """
 
@@ -67,21 +67,21 @@ LINKS: Mapping[str, str] = {
     "alternative_wins": "alternatives whose rollout wins more than the expert's action's",
     "critique_validity": "critiques that are right about whether the action is accepted",
     "critique_outcome": "critiques that are right about whether the rollout won",
-    "deliberation_lists": "deliberations that list just the candidates",
+    "deliberation_lists": "deliberations that list exactly the candidates",
     "deliberation_chooses": "deliberations whose rationale names the expert's action",
-    "deliberation_agrees": "deliberations whose list calls the expert's action best, and it alone",
+    "deliberation_agrees": "deliberations whose list calls only the expert's action best",
     "turn_deliberates": "turns of the evaluated agent that deliberate",
     "lists_alternatives": "of these, those that list two actions or more, none twice",
     "lists_a_good_one": "of these, those that list an action as good as the expert's",
-    "judges_validity": "listed actions judged rightly as accepted or refused",
-    "follows_its_choice": "deliberating turns that do what their list calls best",
+    "judges_validity": "listed actions judged correctly as accepted or refused",
+    "follows_its_choice": "deliberating turns whose action is the one that their list calls best",
     "deliberating_good": "deliberating turns whose action is as good as the expert's",
     "other_good": "other turns whose action is as good as the expert's",
     "deliberating_refused": "deliberating turns that are refused",
     "other_refused": "other turns that are refused",
     "repeats": "turns after a refusal that repeat the refused action",
 }
-"""What the share of each link is of. An action is good where the expert wins no later than by its own."""
+"""What each link counts. An action is good if the expert wins after it no later than after its own action."""
 
 
 class Links(dict[str, Share]):
@@ -115,8 +115,8 @@ def measure(
     """
     if experiment.environment.kind != _ENVIRONMENT:
         raise ValueError(
-            f"{experiment.name} plays in {experiment.environment.kind}; what an action is worth is known in "
-            f"the {_ENVIRONMENT} alone, so name an experiment there"
+            f"{experiment.name} plays in {experiment.environment.kind}; the value of an action is known only "
+            f"in the {_ENVIRONMENT}, so name an experiment of that environment"
         )
     store = ArtifactStore(home, experiment.name)
     links = Links()
@@ -142,14 +142,14 @@ def measure(
 
 
 class _State:
-    """A moment of a game, with what a sensible player knows of it."""
+    """A moment of a game, with what a sensible player knows at this point."""
 
     def __init__(self, world: Environment, expert: Expert, instruction: str) -> None:
         self._world, self._expert, self._instruction = world, expert, instruction
         self.best = self.after(expert.act().action)[1]
 
     def after(self, action: str) -> tuple[bool, int]:
-        """Whether `action` is accepted, and in how many steps the expert then wins, this one counted."""
+        """Whether `action` is accepted, and in how many steps the expert then wins, including this one."""
         world = self._world.fork()
         other = Expert(self._instruction)
         other.belief = self._expert.belief.copy()
@@ -169,7 +169,7 @@ class _State:
 
 
 class _Probe:
-    """Replays what was played, and stops before every step."""
+    """Replays recorded steps, and stops before each one."""
 
     def __init__(self, world: Environment, tasks: Mapping[str, Task]) -> None:
         self._world, self._tasks = world, tasks
@@ -248,5 +248,5 @@ def _listed(links: Links, state: _State, turn: Step) -> None:
 
 
 def _rows(store: ArtifactStore, kind: type[R], iteration: str) -> Sequence[R]:
-    """The rows of a stage; none where the experiment's variant lacks it."""
+    """The rows of a stage; none if the experiment's variant does not have it."""
     return rows_of(store, kind, iteration) if iteration in store.iterations(kind.table) else ()

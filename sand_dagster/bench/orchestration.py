@@ -1,6 +1,6 @@
-"""What orchestration costs: an iteration that has run is run again with every unit in its journal.
+"""The cost of orchestration: a finished iteration is run again with every unit in its journal.
 
-What is left is Dagster, journals, Parquet and manifests; no engine starts.
+Only Dagster, journals, Parquet and manifests then take time; no engine starts.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _AT_MOST = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Orchestration:
-    """An iteration's wall time in seconds, as it ran and again with everything journalled."""
+    """An iteration's wall time in seconds, of its first run and again with everything journalled."""
 
     experiment: str
     iteration: str
@@ -35,7 +35,7 @@ class Orchestration:
 
     @property
     def share(self) -> float:
-        """What orchestration takes of the iteration."""
+        """The share of orchestration in the iteration's time."""
         return self.cached_seconds / self.seconds
 
     @property
@@ -64,7 +64,7 @@ def measure_orchestration(home: Path, experiment: Experiment) -> Orchestration:
     seconds = seconds_of(home, experiment, _ITERATION)
     if seconds is None:
         raise ValueError(
-            f"orchestration is measured on an iteration that has run: first `sand run {experiment.name} "
+            f"orchestration is measured on a finished iteration: first `sand run {experiment.name} "
             f"--until {_ITERATION}`"
         )
     with tempfile.TemporaryDirectory(prefix="sand-bench-") as folder:
@@ -72,7 +72,7 @@ def measure_orchestration(home: Path, experiment: Experiment) -> Orchestration:
 
 
 def seconds_of(home: Path, experiment: Experiment, iteration: str) -> float | None:
-    """Wall time of the last run that completed the iteration; None where there is none."""
+    """Wall time of the last run that completed the iteration; None if there is none."""
     folder = home / "dagster"
     if not (folder / "dagster.yaml").exists():
         return None

@@ -1,4 +1,4 @@
-"""`sand bench render`: the page of measurements, from the records and a template that lie in one folder."""
+"""`sand bench render`: the page of measurements, from the records and a template in one folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def render_page(folder: Path) -> str:
     The template sees each record by the name of its file, `-` as `_`.
 
     Raises:
-        ValueError: a file is not a record, or the template names a figure that no record has.
+        ValueError: a file is not a record, or the template uses a figure that no record has.
     """
     records = {name.replace("-", "_"): record for name, record in read(folder).items()}
     environment = Environment(
@@ -37,7 +37,7 @@ def render_page(folder: Path) -> str:
 
 
 def number(value: float, digits: int = 0) -> str:
-    """With thousands apart and `digits` after the point."""
+    """With separators of thousands and `digits` after the point."""
     return f"{value:,.{digits}f}"
 
 
@@ -47,13 +47,13 @@ def share(value: float, digits: int = 1) -> str:
 
 
 def where(record: Record) -> str:
-    """When and on what a record was measured, as one sentence."""
+    """The day and the machine of a record, as one sentence."""
     machine = record.machine
     cores = f"{machine['cores']} cores" if "cores" in machine else ""
     processor = f"({machine['processor']})" if "processor" in machine else ""
     others = [f"{key}: {value}" for key, value in machine.items() if key not in ("cores", "processor")]
     versions = [f"{name} {found}" for name, found in record.versions.items()]
     at = [f"commit `{record.commit}`"] if record.commit else []
-    told = [str(record.date), " ".join(filter(None, [cores, processor])), *others, *at, *versions]
+    parts = [str(record.date), " ".join(filter(None, [cores, processor])), *others, *at, *versions]
     copied = " Figures copied by hand from the output." if record.source == "by hand" else ""
-    return f"{', '.join(filter(None, told))}.{copied}"
+    return f"{', '.join(filter(None, parts))}.{copied}"

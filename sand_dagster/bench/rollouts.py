@@ -1,7 +1,8 @@
 """`sand bench rollouts`: SAND's rollouts, played four ways, with stock and with our environments.
 
 The work is that of Section 4.3: candidates at steps of demonstrations, executed after the replayed history
-and played to the end, at temperature 0, so that every arm plays the same games and must win the same.
+and played to the end, at temperature 0, so that every arm plays the same games and has to get the same
+rewards.
 """
 
 from __future__ import annotations
@@ -49,18 +50,18 @@ _SETTINGS = {
 _ENGINES = {"household": ("stock", "compiled"), "scienceworld": ("bare",)}
 _A, _C, _OURS = "a: one by one", "c: in lockstep", "d: ours"
 _SHARES = {"a": 1 / 16, "b": 1 / 8, "c": 1 / 2, "d": 1.0}
-"""Of the rollouts, what an arm plays with our environments: the slow ones fewer."""
+"""The share of the rollouts that an arm plays with our environments: the slow arms play fewer."""
 _STOCK_SHARE = 1 / 8
-"""What of that is played with the stock environments, at least `_FEWEST`."""
+"""The share of these that is played with the stock environments, at least `_FEWEST`."""
 _FEWEST = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One arm on one engine. `bound_share` is the bound's time over the measured, at most 1.
+    """One arm on one engine. `bound_share` is the bound's time divided by the measured time, at most 1.
 
-    The bound is the longest of: the environments' CPU time over the cores, the tokens (the stand-in's turns)
-    over the model's peak rate, and the longest rollout, as it goes alone.
+    The bound is the longest of: the environments' CPU time divided by the cores, the tokens (the stand-in's
+    turns) divided by the model's peak rate, and the longest rollout, played alone.
     """
 
     model: str
@@ -96,10 +97,11 @@ class Report:
 
     @property
     def targets(self) -> dict[str, bool]:
-        """Which targets are met: over the ways of others on the stock environments, and of the bound.
+        """Which targets are met: the ratios to other ways on the stock environments, and the share of the
+        bound.
 
-        A model that answers at once leaves no bound but the environments', which is below what one Python
-        process needs to hand the turns on: there the share is told, and no target.
+        With a model that answers immediately the only bound is the environments', which is less time than one
+        Python process needs to pass the turns on. Then the share is reported without a target.
         """
         if self.environment != "household":
             return {}
@@ -129,7 +131,7 @@ class Report:
 
     @property
     def _base(self) -> str:
-        """The environment's slower engine, which ratios are to."""
+        """The environment's slower engine, which is the base of the ratios."""
         return _ENGINES[self.environment][0]
 
     def render(self) -> RenderableType:
@@ -148,7 +150,7 @@ class Report:
             )
         lines = [
             f"Ratios are to the arms on the {self._base} environment.",
-            *(self.differences or ["All arms won the same rewards, rollout by rollout."]),
+            *(self.differences or ["All arms got the same rewards, rollout by rollout."]),
             "machine: " + ", ".join(f"{key} {value}" for key, value in self.machine.items()),
             *(f"{'met   ' if met else 'MISSED'} {target}" for target, met in self.targets.items()),
         ]
@@ -171,7 +173,7 @@ class Served:
 def run(
     environment: str, rollouts: int, max_concurrency: int, progress: Callable[[int, int], None]
 ) -> Report:
-    """Play `rollouts` rollouts in our way, and the same in the other ways, the slower the fewer of them."""
+    """Play `rollouts` rollouts in our way, and fewer of them in the other, slower ways."""
     with tempfile.TemporaryDirectory(prefix="sand-bench-") as home:
         return engines.run(_run(environment, rollouts, max_concurrency, Path(home), progress))
 
@@ -237,9 +239,9 @@ async def _run(
 
 
 def make_jobs(experts: Sequence[Trajectory], count: int) -> list[Job]:
-    """`count` candidates along the demonstrations: the expert's action and another's, at every step in turn.
+    """`count` candidates along the demonstrations: at each step in turn the expert's action and another one.
 
-    In an order that the first few are a fair sample of.
+    They are in an order in which the first few are a fair sample.
     """
     jobs = [
         Job(expert.task, expert.steps[:t], Reply("", action))
@@ -250,7 +252,9 @@ def make_jobs(experts: Sequence[Trajectory], count: int) -> list[Job]:
     random.Random(0).shuffle(jobs)
     chosen = jobs[:count]
     if len(chosen) < count:
-        raise ValueError(f"the demonstrations give {len(jobs)} candidates; ask for at most as many rollouts")
+        raise ValueError(
+            f"the demonstrations give {len(jobs)} candidates; request at most that many rollouts"
+        )
     return chosen
 
 
@@ -297,7 +301,7 @@ async def _nothing() -> None:
 
 
 async def _warm(pool: EnvironmentPool, tasks: Sequence[Task]) -> None:
-    """Open every task once: loading a game for the first time is not what is measured."""
+    """Open every task once, so that the first loading of a game is not measured."""
     for task in tasks:
         await (await pool.open(task)).close()
 
@@ -327,7 +331,7 @@ def _measure(
 
 
 def _cpu(sessions: Collection[int]) -> float:
-    """CPU seconds of all processes in these sessions: each worker has its own, with what it starts."""
+    """CPU seconds of all processes in these sessions. Each worker and its children have one session."""
     ticks = 0
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):

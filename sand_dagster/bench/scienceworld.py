@@ -41,7 +41,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Where the two differed: `actions` lead there from the start of the task."""
+    """The point where the two differed: `actions` lead there from the start of the task."""
 
     task: str
     what: str
@@ -61,10 +61,10 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a run found.
+    """The results of a run.
 
-    `fork` compares loading and replaying with the public step, in a JVM that runs already, with our fork at
-    the same states.
+    `fork` compares our fork with loading and replaying by the public step, in a JVM that is already running,
+    at the same states.
     """
 
     task_types: int
@@ -135,9 +135,9 @@ def run(
 ) -> Report:
     """Play the gold path and a random walk of `walk` steps in `variations` of each task type, on both.
 
-    `forks` forks are taken at states drawn from the same games, each stepped once beside its origin. The
-    public environment runs with the same simplifications, and the same flags of the JVM, without which
-    neither repeats itself.
+    `forks` forks are taken at states drawn from the same games, and each is stepped once beside its origin.
+    The public environment runs with the same simplifications and the same flags of the JVM; without these
+    flags neither environment is repeatable.
     """
     tally, start = _Tally(), time.monotonic()
     tasks = [task for name in task_types for task in _tasks(name, variations, seed)]
@@ -194,7 +194,7 @@ class _Pair:
         return self.done
 
     def wander(self, steps: int, random_source: random.Random) -> None:
-        """Play valid actions, and some that are none, at random, until done."""
+        """Play valid and some invalid actions, at random, until done."""
         for _ in range(steps):
             if self.done:
                 return
@@ -213,7 +213,7 @@ class _Pair:
         self._tally.public_s.append(middle - start)
         self._tally.steps += 1
         self._best = max(self._best, infos["score"])
-        # The simulator's order is not that of any run before; the walk has to be the same on every machine.
+        # The simulator's order changes from run to run, but the walk has to be the same on every machine.
         self._valid = sorted(infos["valid"])
         self.done = bool(completed) and result.done
         self._compare("observation", observation, result.observation)
@@ -250,7 +250,7 @@ class _Pair:
 
 @contextmanager
 def _public() -> Iterator[ScienceWorldEnv]:
-    """The package's environment, its JVM with our flags: it takes no options, but Java reads a variable."""
+    """The package's environment with our flags of the JVM: it takes no options, but Java reads a variable."""
     before = os.environ.get("JAVA_TOOL_OPTIONS")
     os.environ["JAVA_TOOL_OPTIONS"] = " ".join(JAVA_OPTIONS)
     try:
@@ -288,7 +288,7 @@ def _machine() -> dict[str, str]:
 
 
 def main() -> int:
-    """The command line; the exit status is 1 where a step or a fork differs."""
+    """The command line; the exit status is 1 if a step or a fork differs."""
     parser = argparse.ArgumentParser(prog="python -m sand_dagster.bench.scienceworld", description=__doc__)
     parser.add_argument("--types", nargs="+", choices=TASK_TYPES, default=list(TASK_TYPES), metavar="NAME")
     parser.add_argument("--variations", type=int, default=3, help="variations of each task type")

@@ -1,4 +1,4 @@
-"""`sand bench scores`: what a finished experiment reached, how it came to it, and how long that took."""
+"""`sand bench scores`: the scores of a finished experiment, what its stages made, and how long they took."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _SCORES = (
 class Iteration:
     """One iteration: its scores by split, and what its stages made.
 
-    `seconds` is the wall time of the run that completed it, None where this home knows none.
-    `outcomes` counts the steps of D_delib by what became of their deliberation.
+    `seconds` is the wall time of the run that completed it, None if it is not recorded in this home.
+    `outcomes` counts the steps of D_delib by the outcome of their deliberation.
     """
 
     iteration: str
@@ -65,7 +65,7 @@ class Report:
 
 
 def collect(home: Path, experiment: Experiment) -> Report:
-    """What stands in the tables of `experiment`.
+    """The figures in the tables of `experiment`.
 
     Raises:
         ValueError: no iteration was evaluated.
@@ -81,7 +81,7 @@ def collect(home: Path, experiment: Experiment) -> Report:
 
 def _iteration(home: Path, store: ArtifactStore, experiment: Experiment, iteration: str) -> Iteration:
     def rows(table: str) -> list[dict[str, Any]]:
-        """Of a table; none where the experiment's variant lacks it."""
+        """The rows of a table; none if the experiment's variant does not have it."""
         return store.read(table, iteration).to_dicts() if iteration in store.iterations(table) else []
 
     deliberating = [row for row in rows("candidate_actions") if row["deliberates"]]

@@ -1,4 +1,4 @@
-"""A model of fixed latency and fixed slots: what a rollout engine sees of a fast GPU's server."""
+"""A model of fixed latency and fixed slots: to a rollout engine it looks like a server on a fast GPU."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from sand_dagster.types import Completion, Message, Sampling
 class StandInModel:
     """Answers every request after `latency_s`, at most `slots` at once.
 
-    The answer is a function of the conversation: the scripted action of the task and turn, or, where
-    there is none, one of `fallback` that the conversation's hash picks. So every arm plays the same games.
+    The answer is a function of the conversation: the scripted action of the task and turn or, if there is
+    none, the one of `fallback` that the conversation's hash selects. So every arm plays the same games.
 
     Args:
         scripts: action by (instruction, turn).

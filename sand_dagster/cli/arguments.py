@@ -25,7 +25,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program t
 
 
 def store_of(experiment: str) -> ArtifactStore:
-    """The experiment's tables, also those of one whose file is gone.
+    """The experiment's tables, even if the experiment's file is gone.
 
     Raises:
         ExperimentError: there is neither data nor a file of that name.
@@ -45,7 +45,7 @@ def store_of(experiment: str) -> ArtifactStore:
 
 
 def planned(store: ArtifactStore, until: str, *, counted: bool = False) -> list[Planned]:
-    """The plan of the experiment whose tables these are; empty where its file is gone or cannot be used."""
+    """The plan of the experiment whose tables these are; empty if its file is gone or cannot be used."""
     from sand_dagster.experiments.loading import ExperimentError, load_experiment
     from sand_dagster.jobs.instance import opened
     from sand_dagster.jobs.plan import plan
@@ -56,7 +56,7 @@ def planned(store: ArtifactStore, until: str, *, counted: bool = False) -> list[
         return []
     if until not in experiment.partitions:
         return []
-    if not (store.home / "dagster").is_dir():  # nothing was run here: looking makes no instance
+    if not (store.home / "dagster").is_dir():  # nothing was run here, and reading must not make an instance
         return plan(experiment, store, None, until, counted=counted)
     with opened(store.home) as instance:
         return plan(experiment, store, instance, until, counted=counted)

@@ -1,4 +1,4 @@
-"""Asking the tables: SQL, and named questions in SQL."""
+"""Queries over the tables: SQL, and named questions in SQL."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ Memory = Annotated[str, typer.Option(metavar="SIZE", help="How much memory it ma
 def sql(
     experiment: ExperimentName,
     query: Annotated[
-        str, typer.Argument(metavar="SELECT", help="One SELECT over the tables, with DuckDB's words.")
+        str, typer.Argument(metavar="SELECT", help="One SELECT over the tables, in DuckDB's SQL.")
     ],
     seconds: Seconds = 60.0,
     memory: Memory = "2GB",
     as_json: AsJson = False,
 ) -> None:
-    """Ask the experiment's tables in SQL. EXPERIMENT may be EXPERIMENT@RUN: the tables as that run left them.
+    """Query the experiment's tables in SQL. EXPERIMENT may be EXPERIMENT@RUN: the tables after that run.
 
-    There is a view a table, with a column `iteration`. Beside them: `links` (which row names which),
-    `left_out` (what was not used, and why), `manifests` and `inputs` (every version of every table),
+    Every table is a view, with a column `iteration`. There are also the views `links` (which row names
+    which), `left_out` (what was not used, and why), `manifests` and `inputs` (every version of every table),
     `runs` and `events` (Dagster's). Another experiment's tables: `"household-base".rollouts`; those of all:
-    `everywhere.rollouts`. What a column holds: `SELECT column_name, comment FROM duckdb_columns() WHERE
-    table_name = 'rollouts'`.
+    `everywhere.rollouts`. To see what a column holds: `SELECT column_name, comment FROM duckdb_columns()
+    WHERE table_name = 'rollouts'`.
     """
     _print(_database(experiment, seconds, memory).query(query), as_json)
 
@@ -47,24 +47,22 @@ def sql(
 @command
 def ask(
     experiment: Annotated[
-        str | None, typer.Argument(metavar="EXPERIMENT", help="Left out: the questions are listed.")
+        str | None, typer.Argument(metavar="EXPERIMENT", help="Without it, the questions are listed.")
     ] = None,
     name: Annotated[str | None, typer.Argument(metavar="QUESTION", help="Which question.")] = None,
     values: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="A parameter's value. May be given again."),
+        typer.Option("--set", metavar="NAME=VALUE", help="A parameter's value. May be repeated."),
     ] = None,
-    show_sql: Annotated[
-        bool, typer.Option("--sql", help="Print the question's SQL, and do not ask.")
-    ] = False,
+    show_sql: Annotated[bool, typer.Option("--sql", help="Only print the question's SQL.")] = False,
     seconds: Seconds = 60.0,
     memory: Memory = "2GB",
     as_json: AsJson = False,
 ) -> None:
-    """Ask a named question, or list them. Your own go into $SAND_HOME/questions, as NAME.sql.
+    """Answer a named question, or list the questions. Put your own into $SAND_HOME/questions, as NAME.sql.
 
-    A file begins with a comment: a title, a description, and a line for each parameter
-    (`-- $times = 2: the fewest times`); then comes one SELECT, as for `sand sql`.
+    A file starts with a comment: a title, a description, and a line for each parameter
+    (`-- $times = 2: the fewest times`). Then comes one SELECT, as for `sand sql`.
     """
     from sand_dagster.audit.asking import ask as answer
     from sand_dagster.audit.asking import questions
@@ -118,7 +116,7 @@ def _print(frame: pl.DataFrame, as_json: bool) -> None:
 
 
 def _cell(value: Any) -> str:
-    """A value on one line; of lists the first few items and their number."""
+    """A value on one line; for lists, the first few items and their number."""
     if value is None:
         return ""
     if isinstance(value, float):

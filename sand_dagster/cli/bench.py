@@ -1,4 +1,4 @@
-"""`sand bench`: measurements of what the project claims."""
+"""`sand bench`: measurements of the project's speed and correctness."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ Out = Annotated[
     Path | None,
     typer.Option(
         dir_okay=False,
-        help="Write the figures here as well: JSON, with the command, the day, the machine and the versions.",
+        help="Also write the figures to this file, as JSON with command, day, machine and versions.",
     ),
 ]
 
-bench = typer.Typer(name="bench", help="Measure what the project claims.", no_args_is_help=True)
+bench = typer.Typer(name="bench", help="Measure speed and correctness on this machine.", no_args_is_help=True)
 
 
 class _Report(Protocol):
-    """What every measurement gives."""
+    """The interface of every measurement's result."""
 
     def to_json(self) -> dict[str, Any]: ...
 
@@ -43,7 +43,7 @@ def environments(
     ] = "alfworld",
     games: Games = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="How many games, or ScienceWorld's task types; all without it.")
+        int | None, typer.Option(min=1, help="How many games, or for ScienceWorld task types. Default: all.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Draws the games and the random walks.")] = 0,
     as_json: AsJson = False,
@@ -51,27 +51,27 @@ def environments(
 ) -> None:
     """Compare our engines with the stock ones, text for text, and time both.
 
-    The exit code is 1 where they differ.
+    The exit code is 1 if they differ.
     """
     machine = _machine(out)
     if environment == "alfworld":
         from alfworld_compiled.bench.engines import run
 
         try:
-            with progress("comparing games") as told:
-                played = run(games or published_games(), limit, seed, told)
+            with progress("comparing games") as report_progress:
+                played = run(games or published_games(), limit, seed, report_progress)
         except ValueError as error:
             fail(str(error))
         differs = played.differences > 0 or not played.throughput.same_episodes
-        _tell(played, differs=differs, as_json=as_json, out=out, machine=machine)
+        _print_report(played, differs=differs, as_json=as_json, out=out, machine=machine)
     else:
         from sand_dagster.bench.scienceworld import run as run_scienceworld
         from sand_dagster.environments.scienceworld.task_types import TASK_TYPES
 
-        with progress("comparing tasks") as told:
-            report = run_scienceworld(tuple(TASK_TYPES)[:limit], seed=seed, progress=told)
+        with progress("comparing tasks") as report_progress:
+            report = run_scienceworld(tuple(TASK_TYPES)[:limit], seed=seed, progress=report_progress)
         differs = report.differences > 0 or report.exact_forks < report.forks
-        _tell(report, differs=differs, as_json=as_json, out=out, machine=machine)
+        _print_report(report, differs=differs, as_json=as_json, out=out, machine=machine)
 
 
 @bench.command()
@@ -83,45 +83,45 @@ def rollouts(
     count: Annotated[
         int, typer.Option("--rollouts", min=4, help="Rollouts; the slow ways play fewer of them.")
     ] = 512,
-    max_concurrency: Annotated[int, typer.Option(min=1, help="Rollouts under way at once, in our way.")] = 64,
+    max_concurrency: Annotated[int, typer.Option(min=1, help="Rollouts at once, in our way.")] = 64,
     as_json: AsJson = False,
     out: Out = None,
 ) -> None:
-    """Play the same rollouts one by one, in processes, in lockstep, and our way, and time each.
+    """Play the same rollouts one by one, in processes, in lockstep, and in our way, and time each.
 
-    The exit code is 1 where the rewards differ.
+    The exit code is 1 if the rewards differ.
     """
     from sand_dagster.bench.rollouts import run
 
     machine = _machine(out)
     try:
-        with progress("measuring") as told:
-            report = run(environment, count, max_concurrency, told)
+        with progress("measuring") as report_progress:
+            report = run(environment, count, max_concurrency, report_progress)
     except ValueError as error:
         fail(str(error))
-    _tell(report, differs=bool(report.differences), as_json=as_json, out=out, machine=machine)
+    _print_report(report, differs=bool(report.differences), as_json=as_json, out=out, machine=machine)
 
 
 @bench.command()
 @command
 def generation(
     name: Annotated[str, typer.Option("--experiment", help="Whose iteration 01 is run again.")] = "household",
-    tasks: Annotated[int, typer.Option(min=1, help="Demonstrations that the flat stages go over.")] = 16,
+    tasks: Annotated[int, typer.Option(min=1, help="Demonstrations that the flat stages read.")] = 16,
     as_json: AsJson = False,
     out: Out = None,
 ) -> None:
-    """Compare the flat stages with vLLM alone, and an iteration with itself when all of it is journalled."""
+    """Measure the pipeline's cost: flat stages against vLLM alone, an iteration with all units journalled."""
     from sand_dagster.bench.generation import run
     from sand_dagster.experiments.loading import load_experiment
     from sand_dagster.home import sand_home
 
     machine = _machine(out)
     try:
-        with progress("measuring") as told:
-            report = run(tasks, load_experiment(name, sand_home()), sand_home(), told)
+        with progress("measuring") as report_progress:
+            report = run(tasks, load_experiment(name, sand_home()), sand_home(), report_progress)
     except ValueError as error:
         fail(str(error))
-    _tell(report, differs=report.differing > 0, as_json=as_json, out=out, machine=machine)
+    _print_report(report, differs=report.differing > 0, as_json=as_json, out=out, machine=machine)
 
 
 @bench.command()
@@ -139,42 +139,52 @@ def links(
 
     machine = _machine(out)
     try:
-        with progress("replaying") as told:
-            found = measure(sand_home(), load_experiment(name, sand_home()), iteration_key(iteration), told)
+        with progress("replaying") as report_progress:
+            found = measure(
+                sand_home(), load_experiment(name, sand_home()), iteration_key(iteration), report_progress
+            )
     except ValueError as error:
         fail(str(error))
-    _tell(found, differs=False, as_json=as_json, out=out, machine=machine)
+    _print_report(found, differs=False, as_json=as_json, out=out, machine=machine)
 
 
 @bench.command()
 @command
 def faults(
-    injections: Annotated[int, typer.Option(min=0, help="Faults over a scripted model and trainer.")] = 300,
-    real: Annotated[int, typer.Option(min=0, help="Faults over vLLM and TRL besides; minutes each.")] = 0,
-    seed: Annotated[int, typer.Option(help="Draws where and when each fault comes.")] = 0,
+    injections: Annotated[int, typer.Option(min=0, help="Faults with a scripted model and trainer.")] = 300,
+    real: Annotated[int, typer.Option(min=0, help="More faults with vLLM and TRL; each takes minutes.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed for the place and time of each fault.")] = 0,
     only: Annotated[
         list[str] | None, typer.Option(metavar="FAULT", help="Only faults of this kind; may be repeated.")
     ] = None,
-    first: Annotated[int, typer.Option(min=0, help="The number of the first fault, to see it again.")] = 0,
+    first: Annotated[
+        int, typer.Option(min=0, help="The number of the first fault, to repeat a single one.")
+    ] = 0,
     as_json: AsJson = False,
     out: Out = None,
 ) -> None:
-    """Put faults to small runs: kills, torn files, a full disk, clocks, servers that lie.
+    """Inject faults into small runs: kills, torn files, a full disk, clock jumps, wrong answers of servers.
 
-    After each, the experiment is run again, and has to end in the undisturbed run's hashes. The exit code is
-    1 where one did not, or where anything was left behind.
+    After each fault the experiment is run again, and has to end with the undisturbed run's hashes. The exit
+    code is 1 if one did not, or if anything was left behind.
     """
     from sand_dagster.bench.faults.campaign import run
 
     machine = _machine(out)
     try:
-        with progress("injecting") as told:
+        with progress("injecting") as report_progress:
             campaign = run(
-                injections, seed, real, f"{__name__}.{sand.__name__}", told, only=only or (), first=first
+                injections,
+                seed,
+                real,
+                f"{__name__}.{sand.__name__}",
+                report_progress,
+                only=only or (),
+                first=first,
             )
     except ValueError as error:
         fail(str(error), WRONG_USE)
-    _tell(campaign, differs=bool(campaign.failed), as_json=as_json, out=out, machine=machine)
+    _print_report(campaign, differs=bool(campaign.failed), as_json=as_json, out=out, machine=machine)
 
 
 def sand(arguments: list[str]) -> None:
@@ -190,20 +200,20 @@ def gpu(
     home: Annotated[
         Path, typer.Option(file_okay=False, help="Where everything is kept, in a folder for each check.")
     ] = Path(".gpu-check"),
-    reduced: Annotated[bool, typer.Option(help="A few games only: tries the check itself.")] = False,
+    reduced: Annotated[bool, typer.Option(help="Only a few games, to test the check itself.")] = False,
     as_json: AsJson = False,
     out: Out = None,
 ) -> None:
     """Check this machine's GPUs: the loop, full and LoRA finetuning, seeds, memory, tokens a second.
 
-    One page with verdicts. The exit code is 1 where a part failed. Without a GPU it runs on the CPU.
+    One page with verdicts. The exit code is 1 if a part failed. Without a GPU it runs on the CPU.
     """
     from sand_dagster.bench.gpu_check import run
 
     machine = _machine(out)
-    with progress("checking") as told:
-        report = run(home.absolute(), told, reduced=reduced)
-    _tell(report, differs=report.failed, as_json=as_json, out=out, machine=machine)
+    with progress("checking") as report_progress:
+        report = run(home.absolute(), report_progress, reduced=reduced)
+    _print_report(report, differs=report.failed, as_json=as_json, out=out, machine=machine)
 
 
 @bench.command()
@@ -212,23 +222,25 @@ def lineage(
     rows: Annotated[int, typer.Option(min=1000, help="About how many rows to generate.")] = 10_000_000,
     folder: Annotated[
         Path | None,
-        typer.Option(file_okay=False, help="Where to generate them; left out: a folder that is removed."),
+        typer.Option(
+            file_okay=False, help="Where to generate them. Default: a folder that is removed afterwards."
+        ),
     ] = None,
     as_json: AsJson = False,
     out: Out = None,
 ) -> None:
-    """Trace rows and ask questions over many rows, and measure time and memory of each.
+    """Trace rows and answer questions over many rows, and measure the time and memory of each.
 
-    The exit code is 1 where one takes more than it should: 2 s a trace, 5 s an aggregate, 2 GB.
+    The exit code is 1 if one takes more than its target: 2 s for a trace, 5 s for an aggregate, 2 GB.
     """
     from tempfile import TemporaryDirectory
 
     from sand_dagster.bench.lineage import run
 
     machine = _machine(out)
-    with TemporaryDirectory(prefix="sand-lineage-") as below, progress("generating") as told:
-        report = run(rows, folder or Path(below), told)
-    _tell(report, differs=not report.met, as_json=as_json, out=out, machine=machine)
+    with TemporaryDirectory(prefix="sand-lineage-") as below, progress("generating") as report_progress:
+        report = run(rows, folder or Path(below), report_progress)
+    _print_report(report, differs=not report.met, as_json=as_json, out=out, machine=machine)
 
 
 @bench.command()
@@ -238,7 +250,7 @@ def orchestration(
     as_json: AsJson = False,
     out: Out = None,
 ) -> None:
-    """Compare an iteration with itself when all of it is journalled: what orchestration costs."""
+    """Measure the cost of orchestration: run an iteration again with all its units in the journal."""
     from sand_dagster.bench.orchestration import measure_orchestration
     from sand_dagster.experiments.loading import load_experiment
     from sand_dagster.home import sand_home
@@ -248,7 +260,7 @@ def orchestration(
         found = measure_orchestration(sand_home(), load_experiment(name, sand_home()))
     except ValueError as error:
         fail(str(error))
-    _tell(found, differs=False, as_json=as_json, out=out, machine=machine)
+    _print_report(found, differs=False, as_json=as_json, out=out, machine=machine)
 
 
 @bench.command()
@@ -259,12 +271,13 @@ def scores(name: ExperimentName, as_json: AsJson = False, out: Out = None) -> No
     from sand_dagster.experiments.loading import load_experiment
     from sand_dagster.home import sand_home
 
-    machine = {key: value for key, value in _machine(out).items() if key != "load"}  # it is that of now
+    # The load now is not that of the experiment's run.
+    machine = {key: value for key, value in _machine(out).items() if key != "load"}
     try:
         found = collect(sand_home(), load_experiment(name, sand_home()))
     except ValueError as error:
         fail(str(error))
-    _tell(found, differs=False, as_json=as_json, out=out, machine=machine)
+    _print_report(found, differs=False, as_json=as_json, out=out, machine=machine)
 
 
 @bench.command()
@@ -277,7 +290,7 @@ def render(
         "docs/measurements.md"
     ),
 ) -> None:
-    """Write the page of measurements from the files that `--out` left."""
+    """Write the page of measurements from the files that `--out` wrote."""
     from sand_dagster.bench.page import render_page
 
     try:
@@ -288,13 +301,13 @@ def render(
 
 
 def _machine(out: Path | None) -> dict[str, str]:
-    """The machine before a measurement loads it; nothing where no file is asked for."""
+    """The machine before a measurement loads it; nothing if no file is requested."""
     from sand_dagster.bench.record import describe_machine
 
     return {} if out is None else describe_machine()
 
 
-def _tell(
+def _print_report(
     report: _Report, *, differs: bool, as_json: bool, out: Path | None, machine: Mapping[str, str]
 ) -> None:
     if as_json:

@@ -17,22 +17,24 @@ def clean(
     yes: Annotated[bool, typer.Option("--yes", help="Remove it. Without this it is only shown.")] = False,
     superseded: Annotated[
         bool,
-        typer.Option("--superseded", help="Let go of scores that were made again since, and what they need."),
+        typer.Option(
+            "--superseded", help="Also remove scores that were made again since, and what they need."
+        ),
     ] = False,
     journals: Annotated[
         bool,
         typer.Option(
             "--journals",
-            help="Remove the journals of complete partitions too: a stage that runs again then works its "
-            "units anew, damage cannot be mended from them, and prompts of turns cannot be checked.",
+            help="Also remove the journals of complete partitions: a stage that runs again then repeats its "
+            "units, damage cannot be repaired from them, and prompts of turns cannot be checked.",
         ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what can go, and how much it frees; with --yes, remove it.
+    """Show what can be removed, and how much it frees; with --yes, remove it.
 
-    Earlier versions of tables and checkpoints that no kept score stands on, in any experiment of this home,
-    and what killed processes left. What a kept score needs is never removed.
+    These are earlier versions of tables and checkpoints that no kept score of any experiment in this home
+    needs, and files that killed processes left. What a kept score needs is never removed.
     """
     from sand_dagster.audit.cleaning import removals, remove
 
@@ -51,10 +53,13 @@ def clean(
             }
         )
     if not found:
-        return console().print("there is nothing that can go")
+        return console().print("there is nothing to remove")
     rows = [[str(each.path.relative_to(store.home)), each.why, _size(each.bytes)] for each in found]
     print_table(
-        f"{'Removed' if yes else 'Can go'}: {experiment}", ("file or folder", "why", "frees"), rows, right=2
+        f"{'Removed' if yes else 'Can be removed'}: {experiment}",
+        ("file or folder", "why", "frees"),
+        rows,
+        right=2,
     )
     total = _size(freed or sum(each.bytes for each in found))
     console().print(f"{total} freed" if yes else f"{total} in all; --yes removes it")

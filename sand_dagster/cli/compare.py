@@ -22,18 +22,18 @@ def compare(
         list[str],
         typer.Argument(
             metavar="EXPERIMENT",
-            help="The first is compared with each other one. Those that differ in their seed alone "
+            help="The first is compared with each other one. Experiments that differ only in their seed "
             "count as one, written a,b.",
         ),
     ],
     iteration: Annotated[
-        str | None, typer.Option(metavar="KK", help="Only this iteration, such as 01; left out: all.")
+        str | None, typer.Option(metavar="KK", help="Only this iteration, such as 01. Default: all.")
     ] = None,
     difficulty_by: Annotated[
         str | None,
         typer.Option(
             metavar="EXPERIMENT",
-            help="Whose rewards in iteration 00 tell how difficult a task is; left out: each one's own.",
+            help="The experiment whose rewards in iteration 00 define difficulty. Default: each one's own.",
         ),
     ] = None,
     figure: Annotated[

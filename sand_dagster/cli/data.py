@@ -1,4 +1,4 @@
-"""Looking at stored data: rows as text, and what is complete."""
+"""Stored data: rows as text, and which partitions are complete."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def show(
     experiment: ExperimentName,
     asset: Annotated[str, typer.Argument(metavar="ASSET", help="The table, such as rollouts.")],
     iteration: Annotated[
-        str | None, typer.Argument(metavar="ITERATION", help="Such as 01; left out: the last complete one.")
+        str | None, typer.Argument(metavar="ITERATION", help="Such as 01. Default: the last complete one.")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many rows.")] = 5,
     where: Annotated[
@@ -29,7 +29,8 @@ def show(
         ),
     ] = False,
     turn: Annotated[
-        int | None, typer.Option(min=1, help="With --prompt: which turn of a rollout or episode; the last.")
+        int | None,
+        typer.Option(min=1, help="With --prompt: which turn of a rollout or episode. Default: the last."),
     ] = None,
     rendered: Annotated[
         bool, typer.Option("--rendered", help="With --prompt: as the model's chat template writes it.")
@@ -73,7 +74,7 @@ def show(
 
 @command
 def status(experiment: ExperimentName, as_json: AsJson = False) -> None:
-    """Say which partitions are complete, and what was journalled of those that are not."""
+    """List the partitions with their state, and the number of units in the journals of incomplete ones."""
     from sand_dagster.artifacts.partitions import partitions
     from sand_dagster.jobs.plan import few
 

@@ -1,4 +1,4 @@
-"""What changed between two iterations, or between what two runs left."""
+"""Changes between two iterations, or between the tables after two runs."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def diff(
         str, typer.Argument(metavar="TABLE | EXPERIMENT[@RUN]", help="A table, or what to compare it with.")
     ],
     iterations: Annotated[
-        list[str] | None, typer.Argument(metavar="[01 02]", help="Of a table: the two iterations.")
+        list[str] | None, typer.Argument(metavar="[01 02]", help="For a table: the two iterations.")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Changes to print of each table.")] = 5,
     as_json: AsJson = False,
 ) -> None:
     """Show what changed: `sand diff EXPERIMENT TABLE 01 02`, or `sand diff EXPERIMENT@RUN EXPERIMENT@RUN`.
 
-    Of rows, the texts side by side; of evaluated tasks, which were won and lost. A run is named by its id or
-    its beginning; without one, the tables count as they are now.
+    For rows it shows the texts side by side; for evaluated tasks, which were won and lost. A run is named by
+    its id or the first letters of it. Without a run, the current tables are used.
     """
     from sand_dagster.artifacts.schemas import TABLES
     from sand_dagster.audit.differences import compare_iterations, compare_runs
@@ -44,7 +44,10 @@ def diff(
     outcomes: list[Outcomes] = []
     if second in TABLES:
         if iterations is None or len(iterations) != 2 or not TABLES[second].partitioned:
-            fail(f"`sand diff {first} TABLE 01 02` takes a table with iterations, and two of them", WRONG_USE)
+            fail(
+                f"`sand diff {first} TABLE 01 02` needs a table with iterations, and two iterations",
+                WRONG_USE,
+            )
         before, after = map(iteration_key, iterations)
         differences = [compare_iterations(store_of(first), second, before, after)]
     else:
@@ -69,12 +72,12 @@ def diff(
 
 
 def _as_json(difference: TableDifference) -> dict[str, Any]:
-    said = {name: getattr(difference, name) for name in ("table", "same", "gone", "new", "made")}
-    said["changed"] = [dataclasses.asdict(change) for change in difference.changed]
+    values = {name: getattr(difference, name) for name in ("table", "same", "gone", "new", "made")}
+    values["changed"] = [dataclasses.asdict(change) for change in difference.changed]
     for side in ("before", "after"):
         manifest = getattr(difference, side)
-        said[side] = manifest.model_dump(include={"experiment", "iteration", "content_hash", "run_id"})
-    return said
+        values[side] = manifest.model_dump(include={"experiment", "iteration", "content_hash", "run_id"})
+    return values
 
 
 def _print(to: Console, difference: TableDifference, limit: int) -> None:

@@ -1,4 +1,4 @@
-"""`sand estimate`: what an experiment will take, before it is started."""
+"""`sand estimate`: the time and space that an experiment needs, before it is started."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def estimate(
         str, typer.Option(help="Such as 8xA100, 2x8xA100 for two machines, 2xCPU, or this.")
     ] = "this",
     until: Annotated[
-        str | None, typer.Option(metavar="KK", help="The last iteration; left out: the experiment's last.")
+        str | None, typer.Option(metavar="KK", help="The last iteration. Default: the experiment's last.")
     ] = None,
     host_memory: Annotated[
-        int | None, typer.Option(min=1, metavar="GIB", help="Memory of a machine; left out: what is usual.")
+        int | None, typer.Option(min=1, metavar="GIB", help="Memory of each machine. Default: what is usual.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Estimate tokens, hours, memory and disk, stage by stage. Nothing is fetched or started.
+    """Estimate tokens, hours, memory and disk, stage by stage. Nothing is downloaded or started.
 
-    The exit code is 1 where the experiment does not fit the hardware.
+    The exit code is 1 if the experiment does not fit the hardware.
     """
     from dataclasses import asdict
 

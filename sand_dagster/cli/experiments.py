@@ -1,4 +1,4 @@
-"""Experiments: which there are, running one, and what came out."""
+"""Experiments: listing them, running one, and its scores."""
 
 from __future__ import annotations
 
@@ -71,10 +71,12 @@ def run(
     until: Annotated[str, typer.Option(metavar="KK", help="The last iteration to run, such as 01.")],
     fresh: Annotated[
         list[str] | None,
-        typer.Option(metavar="STAGE", help="Do this stage of iteration KK again, its finished units too."),
+        typer.Option(
+            metavar="STAGE", help="Do this stage of iteration KK again, including its finished units."
+        ),
     ] = None,
 ) -> None:
-    """Run an experiment through Dagster until iteration KK. What is complete is kept, and said."""
+    """Run an experiment through Dagster until iteration KK. Complete stages are kept and listed."""
     last = iteration_key(until)
     from sand_dagster.jobs.interrupts import Interrupted, Interrupts
 
@@ -103,7 +105,7 @@ def run(
 
 
 def _say_what_fits(name: str, until: str) -> None:
-    """How generation and training use this machine's GPUs; ends the command where one does not fit them."""
+    """How generation and training use this machine's GPUs; ends the command if one does not fit."""
     from sand_dagster.models.cards import cards
 
     if not cards():
@@ -117,7 +119,9 @@ def _say_what_fits(name: str, until: str) -> None:
     check_iteration(experiment, until)
     try:
         found = estimate(experiment, hardware("this"), until, sand_home())
-    except ValueError as error:  # a model that is not fetched yet: said again before each start
+    except (
+        ValueError
+    ) as error:  # the model is not downloaded yet: the plan is printed again before each start
         console().print(escape(str(error)))
         return
     for plan in found.plans:
@@ -131,7 +135,7 @@ def _say_what_fits(name: str, until: str) -> None:
 def scores(experiment: ExperimentName, as_json: AsJson = False) -> None:
     """Print the scores of every iteration that was evaluated, with 95 % intervals.
 
-    An experiment of the paper's, as it ships, has the paper's average rewards beside its own.
+    If the experiment is an unchanged one of the paper, the paper's average rewards are printed beside it.
     """
     from sand_dagster.jobs.plan import stale_scores
 
@@ -151,9 +155,10 @@ def plan(
     until: Annotated[str, typer.Option(metavar="KK", help="The last iteration to plan, such as 01.")],
     as_json: AsJson = False,
 ) -> None:
-    """Say what `sand run` would do until iteration KK, and why. Nothing is changed or started.
+    """Print what `sand run` would do until iteration KK, and why. Nothing is changed or started.
 
-    Units: how many the journal holds, and how many are to do; none where what they come from is made first.
+    Units: how many are in the journal, and how many are to do. No number if their inputs have to be made
+        first.
     """
     from sand_dagster.experiments.loading import load_experiment
     from sand_dagster.jobs.plan import few
@@ -186,7 +191,7 @@ def _scores(store: ArtifactStore) -> list[dict[str, Any]]:
 
     try:
         experiment = load_experiment(store.experiment, store.home)
-    except ExperimentError:  # its tables can be read nevertheless, but nothing says that it is the paper's
+    except ExperimentError:  # its tables can still be read, but it is not known whether it is the paper's
         experiment = None
     return [
         {

@@ -1,4 +1,4 @@
-"""Where a row came from, what came of it, and why a score is what it is."""
+"""What a row was made from, what was made from it, and why a score is what it is."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ class _Lineage(TyperGroup):
 lineage = typer.Typer(
     name="lineage",
     cls=_Lineage,
-    help="Where a row came from, what came of it, and why a score is what it is. "
+    help="What a row was made from, what was made from it, and why a score is what it is. "
     "`sand lineage EXPERIMENT ID` is short for `sand lineage trace ID --experiment EXPERIMENT`.",
     no_args_is_help=True,
 )
 
 Id = Annotated[
-    str, typer.Argument(metavar="ID", help="A row's id, its beginning, or a trajectory's, of any table.")
+    str, typer.Argument(metavar="ID", help="The id of a row or a trajectory, or its first letters.")
 ]
 Experiment = Annotated[
     str | None,
     typer.Option(
         metavar="NAME[@RUN]",
-        help="Whose row; left out: the first experiment that has it. With a run: the tables as it left them.",
+        help="Default: the first experiment that has the row. With a run: the tables as it left them.",
     ),
 ]
 Iteration = Annotated[
-    str | None, typer.Option(help="Of several rows with this id, the one of this iteration.")
+    str | None, typer.Option(help="If several rows have this id: the one of this iteration.")
 ]
 
 
@@ -58,17 +58,19 @@ def trace(
     iteration: Iteration = None,
     down: Annotated[
         bool,
-        typer.Option("--down", "--descendants", help="What came of it, instead of where it came from."),
+        typer.Option(
+            "--down", "--descendants", help="What was made from it, instead of what it was made from."
+        ),
     ] = False,
     width: Annotated[
-        int, typer.Option(min=1, help="Rows to open of each branch; the others are counted.")
+        int, typer.Option(min=1, help="Rows to show of each branch; the others are counted.")
     ] = 3,
     as_json: AsJson = False,
 ) -> None:
-    """Show where a row came from, down to tasks, expert steps and base model, or with --down what came of it.
+    """Show what a row was made from, back to expert and base model; with --down what was made from it.
 
-    Through all iterations, into the experiments that a control was measured by, and into versions of tables
-    that were made again since.
+    This goes through all iterations, into the experiments that a control refers to, and into versions of
+    tables that were made again since.
     """
     from sand_dagster.artifacts.ancestry import Direction, family, render
     from sand_dagster.audit.locate import locate
@@ -88,13 +90,13 @@ def trace(
 @lineage.command()
 @command
 def why(id: Id, experiment: Experiment = None, iteration: Iteration = None) -> None:
-    """Tell why an episode or a score is what it is: its checkpoint, its training, and so on back."""
+    """Explain an episode or a score: its checkpoint, the checkpoint's training data, and so on back."""
     from sand_dagster.audit.locate import locate
-    from sand_dagster.audit.why import why as tell
+    from sand_dagster.audit.why import why as explain
 
     key = iteration_key(iteration) if iteration else None
     found = locate(sand_home(), id, experiment, iteration=key)
-    for sentence in tell(found.lineage, found.node):
+    for sentence in explain(found.lineage, found.node):
         console().print(sentence, markup=False, soft_wrap=True)
 
 
@@ -111,18 +113,18 @@ def scores(
     found = locate(sand_home(), id, experiment, iteration=key)
     used = scores_of(found.lineage, found.node)
     columns = ("split", "tasks", "average_reward", "success_rate")
-    said = found.lineage.values(used, {"eval_scores": columns})
+    values_of = found.lineage.values(used, {"eval_scores": columns})
     if as_json:
-        return print_json([{**node._asdict(), **said[node]} for node in used])
+        return print_json([{**node._asdict(), **values_of[node]} for node in used])
     rows = [
         [
             node.experiment or found.lineage.experiment,
             node.iteration or "",
             node.id,
             node.version or "now",
-            str(said[node]["split"]),
-            str(said[node]["tasks"]),
-            f"{said[node]['average_reward']:.3f}",
+            str(values_of[node]["split"]),
+            str(values_of[node]["tasks"]),
+            f"{values_of[node]['average_reward']:.3f}",
         ]
         for node in used
     ]

@@ -20,7 +20,7 @@ def print_json(value: object) -> None:
 
 
 def console() -> Console:
-    """Where people read. Nothing is cut to 80 columns where the output goes to a file or a pipe."""
+    """Standard output for people. If it is a file or a pipe, nothing is cut to 80 columns."""
     from rich.console import Console
 
     to = Console(highlight=False, emoji=False)
@@ -54,7 +54,7 @@ SCORE_COLUMNS = ("tasks", "average reward", "95 % interval", "success", "deliber
 
 
 def score_cells(row: Mapping[str, Any]) -> list[str]:
-    """What `SCORE_COLUMNS` names, of a row of scores."""
+    """The values of `SCORE_COLUMNS` in a row of scores."""
     return [
         str(row["tasks"]),
         f"{row['average_reward']:.1%}",

@@ -23,7 +23,7 @@ from sand_dagster.verdicts import Verdict
 @command
 def play(
     environment: EnvironmentName = None,
-    task: Annotated[str, typer.Option(help="A task's id, or a part of it that only one has.")] = "",
+    task: Annotated[str, typer.Option(help="A task's id, or a part of it that no other task has.")] = "",
     experiment: Like = None,
     games: Games = None,
 ) -> None:
@@ -37,8 +37,8 @@ def play(
         experiment = "household"
     here, home = world(environment, experiment, games), sand_home()
     try:
-        with progress("listing the tasks") as told:
-            tasks = here.kind.tasks(here.options, home, told)
+        with progress("listing the tasks") as report_progress:
+            tasks = here.kind.tasks(here.options, home, report_progress)
         chosen = find_task(tasks, task)
     except ValueError as error:
         fail(str(error))
@@ -51,7 +51,7 @@ def replay(
         Path,
         typer.Argument(
             metavar="FILE",
-            help="Trajectories in ETO's format (JSON), or a table of ours: the data.parquet of "
+            help="Trajectories in ETO's format (JSON), or a table of an experiment: the data.parquet of "
             "expert_data, expert_trajectories, deliberation_trajectories, rollouts or eval_episodes.",
         ),
     ],
@@ -62,9 +62,9 @@ def replay(
 ) -> None:
     """Replay recorded trajectories against the games: the verdict and the first difference of each.
 
-    A JSON file that names ALFWorld's games is replayed in ALFWorld, another in ScienceWorld, unless
-    --environment or --experiment says otherwise; a table of ours, in its experiment's environment.
-    The exit code is 1 where a text differs, or a row cannot be read or played.
+    A JSON file that names ALFWorld's games is replayed in ALFWorld, another JSON file in ScienceWorld, unless
+    --environment or --experiment is given. A table is replayed in its experiment's environment.
+    The exit code is 1 if a text differs, or a row cannot be read or played.
     """
     from sand_dagster.environments.replay import replay_all
     from sand_dagster.rows.plain import plain
@@ -81,7 +81,7 @@ def replay(
             here, recordings = _published(file, environment, experiment, games)
         make = partial(here.kind.make, here.options, home)
         rows = replay_all(make, recordings.rows, here.kind.DOMAIN.refusal, recordings.keep)
-        replayed = _told(rows, as_json)
+        replayed = _print_replays(rows, as_json)
     except ValueError as error:
         fail(str(error))
     counts = Counter(row.verdict for row in replayed)
@@ -111,7 +111,7 @@ def replay(
 
 
 def _ours(file: Path, experiment: str | None) -> tuple[World, Path, Recordings]:
-    """The trajectories of a table of ours, with the home that its games lie in."""
+    """The trajectories of a table of an experiment, and the home with its games."""
     from sand_dagster.artifacts.recorded import locate_partition, recorded
     from sand_dagster.environments.replay import as_recordings
     from sand_dagster.experiments.loading import load_experiment
@@ -136,8 +136,8 @@ def _published(
     return here, read_file(file, here.kind, here.options, sand_home())
 
 
-def _told(replayed: Iterable[ImportRow], as_json: bool) -> list[ImportRow]:
-    """Every replay, told as it ends."""
+def _print_replays(replayed: Iterable[ImportRow], as_json: bool) -> list[ImportRow]:
+    """Every replay, printed when it ends."""
     done = []
     for row in replayed:
         done.append(row)

@@ -23,13 +23,13 @@ def print_prompts(
     as_rendered: bool,
     as_json: bool,
 ) -> None:
-    """The prompts behind the rows `ids`; rows that no model was asked for say so.
+    """The prompts behind the rows `ids`; for a row without a prompt, the reason.
 
-    The exit code is 1 where one is not the prompt that was given.
+    The exit code is 1 if one is not the prompt that was given.
     """
     from sand_dagster.audit.prompts import NoPrompt, prompt_of, rendered, text_of
 
-    told: list[dict[str, object]] = []
+    printed: list[dict[str, object]] = []
     wrong = False
     to = console()
     for id in ids:
@@ -38,7 +38,7 @@ def print_prompts(
         except NoPrompt as none:
             if len(ids) == 1:
                 raise
-            told.append({"id": id, "messages": [], "verdict": str(none)})
+            printed.append({"id": id, "messages": [], "verdict": str(none)})
             if not as_json:
                 print_heading(f"{table} {id}")
                 to.print(str(none), markup=False, soft_wrap=True)
@@ -54,7 +54,7 @@ def print_prompts(
             "rebuilt": prompt.rebuilt,
             "agrees": prompt.agrees,
         }
-        told.append({"id": id, "messages": prompt.messages, "text": text, **about, "verdict": verdict})
+        printed.append({"id": id, "messages": prompt.messages, "text": text, **about, "verdict": verdict})
         if as_json:
             continue
         print_heading(f"{table} {id}")
@@ -66,6 +66,6 @@ def print_prompts(
                 to.print(content, markup=False, soft_wrap=True)
         print_heading(verdict)
     if as_json:
-        print_json(told)
+        print_json(printed)
     if wrong:
         raise typer.Exit(FAILED)

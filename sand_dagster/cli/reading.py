@@ -1,4 +1,4 @@
-"""Rows as text that a person reads, one way a table."""
+"""Rows as readable text, with one form for each table."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sand_dagster.prompts.turns import render_observation, render_turn
 Row = dict[str, Any]
 
 _NAMED = 8
-"""Ids of a list that are named before the rest is counted."""
+"""This many ids of a list are shown; the rest is counted."""
 
 
 def mentions(table: Table, row: Row, id: str) -> bool:
@@ -24,7 +24,7 @@ def mentions(table: Table, row: Row, id: str) -> bool:
 
 
 class Reader:
-    """Writes rows of one partition as text, with what other tables of the iteration know of them."""
+    """Writes rows of one partition as text, with related rows of the iteration's other tables."""
 
     def __init__(self, store: ArtifactStore, table: str, iteration: str | None) -> None:
         self._store, self._table, self._iteration = store, table, iteration
@@ -40,7 +40,7 @@ class Reader:
         }.get(table, _fields)
 
     def title(self, row: Row) -> str:
-        """What heads the row: its id and its place."""
+        """The row's heading: its id and its place."""
         where = f", {row['trajectory_id']} step {row['index']}" if "index" in row else ""
         return f"{self._table} {row[TABLES[self._table].key]}{where}"
 
@@ -57,7 +57,7 @@ class Reader:
         return {row["candidate_id"]: row for row in self._by_id("rollouts").values()}
 
     def _by_id(self, table: str) -> Mapping[str, Row]:
-        """The rows of another table of this iteration, none where that is not complete."""
+        """The rows of another table of this iteration, none if that is not complete."""
         if self._store.manifest(table, self._iteration) is None:
             return {}
         frame = self._store.read(table, self._iteration)
@@ -81,8 +81,8 @@ class Reader:
         return head + (f"candidates:\n{ballots}" if ballots else "") + "the model will see:\n" + _step(row)
 
     def _critique(self, row: Row) -> str:
-        said = row["critique"] or f"(raw reply) {row['text']}"
-        return f"{self._ballot(row['candidate_id'])}\noutcome: {row['outcome']}\n{_indented(said)}"
+        text = row["critique"] or f"(raw reply) {row['text']}"
+        return f"{self._ballot(row['candidate_id'])}\noutcome: {row['outcome']}\n{_indented(text)}"
 
     def _rollout(self, row: Row) -> str:
         counts = f"{row['invalid_actions']} invalid, {row['unparsed']} unparsed"
@@ -100,7 +100,7 @@ def _import(row: Row) -> str:
         return "\n".join(lines)
     lines.append(f"{row['task_id']}: reward {row['reward']:.2f}, {len(row['steps'])} steps")
     if row["recorded_steps"] > len(row["steps"]):
-        lines[-1] += f" of {row['recorded_steps']} recorded, the rest comes after the end"
+        lines[-1] += f" of {row['recorded_steps']} recorded, the others come after the end"
     if row["differs_at"] is not None:
         where = "the instruction" if row["differs_at"] < 0 else f"step {row['differs_at']}"
         lines += [f"differs first at {where} {row['action']!r}"]
@@ -140,7 +140,7 @@ def _transcript(steps: list[Row]) -> str:
 
 
 def _fields(row: Row) -> str:
-    """Any row: a line a column; of long lists the first few and their number."""
+    """Any row: one line for each column; for long lists, the first few items and their number."""
     width = max(map(len, row))
     return "\n".join(f"{name:{width}}  {_value(value)}" for name, value in row.items())
 

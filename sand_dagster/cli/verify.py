@@ -1,4 +1,4 @@
-"""Whether everything is as it was recorded."""
+"""`sand verify`: whether everything is as it was recorded."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from sand_dagster.home import sand_home
 def verify(
     experiments: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[EXPERIMENT]…", help="Which; left out: all that have tables in $SAND_HOME."),
+        typer.Argument(metavar="[EXPERIMENT]…", help="Default: all that have tables in $SAND_HOME."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Compute every recorded hash again: tables, journals, models, and what each was made from.
 
-    One line for each damage: the file, what is wrong with it, and what to do. The exit code is then 1.
+    Prints one line for each damaged file: what is wrong with it, and what to do. The exit code is then 1.
     """
     from sand_dagster.artifacts.verify import Damage, experiments_in, verify
     from sand_dagster.errors import OldLayout
@@ -35,7 +35,7 @@ def verify(
         try:
             found = verify(store_of(name))
         except OldLayout as error:
-            damages.append(Damage(sand_home() / name, "it is of an earlier version", str(error)))
+            damages.append(Damage(sand_home() / name, "it was made by an earlier version", str(error)))
             continue
         partitions += found.partitions
         damages += found.damages

@@ -1,4 +1,4 @@
-"""Which environment a command works in, and with which options."""
+"""The environment that a command uses, and its options."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ EnvironmentName = Annotated[
     str | None,
     typer.Option(
         metavar="KIND",
-        help="An installed environment (alfworld, household, scienceworld), or the module of one.",
+        help="An environment (alfworld, household, scienceworld, webshop), or an environment's module.",
     ),
 ]
 Like = Annotated[
-    str | None, typer.Option(metavar="EXPERIMENT", help="The environment as this experiment has it.")
+    str | None, typer.Option(metavar="EXPERIMENT", help="Use the environment section of this experiment.")
 ]
 Games = Annotated[
     Path | None,
     typer.Option(
-        help="Folder of ALFWorld's published games (train/, valid_seen/, valid_unseen/); without it "
-        "$ALFWORLD_DATA/json_2.1.1, else where alfworld-download puts them."
+        help="Folder of ALFWorld's published games (train/, valid_seen/, valid_unseen/). Default: "
+        "$ALFWORLD_DATA/json_2.1.1, else the folder of alfworld-download."
     ),
 ]
 
@@ -47,7 +47,7 @@ class World:
 
 
 def world(environment: str | None, experiment: str | None, games: Path | None) -> World:
-    """The environment that the options of a command name; exactly one of the first two is given.
+    """The environment that a command's options name; exactly one of the first two is given.
 
     Raises:
         ExperimentError: there is no such experiment.
@@ -65,13 +65,14 @@ def world(environment: str | None, experiment: str | None, games: Path | None) -
         fail(str(error), WRONG_USE)
     values: dict[str, object] = {}
     if environment == "alfworld":
-        # Leaving out what the compiler refuses would mean to compile all games before one is opened.
+        # To leave out the games that the compiler refuses, all would have to be compiled before one is
+        # opened.
         values = {"games": games or published_games(), "unsupported": "stock"}
     return World(kind, kind.Options.model_validate(values))
 
 
 def published_games() -> Path:
-    """Where ALFWorld's published games lie on this machine."""
+    """The folder of ALFWorld's published games on this machine."""
     cache = Path.home() / ".cache"
     data = os.environ.get("ALFWORLD_DATA")
     places = [Path(data).expanduser()] if data else [cache / "alfworld", cache / "sand" / "alfworld"]
@@ -79,12 +80,12 @@ def published_games() -> Path:
         if (place / "json_2.1.1").is_dir():
             return place / "json_2.1.1"
     looked = ", ".join(str(place / "json_2.1.1") for place in places)
-    fail(f"ALFWorld's games are not in {looked}; fetch them with `alfworld-download`, or name --games FOLDER")
+    fail(f"ALFWorld's games are not in {looked}; run `alfworld-download`, or give --games FOLDER")
 
 
 @contextmanager
 def progress(what: str) -> Iterator[Progress]:
-    """A line on stderr that counts while long work goes on, and is gone afterwards."""
+    """A line on stderr that counts during long work and is removed at the end."""
     from rich.console import Console
 
     with Console(stderr=True).status(what) as status:

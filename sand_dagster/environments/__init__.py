@@ -1,6 +1,6 @@
 """Environments behind one interface: each is a module that offers the names of `EnvironmentKind`.
 
-A package makes its own known by an entry point of the group `sand_dagster.environments`.
+A package registers its own by an entry point of the group `sand_dagster.environments`.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ UserPath = Annotated[Path, AfterValidator(Path.expanduser)]
 """A path that a user wrote: `~` is the home folder."""
 
 Progress = Callable[[int, int], None]
-"""Called with (done, total) while long work goes on."""
+"""Called with (done, total) during long work."""
 
 
 class EnvironmentKind(Protocol):
     """What an environment's module offers.
 
-    `Options` is the `environment` section of an experiment's YAML, `kind` left out. `home` is `$SAND_HOME`:
-    what an environment makes for itself (generated games, compiled games) goes below it.
+    `Options` is the `environment` section of an experiment's YAML, without `kind`. `home` is `$SAND_HOME`:
+    files that an environment makes for itself (generated games, compiled games) go below it.
     """
 
     __name__: str
@@ -40,13 +40,13 @@ class EnvironmentKind(Protocol):
     PACKAGES: tuple[str, ...]
     """Distributions whose versions decide what happens in the environment."""
     PATHS: tuple[str, ...]
-    """Options that are paths. What lies there decides, not where: see `files`."""
+    """Options that are paths. The content of the files counts, not their place: see `files`."""
     PLAYING: tuple[str, ...]
-    """Options that decide what happens in a task that is given."""
+    """Options that decide what happens inside a given task."""
 
     @staticmethod
     def files(options: Any, home: Path) -> Mapping[str, str]:
-        """Content hashes of the outside data that tasks and experts come from; empty: not there."""
+        """Content hashes of the outside files that tasks and experts are read from, if there are any."""
         ...
 
     @staticmethod
@@ -61,10 +61,10 @@ class EnvironmentKind(Protocol):
 
     @staticmethod
     def experts(options: Any, home: Path, tasks: Sequence[Task], progress: Progress) -> Iterator[Trajectory]:
-        """The expert's trajectories e for those of `tasks` that it has any for, played in this environment.
+        """The expert's trajectories e for those of `tasks` that have one, played in this environment.
 
-        Those of a file, which were played elsewhere, are not among them: a kind that reads one offers
-        `recordings` as well (see `recordings_of`).
+        Trajectories from a file, which were played elsewhere, are not among them: a kind that reads a file
+        also offers `recordings` (see `recordings_of`).
         """
         ...
 
@@ -72,10 +72,10 @@ class EnvironmentKind(Protocol):
 def recordings_of(
     kind: EnvironmentKind, options: Any, home: Path, tasks: Sequence[Task]
 ) -> Recordings | None:
-    """The expert trajectories of a file that `options` name, to be replayed; None where there is no file.
+    """The expert trajectories of a file that `options` name, to be replayed; None if there is no file.
 
-    They are what the kind's function `recordings(options, home, tasks)` gives. A kind that reads no files
-    needs none.
+    The kind's function `recordings(options, home, tasks)` returns them. A kind that reads no files does not
+    need it.
 
     Raises:
         ValueError: nothing in the file can be used.
@@ -95,7 +95,7 @@ def _registered() -> dict[str, EntryPoint]:
 
 
 def environment_kind(name: str) -> EnvironmentKind:
-    """The environment called `name`, or the one in the module of that name: `my_package.my_environment`.
+    """The environment with the name `name`, or the one in the module `name`: `my_package.my_environment`.
 
     Raises:
         ValueError: there is none of that name, or it cannot be imported.
@@ -103,8 +103,8 @@ def environment_kind(name: str) -> EnvironmentKind:
     module = _registered()[name].value if name in kinds() else name
     if name not in kinds() and "." not in name:
         raise ValueError(
-            f"there is no environment {name!r}; there are {', '.join(kinds())}. Name one of your own by its "
-            "module, such as `my_package.my_environment`"
+            f"there is no environment {name!r}; there are {', '.join(kinds())}. For one of your own, give "
+            "its module, such as `my_package.my_environment`"
         )
     try:
         return cast(EnvironmentKind, importlib.import_module(module))

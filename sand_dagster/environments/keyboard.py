@@ -28,7 +28,9 @@ def find_task(tasks: Sequence[Task], wanted: str) -> Task:
         some = "\n  ".join(task.id for task in tasks[:_SUGGESTED])
         raise ValueError(f"no task's id contains {wanted!r}; there are {len(tasks)}, the first:\n  {some}")
     some = "\n  ".join(task.id for task in found[:_SUGGESTED])
-    raise ValueError(f"{len(found)} tasks' ids contain {wanted!r}; say more. The first:\n  {some}")
+    raise ValueError(
+        f"the ids of {len(found)} tasks contain {wanted!r}; give more of one. The first:\n  {some}"
+    )
 
 
 def play(
@@ -40,7 +42,7 @@ def play(
 ) -> float:
     """Play `task` until it is done, its step limit is reached, or the input ends. Returns the reward.
 
-    `help` shows the prompt that the agent is given; everything else is an action.
+    `help` shows the prompt of the agent; everything else is an action.
     """
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401  gives `input` a history and line editing

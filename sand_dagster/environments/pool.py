@@ -1,4 +1,4 @@
-"""Many episodes on a few worker processes, behind one asynchronous front (`Environments`)."""
+"""Many episodes on a few worker processes, with one asynchronous interface (`Environments`)."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ __all__ = ["EnvironmentFailed", "EnvironmentPool", "PoolCounts"]
 
 _REMEMBERED_TASKS = 10_000
 _IMBALANCE = 8
-"""How many more episodes than the idlest worker the worker that knows a task may have."""
+"""A worker that knows a task is preferred while it has at most this many more episodes than another."""
 
 
 @dataclass(frozen=True, slots=True)
 class PoolCounts:
-    """What a pool did. `forks` opened an episode from a parked prefix, `resets` from the start; `replayed`
-    are the recorded actions executed again; `died` counts workers, and environments in living workers,
-    that ended on their own; `recycled` workers were replaced before they grew."""
+    """What a pool did. `forks` counts episodes opened from a parked prefix, `resets` those from the start;
+    `replayed` are the recorded actions executed again; `died` counts workers, and environments in living
+    workers, that ended on their own; `recycled` workers were replaced before they grew."""
 
     opened: int
     resets: int
@@ -71,7 +71,7 @@ class _Episode:
             return await self._worker.step(self._key, self._task_id, action)
 
     async def close(self) -> None:
-        """Give the place back. Idempotent; an episode that is never closed keeps its place."""
+        """Free the place. Idempotent; an episode that is never closed keeps its place."""
         if self._open:
             self._open = False
             self._worker.close(self._key)
@@ -94,12 +94,12 @@ class EnvironmentPool:
         options: the kind's `Options`.
         home: `$SAND_HOME`.
         workers: how many processes.
-        max_open: how many episodes may be open at once; `open` waits beyond it. Environments that hold
-            a process of their own (ScienceWorld's JVM) have one a worker.
+        max_open: how many episodes may be open at once; beyond it `open` waits. Environments that hold
+            their own process (ScienceWorld's JVM) have one for each worker.
         memory_limit: resident bytes of a worker after which it is recycled: it plays its open
-            episodes to their end while a fresh one takes the new ones.
-        max_resets: the same after so many resets.
-        silence_s: a worker that has been asked and answers nothing for so long is killed.
+            episodes to their end, and a new worker takes the new ones.
+        max_resets: a worker is also recycled after this many resets.
+        silence_s: a worker that does not answer a request for so long is killed.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class EnvironmentPool:
 
     async def __aenter__(self) -> Self:
         try:
-            # All of them are waited for, so that none is still starting when the first error ends the rest.
+            # Wait for all of them, so that none is still starting when the first error ends the others.
             started = await asyncio.gather(
                 *(self._worker_at(place) for place in self._places), return_exceptions=True
             )
@@ -153,7 +153,7 @@ class EnvironmentPool:
     async def open(self, task: Task, prefix: Sequence[Step] = ()) -> _Episode:
         """Start `task` and replay `prefix`, checking every observation against the recorded one.
 
-        A step with an empty action stands for a reply that held none: it does not reach the environment,
+        A step with an empty action stands for a reply without an action: it does not reach the environment,
         and its observation has to be the domain's refusal. Waits while `max_open` episodes are open.
 
         Raises:
@@ -204,11 +204,11 @@ class EnvironmentPool:
         return [place.worker.pid for place in self._places if place.worker is not None]
 
     def _choose(self, task_id: str) -> _Place:
-        """The place that opened this task before, as long as it is not far busier than another."""
-        idlest = min(self._places, key=lambda place: place.episodes)
-        place = self._known.get(task_id, idlest)
-        if (self._exclusive and place.episodes) or place.episodes > idlest.episodes + _IMBALANCE:
-            place = idlest
+        """The place that opened this task before, as long as it is not much busier than another."""
+        least_busy = min(self._places, key=lambda place: place.episodes)
+        place = self._known.get(task_id, least_busy)
+        if (self._exclusive and place.episodes) or place.episodes > least_busy.episodes + _IMBALANCE:
+            place = least_busy
         self._known[task_id] = place
         self._known.move_to_end(task_id)
         if len(self._known) > _REMEMBERED_TASKS:
@@ -216,7 +216,7 @@ class EnvironmentPool:
         return place
 
     async def _worker_at(self, place: _Place) -> WorkerProcess:
-        """The place's worker; a fresh one where it has none, has died, or has grown."""
+        """The place's worker; a new one if there is none, or if it has died or grown too large."""
         async with place.lock:
             worker = place.worker
             if worker is not None and not worker.alive:

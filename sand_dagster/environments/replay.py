@@ -1,4 +1,4 @@
-"""Replaying recorded trajectories in this process: do they still say and win what they said?"""
+"""Replaying recorded trajectories in this process: are observations and rewards still the same?"""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def read_file(path: Path, kind: EnvironmentKind, options: BaseModel, home: Path)
     reading: Any = options.model_copy(update={"experts": path})
     tasks = kind.tasks(reading, home, lambda done, total: None)
     found = recordings_of(kind, reading, home, tasks)
-    assert found is not None, f"{path} was named, and no recordings came of it"
+    assert found is not None, f"{path} was given, but there are no recordings"
     return found
 
 
 def as_recordings(trajectories: Iterable[Trajectory]) -> list[Recording]:
-    """What our own stages played, to be replayed like a file's rows."""
+    """Trajectories that our own stages played, to be replayed like a file's rows."""
     return [Recording(row, e.id, e, e.reward) for row, e in enumerate(trajectories)]
 
 
@@ -91,7 +91,7 @@ class _AloneEpisode:
         try:
             return self.environment.step(action)
         except BaseException:
-            # What state it is in is not known: the next trajectory gets a fresh one.
+            # Its state is unknown now, so the next trajectory gets a new one.
             self.alone.end()
             raise
 

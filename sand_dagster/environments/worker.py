@@ -1,6 +1,6 @@
-"""A worker process of the pool: many episodes of one environment, played as its parent asks.
+"""A worker process of the pool: many episodes of one environment, played on its parent's requests.
 
-`python -m sand_dagster.environments.worker` answers one request after another. Nothing heavy is imported:
+`python -m sand_dagster.environments.worker` answers one request after another. It imports nothing heavy,
 only the environment that the first request names.
 """
 
@@ -66,9 +66,9 @@ class _Parking:
 class Worker:
     """The episodes of one process.
 
-    Two attributes that an environment's class may have say how it is to be kept: `cheap_fork` (forking
-    costs far less than a replay, so prefixes are parked and forked) and `exclusive` (it holds something
-    large, such as a JVM: one episode at a time, and the object is used again for the next one).
+    Two attributes of an environment's class decide how it is kept: `cheap_fork` (forking costs much less
+    than a replay, so prefixes are parked and forked) and `exclusive` (it holds something large, such as a
+    JVM: one episode at a time, and the object is used again for the next one).
     """
 
     def __init__(self, kind: EnvironmentKind, options: BaseModel, home: Path) -> None:
@@ -101,7 +101,7 @@ class Worker:
                         self._vacate(environment)
                     reply = {}
                 case "cancel":
-                    reply = {}  # requests are answered in their order: that one was
+                    reply = {}  # requests are answered in order, so that one is already answered
                 case other:
                     raise ValueError(f"the worker knows open, step and close, not {other!r}")
         except ReplayMismatch as error:
@@ -149,7 +149,7 @@ class Worker:
     def _fork(self, task: Task, prefix: Sequence[Sequence[str]]) -> tuple[Environment, str]:
         """The same, from the parked state at the longest known beginning of `prefix`.
 
-        One environment is reset for all tasks: what it keeps of their games serves all forks.
+        One environment is reset for all tasks: the games that it keeps open are used by all forks.
         """
         key = json.dumps([task.id, task.environment, task.step_limit, task.spec], sort_keys=True)
         actions = tuple(action for action, _ in prefix)

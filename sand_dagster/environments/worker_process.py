@@ -1,4 +1,4 @@
-"""A worker process of the pool, as the pool sees it."""
+"""The pool's side of a worker process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _START_S = 120.0
 
 
 class EnvironmentFailed(Exception):
-    """The environment raised an error; `worker_traceback` is where, in the worker process."""
+    """The environment raised an error; `worker_traceback` is the worker process's traceback."""
 
     def __init__(self, task_id: str, message: str, worker_traceback: str) -> None:
         super().__init__(f"task {task_id}: {message}\n\nIn the worker process:\n{worker_traceback}")
@@ -46,10 +46,10 @@ class WorkerProcess:
     async def start(cls, kind: str, options: str, home: Path, silence_s: float) -> Self:
         """Start a worker for `kind` with `options` (JSON) and wait until it is ready.
 
-        It is killed where it has been asked and answers nothing for `silence_s`.
+        It is killed if it does not answer a request for `silence_s`.
 
         Raises:
-            RuntimeError: it could not start; the message holds what it wrote to standard error.
+            RuntimeError: it could not start; the message contains its standard error.
         """
         child = await Child.start("sand_dagster.environments.worker", "worker")
         child.silence_s = max(silence_s, _START_S)
@@ -65,7 +65,7 @@ class WorkerProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether it can still be asked."""
+        """Whether it can still answer."""
         return self._child.alive
 
     @property
@@ -91,7 +91,7 @@ class WorkerProcess:
         self._child.send("close", episode=episode)
 
     async def stop(self) -> None:
-        """End the process with all that it started. Idempotent."""
+        """End the process and all processes that it started. Idempotent."""
         await self._child.stop()
 
     async def _ask(self, task_id: str, op: str, **fields: object) -> Message:

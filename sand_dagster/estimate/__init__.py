@@ -1,1 +1,1 @@
-"""What an experiment will take on given hardware: memory, tokens, hours, disk, before anything is started."""
+"""What an experiment will need on given hardware: memory, tokens, hours, disk, before anything is started."""

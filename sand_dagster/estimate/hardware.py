@@ -1,4 +1,4 @@
-"""Machines: what they hold and how fast they are, with where each figure is from."""
+"""Machines: their memory and speed, with the source of each figure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _GB = 10**9
 
 
 class Device(NamedTuple):
-    """A GPU, or a CPU core, by its name. Bytes, bytes a second, and dense bfloat16 operations a second."""
+    """A GPU or a CPU core. Bytes, bytes a second, and dense bfloat16 operations a second."""
 
     name: str
     memory: int
@@ -35,7 +35,7 @@ GPUS = {
 CORE = Device(
     "CPU", 8 * _GB, 10e9, 40e9, "set by hand, so that the household's stages come near docs/measurements.md"
 )
-"""One core. Its operations a second are those that a small model reaches."""
+"""One core. Its operations a second are what a small model reaches."""
 
 
 class Hardware(NamedTuple):
@@ -57,14 +57,14 @@ class Hardware(NamedTuple):
 
 
 class UnknownHardware(ValueError):
-    """The text names no hardware that is known."""
+    """The text does not name known hardware."""
 
 
 def hardware(text: str, host_memory_gib: int | None = None) -> Hardware:
     """`8xA100`, `2x8xA100` (two machines), `2xCPU`, or `this`.
 
-    The host's memory is what is given, else the machine's own for `this`, else 256 GiB for each GPU up to
-    2 TiB: what such machines usually have.
+    The host's memory is the given value; without one, for `this` the machine's own, else 256 GiB for each GPU
+    up to 2 TiB, which such machines usually have.
 
     Raises:
         UnknownHardware: it is none of these.
@@ -76,7 +76,7 @@ def hardware(text: str, host_memory_gib: int | None = None) -> Hardware:
     names = {name.lower(): device for name, device in (*GPUS.items(), (CORE.name, CORE))}
     if found is None or found[3].lower() not in names or "0" in (found[1], found[2]):
         raise UnknownHardware(
-            f"{text!r} is no hardware that is known; expected `this`, or a number and a name as in 8xA100, "
+            f"{text!r} is not known hardware; expected `this`, or a number and a name as in 8xA100, "
             f"for several machines 2x8xA100. Names: {', '.join((*GPUS, CORE.name))}"
         )
     device, count = names[found[3].lower()], int(found[2])

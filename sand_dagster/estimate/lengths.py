@@ -1,4 +1,4 @@
-"""How much there is to do: counts and lengths, measured where an experiment has run, assumed elsewhere."""
+"""Counts and lengths of an experiment's work: measured if it has run, otherwise assumed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sand_dagster.recordings.eto import Record, read_records
 
 
 class Lengths(NamedTuple):
-    """Means. Tokens, unless it says otherwise."""
+    """Means, in tokens unless the text says otherwise."""
 
     trajectories: float
     """Demonstrations of D_exp: a count."""
@@ -43,11 +43,11 @@ class Lengths(NamedTuple):
     deliberation_prompt: float
     deliberation: float
     step_seconds: float
-    """Of the environment, one core."""
+    """Seconds of the environment on one core."""
 
 
 ASSUMED = {
-    # The household's are those of its measured run; the published games are the same engine's.
+    # The household's figures are from its measured run; the published games use the same engine.
     "household": Lengths(24, 7.3, 200, 40, 11, 16, 85, 12.4, 12.7, 15.3, 0.78, 3.0, 284, 23, 224, 97, 0.0002),
     # ETO: 3,119 trajectories; its thoughts are a sentence or two. Deliberations: Figure 5's length.
     "alfworld": Lengths(3119, 10, 274, 500, 30, 45, 200, 12, 14, 18, 0.5, 2.6, 1600, 120, 2200, 250, 0.0002),
@@ -64,15 +64,15 @@ _OTHER = ASSUMED["alfworld"]
 
 
 def lengths(experiment: Experiment, home: Path) -> tuple[Lengths, list[str]]:
-    """What the experiment's own tables say, else what its options, its file of expert trajectories and the
-    paper do, else assumptions. Also sentences that say which is which.
+    """Figures from the experiment's own tables, else from its options, its file of expert trajectories and the
+    paper, else assumptions. Also returns sentences that say which is which.
 
     Raises:
         RecordError: the file of expert trajectories holds none.
     """
     kind = experiment.environment.kind
     found = ASSUMED.get(kind, _OTHER)
-    said = [f"Assumed for {kind} where nothing was measured: {WHERE.get(kind, 'as for alfworld')}."]
+    notes = [f"Assumed for {kind} if nothing was measured: {WHERE.get(kind, 'as for alfworld')}."]
     options: Any = experiment.environment.options
     counted = {name: getattr(options, name, None) for name in ("train", "seen", "unseen")}
     if all(isinstance(count, int) for count in counted.values()):
@@ -103,12 +103,12 @@ def lengths(experiment: Experiment, home: Path) -> tuple[Lengths, list[str]]:
         measured = {}
     if measured:
         found = found._replace(**measured)
-        said.append(f"Measured in {home / experiment.name}: {', '.join(measured)}.")
-    return found, said
+        notes.append(f"Measured in {home / experiment.name}: {', '.join(measured)}.")
+    return found, notes
 
 
 def _measured(store: ArtifactStore, samples: int) -> dict[str, float]:
-    """The lengths that the tables of the last complete iteration have."""
+    """The lengths in the tables of the last complete iteration."""
     found: dict[str, float] = {}
     if (data := store.manifest("expert_data", None)) and data.counts.get("trajectories"):
         found["trajectories"] = float(data.counts["trajectories"])
@@ -166,7 +166,7 @@ def _written(store: ArtifactStore, iteration: str) -> dict[str, float]:
 
 
 def _read(store: ArtifactStore, iteration: str, samples: int, turn: float) -> dict[str, float]:
-    """The first message and an observation, from the prompts of the steps' samples."""
+    """Lengths of the first message and of an observation, from the prompts of the steps' samples."""
     if iteration not in store.iterations("candidate_actions"):
         return {}
     prompts = store.scan("candidate_actions", iteration).filter("is_expert").select("index", "prompt_tokens")

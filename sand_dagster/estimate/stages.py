@@ -19,20 +19,20 @@ from sand_dagster.models.shape import KNOWN, ModelShape
 from sand_dagster.training.memory import TrainingDoesNotFit, TrainingPlan, plan_training
 
 PREFILL, TRAINING, DECODING = 0.5, 0.4, 0.6
-"""Shares that are reached of a GPU's operations in prefill and training, of its bandwidth in decoding."""
+"""Assumed efficiency: shares of a GPU's operations in prefill and training, of its bandwidth in decoding."""
 _ENGINE_SHARE = 0.9
 _AT_WORK = 256  # sequences that a copy works on
 _ENGINE_START_S, _TRAINER_START_S = 150.0, 120.0
 _CPU_ENGINE_START_S, _CPU_TRAINER_START_S = 24.0, 13.0
 _CPU_STEP_S = 0.0004
-"""Seconds of one core that a token takes besides its operations: vLLM's and Python's own work."""
+"""Seconds of one core for a token in addition to its operations: vLLM's and Python's own work."""
 _HOST_BANDWIDTH = 50e9
-"""Bytes a second that an optimizer step in the host's memory goes through."""
+"""Bytes a second that an optimizer step in the host's memory processes."""
 
 
 @dataclass(frozen=True, slots=True)
 class StageEstimate:
-    """One stage of one iteration. `environment_s` is of all workers together and runs beside generation."""
+    """One stage of one iteration. `environment_s` is the time of all workers; it overlaps with generation."""
 
     iteration: str
     stage: str
@@ -46,7 +46,7 @@ class StageEstimate:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """All stages, memory, and what was assumed. `refusals` say what does not fit."""
+    """All stages, memory, and the assumptions. `refusals` says what does not fit."""
 
     experiment: str
     hardware: Hardware
@@ -64,7 +64,7 @@ class Estimate:
 
     @property
     def gpu_hours(self) -> float:
-        """Cards times hours; cards of all machines, since they are held for as long as the run takes."""
+        """Cards times hours, for the cards of all machines, because they are in use during the whole run."""
         cards = 0 if self.hardware.on_cpu else self.hardware.devices * self.hardware.nodes
         return cards * self.seconds / 3600
 
@@ -75,7 +75,7 @@ class Estimate:
 
 
 def shape_of(experiment: Experiment, home: Path) -> ModelShape:
-    """The base model's shape: of the model on this machine, else of those that are known by name.
+    """The base model's shape, read from the model on this machine, else from the list of known models.
 
     Raises:
         ValueError: it is neither.
@@ -92,15 +92,15 @@ def shape_of(experiment: Experiment, home: Path) -> ModelShape:
         return ModelShape.read(folder)
     if base in KNOWN:
         return KNOWN[base]
-    raise ValueError(f"the model {base} is not on this machine, and its size is not known: fetch it first")
+    raise ValueError(f"the model {base} is not on this machine, and its size is not known: download it first")
 
 
 def estimate(
     experiment: Experiment, hardware: Hardware, until: str, home: Path, *, calibrate: str | None = None
 ) -> Estimate:
-    """What iterations 00 to `until` take.
+    """The estimate for iterations 00 to `until`.
 
-    With `calibrate`, the speed is that of this machine in the experiment's run until that iteration.
+    With `calibrate`, the speed is this machine's speed in the experiment's run until that iteration.
 
     Raises:
         ValueError: the model's size is not known.
@@ -125,15 +125,15 @@ def estimate(
             refusals.append(f"training: {error}")
         assumptions += [
             f"Rates: {hardware.device.source}; {PREFILL:.0%} of its operations in prefill, {TRAINING:.0%} in "
-            f"training, {DECODING:.0%} of its bandwidth in decoding. None of this was measured on a card.",
-            f"Starts: {_ENGINE_START_S:.0f} s an engine, {_TRAINER_START_S:.0f} s a training.",
+            f"training, {DECODING:.0%} of its bandwidth in decoding. None of this was measured on a GPU.",
+            f"Starts: {_ENGINE_START_S:.0f} s for an engine, {_TRAINER_START_S:.0f} s for a training.",
         ]
         if hardware.nodes > 1:
             assumptions.append(
-                "On several machines: one trains, all generate (`vllm serve` on each, `url` a list of them)."
+                "On several machines: one trains, all generate (`vllm serve` on each, `url` lists them)."
             )
     else:
-        assumptions.append(f"Rates: {CORE.source}; quiet cores.")
+        assumptions.append(f"Rates: {CORE.source}; idle cores.")
     rates = _Rates(shape, means, hardware, generation, training)
     stages: list[StageEstimate] = []
     for iteration in experiment.partitions[: experiment.partitions.index(until) + 1]:
@@ -142,8 +142,8 @@ def estimate(
         factor = _slowness(stages, measured_seconds(home, experiment.name, calibrate))
         stages = [replace(stage, seconds=factor * stage.seconds) for stage in stages]
         assumptions.append(
-            f"This machine took {factor:.2f} times as long as these rates say, over the stages that have run "
-            f"until iteration {calibrate}; all are scaled by that."
+            f"This machine took {factor:.2f} times as long as these rates say, for the stages that have run "
+            f"until iteration {calibrate}; all times are scaled by that."
         )
     return Estimate(
         experiment.name,
@@ -290,26 +290,26 @@ def _iteration(
         checkpoint,
     )
     tested = means.first_test_steps if k == 0 else means.test_steps
-    said = means.turn if k == 0 else means.acting
+    turn_tokens = means.turn if k == 0 else means.acting
     yield generating(
         "eval_episodes",
         means.tasks,
         means.tasks * (means.opening + tested * means.observation),
-        means.tasks * tested * said,
+        means.tasks * tested * turn_tokens,
         means.tasks * tested,
         rates.engine_start,
     )
 
 
 def _slowness(stages: Sequence[StageEstimate], measured: Mapping[tuple[str, str], float]) -> float:
-    """How many times as long the measured stages took as is estimated; 1 where nothing was measured."""
+    """The measured time of finished stages divided by the estimate; 1 if nothing was measured."""
     both = [each for each in stages if (each.iteration, each.stage) in measured]
     expected = sum(each.seconds for each in both)
     return sum(measured[each.iteration, each.stage] for each in both) / expected if expected else 1.0
 
 
 def measured_seconds(home: Path, experiment: str, until: str) -> dict[tuple[str, str], float]:
-    """What the stages of a finished run took, by iteration and stage: from the end of the one before it."""
+    """Seconds of a finished run's stages, by iteration and stage, each from the end of the one before it."""
     store = ArtifactStore(home, experiment)
     once: list[tuple[str, str | None]] = [
         (name, None) for name, table in TABLES.items() if not table.partitioned
@@ -321,6 +321,6 @@ def measured_seconds(home: Path, experiment: str, until: str) -> dict[tuple[str,
     ends.sort()
     found: dict[tuple[str, str], float] = {}
     for before, after in pairwise(ends):
-        if before[1] == after[1]:  # within one run nobody waits
+        if before[1] == after[1]:  # within one run there is no pause between stages
             found[after[2], after[3]] = (after[0] - before[0]).total_seconds()
     return found

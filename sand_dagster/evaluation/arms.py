@@ -1,4 +1,4 @@
-"""An arm of a comparison: one experiment, or several that differ in their seed alone, taken together."""
+"""An arm of a comparison: one experiment, or several that differ only in their seed, taken together."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _OWN = {"name", "description", "seed", "control_for", "iterations"}
 
 
 class ComparisonError(Exception):
-    """What was asked for cannot be compared; the message says why, and what to do."""
+    """A comparison is not possible; the message says why, and what to do."""
 
 
 class Place(NamedTuple):
-    """Where an episode stands in its arm. Episodes of two arms that stand in the same place are a pair."""
+    """An episode's place in its arm. Two episodes in the same place of two arms are a pair."""
 
     experiment: int
     """The place of its experiment in the arm."""
@@ -32,7 +32,7 @@ class Place(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What an episode came to."""
+    """The result of an episode."""
 
     kind: str
     reward: float
@@ -42,7 +42,7 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """An arm's episodes of one iteration and split: together as in `eval_scores`, and each."""
+    """An arm's episodes of one iteration and split: the scores as in `eval_scores`, and each episode."""
 
     scores: ScoreRow
     outcomes: Mapping[Place, Outcome]
@@ -50,7 +50,7 @@ class Evaluated:
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """The experiments that are taken together; `name` is as the user wrote it."""
+    """The experiments of the arm; `name` is as the user wrote it."""
 
     name: str
     experiments: Sequence[Experiment]
@@ -58,11 +58,11 @@ class Arm:
 
     @property
     def seed(self) -> int:
-        """What the bootstrap is seeded with: the interval of one experiment is that of its `eval_scores`."""
+        """The bootstrap's seed: with it, the interval of one experiment is that of its `eval_scores`."""
         return self.experiments[0].seed
 
     def iterations(self, only: str | None) -> list[str]:
-        """Iteration 00 and `only`; without `only`, all that are evaluated in every experiment of the arm.
+        """Iteration 00 and `only`; without `only`, all that every experiment of the arm has evaluated.
 
         Raises:
             ComparisonError: one of them is not evaluated.
@@ -72,7 +72,7 @@ class Arm:
             if not set(needed) <= set(experiment.partitions):
                 raise ComparisonError(
                     f"{experiment.name} has the iterations {', '.join(experiment.partitions)}; "
-                    f"{only!r} is none of them"
+                    f"{only!r} is not one of them"
                 )
             missing = [k for k in needed if k not in self._store(experiment).iterations("eval_episodes")]
             if missing:
@@ -86,7 +86,7 @@ class Arm:
         return sorted(set.intersection(*evaluated))
 
     def evaluated(self, iteration: str) -> dict[str, Evaluated]:
-        """What the arm's experiments came to in `iteration`, by split.
+        """The results of the arm's experiments in `iteration`, by split.
 
         Raises:
             ArtifactError: an experiment's episodes are not there, or damaged.
@@ -115,7 +115,7 @@ class Arm:
 
 
 def arm_of(name: str, home: Path) -> Arm:
-    """The arm called `name`: an experiment's name, or several with commas between them.
+    """The arm `name`: an experiment's name, or several separated by commas.
 
     Raises:
         ExperimentError: there is no such experiment.
@@ -128,11 +128,11 @@ def arm_of(name: str, home: Path) -> Arm:
         if differing := [section for section in ours if ours[section] != theirs[section]]:
             raise ComparisonError(
                 f"{first.name} and {other.name} cannot be taken together: they differ in "
-                f"{', '.join(differing)}, not in `seed` alone. Give them as two arguments"
+                f"{', '.join(differing)}, not only in `seed`. Give them as two arguments"
             )
         if any(other.seed == before.seed for before in experiments[:number]):
             raise ComparisonError(
-                f"{name}: {other.name} has the seed {other.seed} of another one there, so that its tasks "
-                "would count twice; give it a `seed` of its own"
+                f"{name}: {other.name} has the same seed {other.seed} as another one, so its tasks "
+                "would count twice; give it another `seed`"
             )
     return Arm(name, experiments, home)

@@ -1,4 +1,4 @@
-"""Every arm's scores, what its iterations changed, and the first arm against the others."""
+"""Every arm's scores, the changes by its iterations, and the first arm against the others."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Comparison(NamedTuple):
     """Rows for people and programs: rewards and rates in [0, 1], differences in [-1, 1]."""
 
     scores: list[Row]
-    """Of every arm, iteration and split."""
+    """One row for each arm, iteration and split."""
     differences: list[Row]
-    """Of iteration k from iteration 00 of every arm, then of the first arm from each other in iteration k."""
+    """Iteration k against iteration 00 of every arm, then the first arm against each other in iteration k."""
     bands: list[Row]
-    """Of every arm, iteration, split and difficulty band."""
+    """One row for each arm, iteration, split and difficulty band."""
 
 
 class _Side(NamedTuple):
@@ -48,11 +48,10 @@ class _Side(NamedTuple):
 def compare(
     names: Sequence[str], iteration: str | None, home: Path, difficulty_by: str | None = None
 ) -> Comparison:
-    """Compare the arms called `names`, in one iteration or in all that they have.
+    """Compare the arms `names`, in one iteration or in all that they have.
 
     Args:
-        difficulty_by: the arm whose rewards in iteration 00 tell how difficult a task is; without it, each
-            arm's own.
+        difficulty_by: the arm whose rewards in iteration 00 define difficulty; without it, each arm's own.
 
     Raises:
         ExperimentError: there is no such experiment.
@@ -64,12 +63,12 @@ def compare(
         if len(other.experiments) != len(arms[0].experiments):
             raise ComparisonError(
                 f"{arms[0].name} names {len(arms[0].experiments)} experiments, {other.name} "
-                f"{len(other.experiments)}: tasks are paired experiment by experiment, so name as many"
+                f"{len(other.experiments)}: tasks are paired by experiment, so give the same number"
             )
     chosen = [arm.iterations(iteration) for arm in arms]
     if iteration is None and len(chosen[0]) > 1:
         for other in arms[1:]:
-            other.iterations(chosen[0][1])  # says what to run where there would be nothing to compare
+            other.iterations(chosen[0][1])  # raises, with what to run, if there is nothing to compare
     sides = [
         [_Side(arm, k, arm.evaluated(k)) for k in found] for arm, found in zip(arms, chosen, strict=True)
     ]
@@ -100,7 +99,7 @@ def _scores(side: _Side) -> list[Row]:
 
 
 def _differences(side: _Side, against: _Side) -> list[Row]:
-    """The difference of the average reward in each split, over the episodes that stand in the same place."""
+    """The difference of the average reward in each split, over the pairs of episodes."""
     rows: list[Row] = []
     for split, ours in side.splits.items():
         theirs = against.splits[split].outcomes if split in against.splits else {}

@@ -17,8 +17,8 @@ BANDS = ("hard", "medium", "easy")
 def difficulty(initial: Mapping[Place, Outcome]) -> dict[str, str]:
     """The band of every task: its tertile in the order of the rewards in `initial`, the lowest first.
 
-    The paper orders by the rewards of the base model. Rewards of 0 or 1 leave most tasks level: these are
-    ordered by the average reward of their type.
+    The paper orders by the rewards of the base model. With rewards of 0 or 1 most tasks are equal; equal
+    tasks are ordered by the average reward of their type.
     """
     of_task, of_kind = defaultdict[str, list[float]](list), defaultdict[str, list[float]](list)
     kinds: dict[str, str] = {}
@@ -31,7 +31,7 @@ def difficulty(initial: Mapping[Place, Outcome]) -> dict[str, str]:
 
 
 def by_band(outcomes: Mapping[Place, Outcome], band_of: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    """Of every band that has tasks: how the deliberation rates of its episodes lie, and the average reward.
+    """For every band with tasks: the distribution of its deliberation rates, and the average reward.
 
     Rates and rewards are in [0, 1]; `deliberation_rates` has one for each episode, in rising order.
     """

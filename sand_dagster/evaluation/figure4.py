@@ -1,4 +1,4 @@
-"""Figure 4: how the deliberation rates of a split's tasks lie, by difficulty band and iteration."""
+"""Figure 4: the distribution of deliberation rates over a split's tasks, by difficulty band and iteration."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PANEL_INCHES = (3.8, 2.8)
 
 
 def draw(bands: Sequence[Mapping[str, Any]], file: Path) -> None:
-    """Draw the rows of `Comparison.bands`: a row of panels for each arm and split, a panel an iteration.
+    """Draw the rows of `Comparison.bands`: one row of panels per arm and split, one panel per iteration.
 
     A violin is a band, the dot in it the median, the bar the quartiles.
 
@@ -49,7 +49,7 @@ def _violins(panel: Any, bands: Sequence[Mapping[str, Any]]) -> None:
     if not bands:
         return
     places = range(1, len(bands) + 1)
-    # A violin needs two points; a band with one task is its dot alone.
+    # A violin needs two points; a band with one task has only its dot.
     drawn = [(place, band["deliberation_rates"]) for place, band in zip(places, bands, strict=True)]
     drawn = [(place, rates) for place, rates in drawn if len(set(rates)) > 1]
     if drawn:

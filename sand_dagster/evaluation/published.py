@@ -1,4 +1,4 @@
-"""The paper's own average rewards (Tables 2 and 3), for those experiments that are the paper's."""
+"""The paper's own average rewards (Tables 2 and 3), for the experiments of the paper."""
 
 from __future__ import annotations
 
@@ -72,18 +72,17 @@ _OWN: dict[str, Any] = {
     "finetuning": {"epochs", "per_device_batch_size", "gradient_checkpointing"},
     "environment": {"options": {"grammar"}},
 }
-"""What may differ from the shipped profile: the words of ALFWorld's two grammars mean the same, and how a
-finetuning fits into memory does not change it. Variant and epochs are looked at on their own."""
+"""Fields that may differ from the shipped profile: ALFWorld's two grammars mean the same, and how a
+finetuning fits into memory does not change it. Variant and epochs are checked separately."""
 
 
 def published_reward(
     experiment: Experiment, iteration: str, split: str, tasks: int, home: Path
 ) -> float | None:
-    """The paper's average reward, in [0, 1], of what `experiment` did in `iteration`; None: it has none.
+    """The paper's average reward, in [0, 1], for `iteration` of `experiment`; None: the paper has none.
 
-    There is one only where the experiment is a profile of the paper's that ships with the project, in every
-    field that could change the figure (its seed and where its files lie may differ), and `tasks` is the
-    full published split's size.
+    There is one only if the experiment equals a shipped profile of the paper in every field that could change
+    the figure (its seed and paths may differ), and `tasks` is the size of the full published split.
 
     Raises:
         ExperimentError: the shipped profile cannot be used.
@@ -106,7 +105,7 @@ def published_reward(
 
 
 def _decisive(experiment: Experiment) -> dict[str, Any]:
-    """What makes the experiment the paper's; of files from outside, only that there are some."""
+    """The fields that decide whether the experiment is the paper's; for files, only whether they are set."""
     fields = experiment.model_dump(exclude=_OWN)
     options = fields["environment"]["options"]
     fields["environment"]["options"] = {

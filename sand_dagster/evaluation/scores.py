@@ -1,4 +1,4 @@
-"""A split's scores: the average reward, and what else is said of its episodes (Section 5.1, Figure 3)."""
+"""A split's scores: the average reward and other figures of its episodes (Section 5.1, Figure 3)."""
 
 from __future__ import annotations
 

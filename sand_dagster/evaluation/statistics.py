@@ -1,4 +1,4 @@
-"""How sure a figure is: the interval of a mean over tasks, and the test of a mean difference of pairs."""
+"""The interval of a mean over tasks, and the test of a mean difference of pairs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _RESOLUTION = 1000
 
 
 def bootstrap_interval(values: Sequence[float], seed: int) -> tuple[float, float]:
-    """The 95 % percentile bootstrap interval of the mean of `values`, one a task (at least one)."""
+    """The 95 % percentile bootstrap interval of the mean of `values`, one for each task (at least one)."""
     draw = random.Random(seed)
     means = sorted(sum(draw.choices(values, k=len(values))) / len(values) for _ in range(_RESAMPLES))
     return means[int(0.025 * _RESAMPLES)], means[int(0.975 * _RESAMPLES) - 1]
@@ -22,9 +22,9 @@ def bootstrap_interval(values: Sequence[float], seed: int) -> tuple[float, float
 def sign_flip_p(differences: Sequence[float]) -> float:
     """The two-sided p-value of the paired permutation test (sign-flip test) that the mean difference is 0.
 
-    If it makes no difference which of a pair is which, each difference is as likely with the other sign. The
-    sum's distribution over all 2^n assignments of signs is built difference by difference, so that the value
-    is exact for any n; rewards count in thousandths.
+    Under the null hypothesis the two of a pair can be swapped, so both signs of each difference are equally
+    likely. The distribution of the sum over all 2^n assignments of signs is built difference by difference,
+    so the value is exact for any n. Rewards are rounded to thousandths.
     """
     units = [round(difference * _RESOLUTION) for difference in differences]
     unit = math.gcd(*units)

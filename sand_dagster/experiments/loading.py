@@ -1,4 +1,4 @@
-"""Experiments as files: those that ship with the project, and the user's, by name."""
+"""Experiment files: those that ship with the project, and the user's, by name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ExperimentError(Exception):
 def load_experiments(home: Path) -> tuple[dict[str, Experiment], dict[str, ExperimentError]]:
     """All experiments, those that ship with the project and the user's in `home / "experiments"`, by name.
 
-    What cannot be used takes nothing else down: it stands among the errors, by the name of its file.
+    A file with an error does not affect the others: the error is returned by the file's name.
     """
     files, errors = _files(home)
     experiments = {}
@@ -36,7 +36,7 @@ def load_experiments(home: Path) -> tuple[dict[str, Experiment], dict[str, Exper
 
 
 def load_experiment(name: str, home: Path) -> Experiment:
-    """The experiment called `name`.
+    """The experiment `name`.
 
     Raises:
         ExperimentError: there is none, or its file is not valid.
@@ -47,7 +47,7 @@ def load_experiment(name: str, home: Path) -> Experiment:
     if name not in files:
         raise ExperimentError(
             f"there is no experiment {name!r}; there are: {', '.join(sorted(files))}. "
-            f"Yours belong in {home / 'experiments'}, one YAML file each"
+            f"Put your own into {home / 'experiments'}, one YAML file each"
         )
     return _load(name, files)
 
@@ -64,7 +64,7 @@ def _files(home: Path) -> tuple[dict[str, Path], dict[str, ExperimentError]]:
                     f"{file}: an experiment's name is lower-case letters, digits and single hyphens"
                 )
             elif file.stem in files:
-                # Neither is more right than the other, but what ships is what others extend.
+                # Neither has a better right to the name, but others extend the shipped one.
                 errors[f"{file.stem} (yours)"] = ExperimentError(
                     f"{file}: {files[file.stem]} has the same name; rename yours"
                 )
@@ -83,7 +83,7 @@ def _load(name: str, files: dict[str, Path]) -> Experiment:
 
 
 def _control_problem(control: Experiment, name: str, files: dict[str, Path]) -> str:
-    """Why `control` cannot be given the tokens of the experiment `name`; empty: it can."""
+    """Why the experiment `name` cannot set the tokens of `control`; empty: it can."""
     if name not in files:
         return f"there is no experiment {name!r}; there are: {', '.join(sorted(files))}"
     other = _validated(name, files)
@@ -91,10 +91,11 @@ def _control_problem(control: Experiment, name: str, files: dict[str, Path]) -> 
         return f"{name} is a control itself; name the experiment that deliberates"
     for section in ("environment", "model"):
         if getattr(control, section) != getattr(other, section):
-            return f"{name} has another `{section}`, so that tokens do not compare; use the same"
+            return f"{name} has another `{section}`, so tokens cannot be compared; use the same"
     if control.iterations > other.iterations:
         return (
-            f"{name} has {other.iterations} iterations, the control {control.iterations}: it may have as many"
+            f"{name} has {other.iterations} iterations, but the control has {control.iterations}: "
+            "it must not have more"
         )
     return ""
 

@@ -1,4 +1,4 @@
-"""What is wrong with an experiment's file, one line a field."""
+"""The errors in an experiment's file, one line for each field."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ MOVED = {
 """Fields of earlier versions, and what to do instead."""
 
 RENAMED_MODELS = {"household": "toy-alfworld"}
-"""What `model.base` was called in earlier versions."""
+"""Names of `model.base` in earlier versions."""
 
 
 def explain(problem: Any, model: type[BaseModel]) -> str:
-    """The problem that pydantic found in `model`: where, what, and what is allowed there."""
+    """The problem that pydantic found in `model`: the field, the problem, and what is allowed there."""
     where = ".".join(str(part) for part in problem["loc"]) or "the file"
     if where in MOVED:
-        return f"{where}: it is no longer a field; {MOVED[where]}"
+        return f"{where}: this field no longer exists; {MOVED[where]}"
     if problem["type"] == "extra_forbidden":
         return f"{where}: unknown key; allowed here: {', '.join(_allowed(model, problem['loc'][:-1]))}"
     if problem["type"] == "missing":
-        return f"{where}: required, and missing"
+        return f"{where}: required, but missing"
     message = problem["msg"].removeprefix("Value error, ")
     return (
         f"{where}: {message}"

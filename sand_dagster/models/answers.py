@@ -1,4 +1,4 @@
-"""What an OpenAI-compatible server answers, read strictly: proxies and other servers answer other things."""
+"""The answers of an OpenAI-compatible server, parsed strictly, because proxies may answer other things."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 
 class Garbled(ValueError):
-    """An answer is not what was asked for; the message says what is wrong with it."""
+    """An answer is not of the expected form; the message says what is wrong with it."""
 
 
 class _Answer(BaseModel):
@@ -27,7 +27,7 @@ class Usage(_Answer):
 
 class Said(_Answer):
     content: str | None = None
-    """None where the model only thought, or only called tools."""
+    """None if the model wrote only reasoning or tool calls."""
 
 
 class Choice(_Answer):
@@ -36,16 +36,16 @@ class Choice(_Answer):
 
 
 class ChatCompletion(_Answer):
-    """The answer to a chat: one choice, and what it cost, if the server counts."""
+    """The answer to a chat: one choice, and the token counts if the server gives them."""
 
     choices: list[Choice] = Field(min_length=1)
     usage: Usage | None = None
     model: str | None = None
-    """Who answered, as the server calls it."""
+    """The server's name of the model that answered."""
 
 
 class Served(_Answer):
-    """A model that a server has; vLLM states the longest prompt and completion, in tokens."""
+    """A model of a server; vLLM also gives the longest prompt and completion, in tokens."""
 
     id: str
     max_model_len: int | None = None

@@ -1,7 +1,8 @@
-"""Which process uses the GPUs: a lock a card, held as long as an engine or a training is on it.
+"""Which process uses the GPUs: one lock for each card, held while an engine or a training uses it.
 
-Dagster's pool `gpu` is claimed a step and given back between steps, an engine lives on. So who has the pool
-may find the cards in use by a process that waits for the pool: that one notices, and lets go.
+Dagster's pool `gpu` is claimed for one step and released between steps, but an engine stays loaded. So a
+process that has the pool may find the cards in use by a process that waits for the pool. That process notices
+this, and releases the cards.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ _LOG = logging.getLogger(__name__)
 
 
 class CardLocks:
-    """Locks on the cards with the ids `names`; none, and nothing to wait for, without cards.
+    """Locks on the cards with the ids `names`; without cards there is nothing to lock.
 
-    The system lets go of them when the process ends, however it ends.
+    The system releases them when the process ends, for any reason.
     """
 
     def __init__(self, names: Sequence[str], folder: Path) -> None:
@@ -37,7 +38,7 @@ class CardLocks:
 
     @classmethod
     def of_this_machine(cls) -> CardLocks:
-        """Of the cards that this process may use; every user of the machine looks in the same folder."""
+        """Locks of the cards that this process may use; all users of the machine share the same folder."""
         return cls([card.uuid for card in cards()], Path(tempfile.gettempdir()))
 
     @property
@@ -58,7 +59,7 @@ class CardLocks:
         return False
 
     async def acquire(self) -> None:
-        """Take all of them, or wait until the process that has one lets go. Held already: nothing."""
+        """Take all of them; waits while another process has one. Does nothing if they are already held."""
         began = time.monotonic()
         try:
             while not self._take():
@@ -69,7 +70,7 @@ class CardLocks:
 
     @contextmanager
     def holding(self) -> Iterator[None]:
-        """Take all of them for as long as the block runs, from an ordinary function."""
+        """Hold all of them while the block runs, from an ordinary function."""
         began = time.monotonic()
         try:
             while not self._take():
@@ -83,12 +84,12 @@ class CardLocks:
             self.release()
 
     def release(self) -> None:
-        """Let go. Idempotent."""
+        """Release them. Idempotent."""
         while self._held:
             os.close(self._held.pop())
 
     def _take(self) -> bool:
-        """All or none, so that two processes never wait for each other."""
+        """Take all or none, so that two processes never wait for each other."""
         if self._held:
             return True
         for file in self._files:
@@ -101,7 +102,7 @@ class CardLocks:
         return True
 
     def _wait(self, began: float) -> None:
-        """Let whoever has a card know, and the person who waits."""
+        """Signal the process that has a card, and log for the user."""
         if not self._waiting:
             self._waiting = [_open(_wanted(file)) for file in self._files]
             for descriptor in self._waiting:
@@ -122,7 +123,7 @@ def _wanted(file: Path) -> Path:
 
 def _open(file: Path) -> int:
     try:
-        return os.open(file, os.O_RDONLY)  # another user's: a lock needs no more
+        return os.open(file, os.O_RDONLY)  # another user's file: read access is enough for a lock
     except FileNotFoundError:
         return os.open(file, os.O_RDONLY | os.O_CREAT, 0o644)
 

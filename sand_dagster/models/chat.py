@@ -1,4 +1,4 @@
-"""Chats as tokens, fast enough for thousands of growing conversations."""
+"""Chats as tokens, fast enough for thousands of long conversations."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _PROBE: list[Message] = [
 class ChatEncoder:
     """Writes chats as prompts, with a chat template, and encodes them.
 
-    A rollout encodes its whole history at every turn. Text between special tokens is encoded by itself in
-    most tokenizers, so those pieces are encoded once and remembered. Where joining the pieces does not give
-    what encoding the whole does (tried once, here), the whole is encoded.
+    A rollout encodes its whole history at every turn. Most tokenizers encode the text between special tokens
+    independently, so these pieces are encoded once and cached. If joining the pieces gives other tokens than
+    encoding the whole text (this is tested once, here), the whole text is encoded.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, template: str) -> None:
@@ -40,7 +40,7 @@ class ChatEncoder:
         self._by_pieces = self._split is not None and self._joined(probe) == self._encode(probe)
 
     def render(self, messages: Sequence[Message], *, prompting: bool = True) -> str:
-        """The chat's text; with `prompting` up to where the assistant writes.
+        """The chat's text; with `prompting` up to the point where the assistant writes.
 
         Raises:
             ChatRefused: the template refuses these messages.
@@ -56,7 +56,7 @@ class ChatEncoder:
         return self.encode_text(self.render(messages))
 
     def encode_text(self, text: str) -> list[int]:
-        """The token ids of a rendered chat. If a text begins with a token, the template writes it."""
+        """The token ids of a rendered chat. The template writes a start token if the model needs one."""
         return self._joined(text) if self._by_pieces else self._encode(text)
 
     def _joined(self, text: str) -> list[int]:

@@ -1,4 +1,4 @@
-"""What runs a model: tokens in, text out. `VllmGenerator` puts chats on top."""
+"""The interface of engines: tokens in, text out. `VllmGenerator` adds chats."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sand_dagster.types import Sampling
 
 
 class EngineFailed(RuntimeError):
-    """The engine ended or refused to start. Requests in flight are lost; the next `open` starts another."""
+    """The engine ended or did not start. Requests in flight are lost; the next `open` starts a new engine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Sampled:
 
 
 class Driver(Protocol):
-    """An engine, or several that share the work. Cancelling a request ends it in the engine too."""
+    """An engine, or several that share the work. Cancelling a request also ends it in the engine."""
 
     async def generate(self, prompt: list[int], sampling: Sampling) -> Sampled: ...
 

@@ -1,4 +1,4 @@
-"""A model served elsewhere, behind any API that is compatible with OpenAI's chat completions."""
+"""A model on a server, behind any API that is compatible with OpenAI's chat completions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _UNKNOWN_FIELD = re.compile(
     re.IGNORECASE,
 )
 _STANDARD_ONLY: set[tuple[str, str]] = set()
-"""URL and model of the endpoints that refused vLLM's fields."""
+"""URL and model of the endpoints that do not accept vLLM's fields."""
 _GARBLED_WAIT = 0.5  # seconds
 _ERROR_LENGTH = 500
 _WANTED = {ChatCompletion: "a chat completion", Models: "a list of models"}
@@ -41,12 +41,11 @@ _LOG = logging.getLogger(__name__)
 class EndpointFailed(RuntimeError):
     """The endpoint could not be reached, or refused; the message names URL, model and reason.
 
-    Raised without the client's own error as its cause: that holds the answer as it came, and an answer may
-    repeat the key, which Dagster would keep among its events. So what else is to be known of that error
-    stands here.
+    It is raised without the client's own error as its cause: that error contains the raw answer, which may
+    repeat the key, and Dagster would store it among its events. So everything needed from that error is here.
 
-    `reached` is whether the server was, `status` its HTTP status where that was an error, `retry_after` the
-    seconds that it asks to be left alone.
+    `reached`: whether the server was reached; `status`: its HTTP status if that was an error; `retry_after`:
+    the seconds that it asks to wait.
     """
 
     def __init__(
@@ -64,8 +63,8 @@ class EndpointFailed(RuntimeError):
 class EndpointGenerator:
     """A `Generator` (sand/interfaces.py) over an OpenAI-compatible URL. The server's chat template is used.
 
-    `context` is the configured one, else what `/models` says of the model (vLLM does), else None: then only
-    the server's refusal tells that a prompt is too long.
+    `context` is the configured one, else the one that `/models` gives for the model (vLLM does), else None:
+    then only the server's refusal shows that a prompt is too long.
     """
 
     def __init__(self, client: openai.AsyncOpenAI, source: ModelSource, context: int | None) -> None:
@@ -95,7 +94,7 @@ class EndpointGenerator:
         try:
             models = await generator._read(generator._list, Models)
         except openai.NotFoundError:
-            return generator  # the list of models is optional; completions will tell
+            return generator  # the list of models is optional; completions show the same
         except openai.OpenAIError as error:
             await client.close()
             raise generator._failed(error) from None
@@ -117,7 +116,7 @@ class EndpointGenerator:
         """Sample the assistant's next message.
 
         Raises:
-            PromptTooLong: the server says so, or used more than `context`.
+            PromptTooLong: the server says so, or it used more than `context`.
             EndpointFailed: no usable answer after all retries.
         """
         request: dict[str, Any] = {
@@ -160,7 +159,7 @@ class EndpointGenerator:
         return Completion(choice.message.content or "", prompt_tokens, completion_tokens, finish)
 
     async def _ask(self, request: dict[str, Any], pattern: dict[str, Any]) -> str:
-        """The body of the answer. A server that does not know vLLM's fields is asked without them."""
+        """The body of the answer. If a server does not know vLLM's fields, the request leaves them out."""
         here = (self._url, self.model_id)
         if here in _STANDARD_ONLY:
             return await self._post(request, pattern)
@@ -173,8 +172,8 @@ class EndpointGenerator:
             if here not in _STANDARD_ONLY:
                 _STANDARD_ONLY.add(here)
                 _LOG.warning(
-                    "The endpoint %s does not take %s for the model %r, and is asked without them: if its "
-                    "defaults differ, so does the distribution. It said: %s",
+                    "The endpoint %s does not accept %s for the model %r, so requests leave them out: if its "
+                    "defaults differ, so does the distribution. Its answer: %s",
                     self._url,
                     ", ".join(EXTENDED),
                     self.model_id,
@@ -191,7 +190,7 @@ class EndpointGenerator:
         return str(answer.text)
 
     async def _read(self, ask: Callable[[], Awaitable[str]], kind: type[A]) -> A:
-        """What `ask` is answered; an answer that is something else is asked for once more."""
+        """The answer to `ask`; if the answer has another form, the request is repeated once."""
         try:
             return read(await ask(), kind)
         except Garbled:
@@ -201,9 +200,9 @@ class EndpointGenerator:
             return read(body, kind)
         except Garbled as error:
             raise EndpointFailed(
-                f"the endpoint {self._url} answered for the model {self.model_id!r}, twice, with what is "
+                f"the endpoint {self._url} answered twice for the model {self.model_id!r}, but the answer is "
                 f"not {_WANTED[kind]} ({error}). It begins:\n{shown(body, self._key) or '(empty)'}\n"
-                "Check that the URL is the one that ends in /v1, and that no proxy answers in its stead."
+                "Check that the URL is the one that ends in /v1, and that no proxy answers instead."
             ) from None
 
     def stats(self) -> GenerationStats:
@@ -215,17 +214,17 @@ class EndpointGenerator:
         await self._client.close()
 
     def _too_long(self, error: openai.BadRequestError) -> PromptTooLong:
-        said = _PROMPT_TOKENS.search(str(error))
-        return PromptTooLong(int(said[1]) if said else 0, self.context or 0)
+        counted = _PROMPT_TOKENS.search(str(error))
+        return PromptTooLong(int(counted[1]) if counted else 0, self.context or 0)
 
     def _failed(self, error: openai.OpenAIError) -> EndpointFailed:
         refused = error if isinstance(error, openai.APIStatusError) else None
         status = f"HTTP {refused.status_code}: " if refused else ""
         cause = f" ({error.__cause__})" if error.__cause__ else ""
-        said = shown(f"{error}{cause}", self._key, _ERROR_LENGTH)
+        reason = shown(f"{error}{cause}", self._key, _ERROR_LENGTH)
         return EndpointFailed(
             f"the endpoint {self._url} did not complete a chat with the model {self.model_id!r}: "
-            f"{status}{type(error).__name__}: {said}\n"
+            f"{status}{type(error).__name__}: {reason}\n"
             "Check that the server runs, and that the URL is the one that ends in /v1.",
             reached=not isinstance(error, openai.APIConnectionError),
             status=refused.status_code if refused else None,
@@ -245,18 +244,18 @@ def how_to_serve(source: ModelSource) -> str:
     if source.checkpoint is None:
         return ""
     return (
-        f". Serve that checkpoint under its name, then go on (docs/gpu.md says how on a CPU): "
+        f". Serve that checkpoint under its name, then continue (docs/gpu.md says how on a CPU): "
         f"vllm serve {source.checkpoint} --served-model-name {source.model}"
     )
 
 
 def _key(source: ModelSource) -> str:
     if source.api_key_variable is None:
-        return "none"  # the client insists on one; a server without keys ignores it
+        return "none"  # the client requires a key; a server without keys ignores it
     key = os.environ.get(source.api_key_variable)
     if not key:
         raise EndpointFailed(
-            f"the key for the endpoint {source.endpoint} is to be in the environment variable "
+            f"the key for the endpoint {source.endpoint} has to be in the environment variable "
             f"{source.api_key_variable}, which is not set"
         )
     return key

@@ -1,8 +1,8 @@
-"""One model behind several URLs: requests that begin alike go to the same one, and none is lost with one.
+"""One model behind several URLs: prompts that start the same go to one URL, and no request is lost with it.
 
-A request carries its seed, so it does not matter which endpoint completes it, nor how often it was tried.
-An endpoint that cannot be reached, or says that it is too busy, gets no more requests until it has been asked
-for its models and still has ours. An outage of all is waited out for `endpoint_patience` seconds.
+A request carries its seed, so it does not matter which endpoint completes it, or how often it was tried.
+An endpoint that cannot be reached, or says that it is too busy, gets no more requests until it lists our
+model again. If no endpoint can be reached, requests wait `endpoint_patience` seconds.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from sand_dagster.models.stats import GenerationStats
 from sand_dagster.types import Completion, Message, Sampling
 
 _IMBALANCE = 8
-"""Requests that the one which has a beginning cached may have more than the idlest."""
+"""The endpoint that has a beginning cached may have this many more requests than the least busy one."""
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 8.0  # seconds; doubled from one attempt to the next
 _TELL_EVERY_S = 30.0
 _BUSY = {408, 409, 425, 429, 502, 503, 504}
-"""HTTP statuses of a server that is not able to answer now, or of a proxy whose server is away."""
+"""HTTP statuses of a server that cannot answer now, or of a proxy whose server is not available."""
 _FAILING = 500
 _LOG = logging.getLogger(__name__)
 
 
 class _Backend:
-    """One URL. `generator` is None until it was reached, `back_at` is set while it gets no requests."""
+    """One URL. `generator` is None until it is reached, `back_at` is set while it gets no requests."""
 
     def __init__(self, source: ModelSource) -> None:
         self.source = source
@@ -43,7 +43,7 @@ class _Backend:
 
 
 class _Attempts:
-    """How one request fares."""
+    """The attempts of one request."""
 
     def __init__(self, settings: GenerationSettings) -> None:
         self._retries = settings.endpoint_retries
@@ -53,12 +53,12 @@ class _Attempts:
         self._since: float | None = None
 
     def again_elsewhere(self) -> bool:
-        """A server failed at it: whether to try once more."""
+        """A server failed at it: returns whether to try again."""
         self._failed += 1
         return self._failed <= self._retries
 
     def again_later(self) -> bool:
-        """No server was there for it: whether to wait on."""
+        """No server was available for it: returns whether to keep waiting."""
         self._since = self._since or time.monotonic()
         return time.monotonic() - self._since < self._patience
 
@@ -114,7 +114,7 @@ class Endpoints:
 
         Raises:
             PromptTooLong: a server says so.
-            EndpointFailed: refused; or no answer from any endpoint, after all retries and all patience.
+            EndpointFailed: refused; or no endpoint answered, after all retries and the whole waiting time.
         """
         attempts = _Attempts(self._settings)
         beginning = digest(messages[0]["content"]) if messages else ""
@@ -138,7 +138,7 @@ class Endpoints:
                     raise
                 else:
                     await asyncio.sleep(attempts.wait)
-                    beginning = digest(beginning)  # another endpoint's turn, where there are several
+                    beginning = digest(beginning)  # another endpoint's turn, if there are several
             else:
                 backend.failures, self._outage = 0, None
                 return completion
@@ -146,10 +146,10 @@ class Endpoints:
                 backend.load -= 1
 
     async def _choose(self, beginning: str) -> _Backend | None:
-        """Who is to complete what begins so; None: nobody is there.
+        """The endpoint for prompts with this beginning; None: none is available.
 
-        Each beginning has an order of all endpoints (rendezvous hashing), so that losing one moves only
-        those that were its own.
+        Each beginning has its own order of all endpoints (rendezvous hashing). So if one is lost, only the
+        beginnings that it had move to another one.
         """
         for backend in self._backends:
             due = backend.back_at is not None and backend.back_at <= time.monotonic()
@@ -169,17 +169,17 @@ class Endpoints:
         return next(backend for backend in order if backend.load <= least + _IMBALANCE)
 
     async def _return(self, backend: _Backend) -> None:
-        """Ask one that was away for its models; it takes part again if it has ours."""
+        """Ask an endpoint that was away for its models; if it has ours, it gets requests again."""
         try:
             failure = await self._reach(backend)
         except EndpointFailed as error:
             self._wrong = error
             return
         if failure is None:
-            _LOG.warning("The endpoint %s answers again, and takes part again.", backend.url)
+            _LOG.warning("The endpoint %s answers again, and gets requests again.", backend.url)
 
     async def _reach(self, backend: _Backend) -> EndpointFailed | None:
-        """Connect to a backend; why it is not there, if it is not.
+        """Connect to a backend; returns the reason if it is not available.
 
         Raises:
             EndpointFailed: it serves another model, or refuses.
@@ -200,8 +200,8 @@ class Endpoints:
         return None
 
     def _eject(self, backend: _Backend, error: EndpointFailed) -> None:
-        """Send nothing there for as long as it asks for, else longer each time."""
-        if backend.back_at is not None:  # by another of the requests that it had
+        """Send no requests to it for the time that it asks for, else longer each time."""
+        if backend.back_at is not None:  # set by another request
             return
         asked = error.retry_after
         wait = _wait(backend.failures) if asked is None else min(asked, self._settings.endpoint_patience)
@@ -214,7 +214,7 @@ class Endpoints:
             )
 
     async def _pause(self) -> None:
-        """Wait until one may be there again, saying now and then that nobody is."""
+        """Wait until one may be available again, with a message from time to time."""
         now = time.monotonic()
         if self._outage is None:
             self._outage = self._said = now
@@ -252,7 +252,7 @@ class Endpoints:
 
 
 def _is_away(error: EndpointFailed) -> bool:
-    """Whether the server was not reached, or cannot answer now, whatever it is asked."""
+    """Whether the server was not reached, or cannot answer any request now."""
     return not error.reached or error.status in _BUSY
 
 

@@ -1,4 +1,4 @@
-"""A process that holds vLLM engines and completes what its parent asks of them, many requests at once."""
+"""A process with vLLM engines that completes its parent's requests, many at once."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class _Server:
             self._begin(request)
 
     def _begin(self, request: Message) -> None:
-        """Begin to work on a request; `cancel` ends another one."""
+        """Start to work on a request; `cancel` ends another one."""
         if request["op"] == "cancel":
             if (cancelled := self._tasks.get(request["asked"])) is not None:
                 cancelled.cancel()
@@ -89,7 +89,7 @@ def main() -> None:
         traceback.print_exc()
         status = 1
     sys.stderr.flush()
-    # The parent is gone, and with it every reason to end an engine in good order.
+    # The parent is gone, so there is no reason to end the engine in an orderly way.
     os._exit(status)
 
 

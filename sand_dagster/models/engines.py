@@ -1,4 +1,4 @@
-"""The engines that are alive in this process: started when first asked for, shared, and ended in time."""
+"""The engines of this process: started when first needed, shared, and ended in time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LOOK_EVERY_S = 0.5
 
 
 class OpenGenerator(Generator, Protocol):
-    """A `Generator` that counts, and that the cache ends."""
+    """A `Generator` with counts, which the cache closes."""
 
     def stats(self) -> GenerationStats: ...
 
@@ -43,15 +43,15 @@ _LOOP = LoopThread()
 
 
 class Engines:
-    """A cache of generators by model and settings, and the event loop that they live on.
+    """A cache of generators by model and settings, with their event loop.
 
     An engine costs seconds to minutes to start and gigabytes to hold, so the stages of a run share it. At
     most `keep` local engines are alive: starting another ends the one that was used longest ago. An engine
     in use is never ended by another's start. Endpoints cost nothing and are not counted.
 
-    While a local engine is alive the GPUs are locked. Dagster's pool is given back after every step, an
-    engine is kept: so one that nobody uses ends as soon as another process, which has the pool now, waits
-    for the lock.
+    While a local engine is alive the GPUs are locked. Dagster's pool is released after every step, but an
+    engine is kept. So an unused engine ends as soon as another process, which now has the pool, waits for
+    the lock.
     """
 
     def __init__(self, keep: int | None = None, locks: CardLocks | None = None) -> None:
@@ -67,15 +67,15 @@ class Engines:
 
     @asynccontextmanager
     async def open(self, source: ModelSource, settings: GenerationSettings) -> AsyncIterator[OpenGenerator]:
-        """A generator for the model. Nothing starts before this is entered; it may stay alive after.
+        """A generator for the model. It starts when this is entered, and may stay alive afterwards.
 
-        To be used in coroutines given to `run`.
+        Use it in coroutines given to `run`.
 
         Raises:
             ModelUnavailable: no such model. NoChatTemplate: it has no chat template. EngineFailed: no start.
         """
         folder = None if source.endpoint else await asyncio.to_thread(resolve, source)
-        # The content, not the path alone: a training that is repeated writes its folder anew.
+        # The content, not only the path: a repeated training replaces its folder.
         content = await asyncio.to_thread(model_id, folder) if folder else ""
         key = f"{source.model_dump_json()} {content} {settings.model_dump_json()}"
         entry = self._entries.setdefault(key, _Entry(local=folder is not None))
@@ -85,7 +85,8 @@ class Engines:
             async with entry.ready:
                 if entry.generator is None:
                     if folder is None:
-                        # Imported here: its client takes a second that every start of Dagster would pay.
+                        # Imported here, because importing its client would add a second to every start of
+                        # Dagster.
                         from sand_dagster.models.endpoints import Endpoints
 
                         entry.generator = await Endpoints.start(source, settings)
@@ -103,17 +104,17 @@ class Engines:
                 self._let_go()
 
     async def discard(self, generator: OpenGenerator) -> None:
-        """End an engine that failed, whoever uses it, and those that nobody uses: they shared its processes.
+        """End an engine that failed, even if it is in use, and the unused ones, which shared its processes.
 
-        The next `open` of its model starts another.
+        The next `open` of its model starts a new engine.
         """
         for key, entry in list(self._entries.items()):
             if entry.generator is generator or (entry.local and not entry.users):
-                with contextlib.suppress(Exception):  # it may be past closing
+                with contextlib.suppress(Exception):  # closing may no longer be possible
                     await self._end(key)
 
     def release_all(self) -> None:
-        """End every engine, so that a training has the memory. From an ordinary function, between stages.
+        """End every engine, to free the memory for a training. For ordinary functions, between stages.
 
         Raises:
             RuntimeError: an engine is in use.
@@ -153,7 +154,7 @@ class Engines:
             self._watching = asyncio.create_task(self._give_way())
 
     async def _give_way(self) -> None:
-        """While the GPUs are held: end engines that nobody uses as soon as another process waits for them."""
+        """While the GPUs are held: end unused engines as soon as another process waits for the GPUs."""
         while self._locks.held:
             await asyncio.sleep(_LOOK_EVERY_S)
             local = {key: entry for key, entry in self._entries.items() if entry.local}

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from vllm.v1.engine.llm_engine import LLMEngine
 
 _ENVIRONMENT = {
-    # Its set-up of logging takes every handler's lock under logging's own, while a run's log may be taking
-    # them the other way round: the two threads then wait for each other for ever.
+    # vLLM's set-up of logging takes every handler's lock while it holds logging's own. A run's log may take
+    # them in # the other order: then the two threads wait for each other forever.
     "VLLM_CONFIGURE_LOGGING": "0",
     "VLLM_NO_USAGE_STATS": "1",
     "TORCH_CPP_LOG_LEVEL": "ERROR",
@@ -56,7 +56,7 @@ class InProcessEngine:
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
 
         def make() -> LLMEngine:
-            # Imported here: it takes half a minute, in which the loop has to notice that it is to end.
+            # Imported here: it takes half a minute, during which the loop has to notice a request to end.
             import torch
             from vllm.engine.arg_utils import EngineArgs
             from vllm.v1.engine.llm_engine import LLMEngine
@@ -120,7 +120,7 @@ class InProcessEngine:
         engine, self._engine = self._engine, None
         if engine is None:
             return
-        # Not `engine_core.shutdown()`: that also ends the process groups, which the other engines here share.
+        # Not `engine_core.shutdown()`: it also ends the process groups, which the other engines here share.
         core: Any = engine.engine_core
         core.engine_core.model_executor.shutdown()
         core.engine_core.scheduler.shutdown()
@@ -130,7 +130,7 @@ class InProcessEngine:
 
 
 def parameters(sampling: Sampling) -> SamplingParams:
-    """A request as vLLM wants it: one completion, handed out when it is whole."""
+    """A request for vLLM: one completion, returned when it is complete."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 

@@ -1,8 +1,8 @@
-"""One event loop for all that is asynchronous, on a thread of its own.
+"""One event loop for everything asynchronous, on its own thread.
 
 Dagster's steps are ordinary functions that run one after another in one process. Engines, sockets and the
-pool of environments belong to the loop they were made on and outlive a step, so every step runs its
-coroutines on this loop instead of making another.
+pool of environments belong to the loop that they were made on, and live longer than a step. So every step
+runs its coroutines on this loop instead of making a new one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class LoopThread:
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run `coroutine` to its end on the loop and return its result.
 
-        An exception here while it runs (an interrupt from the keyboard or from Dagster) cancels it, and
+        An exception here while it runs (an interrupt from the keyboard or from Dagster) cancels it; this then
         waits until its clean-up is done.
 
         Raises:
@@ -56,7 +56,7 @@ class LoopThread:
             raise
 
     def stop(self) -> None:
-        """End the loop and its thread. The next `run` starts another. Idempotent."""
+        """End the loop and its thread. The next `run` starts a new one. Idempotent."""
         with self._guard:
             loop, thread = self._loop, self._thread
             self._loop = self._thread = None

@@ -10,7 +10,7 @@ from sand_dagster.fingerprints import content_digest
 from sand_dagster.models.settings import ModelSource
 
 WANTED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tokenizer.model", "*.txt")
-"""What is fetched from the hub. Weights as safetensors only: other formats can run code when loaded."""
+"""Files to download from the hub. Weights only as safetensors: other formats can run code when loaded."""
 
 _IDENTITY = (
     "*.safetensors",
@@ -28,14 +28,15 @@ _IDENTITY = (
 
 
 class ModelUnavailable(RuntimeError):
-    """There is no such model, or not what is needed of it."""
+    """There is no such model, or a needed part of it is missing."""
 
 
 def resolve(source: ModelSource) -> Path:
-    """The folder that holds the model; fetched from the hub if it is none here.
+    """The model's folder; the model is downloaded from the hub if it is not a local folder.
 
     Raises:
-        ModelUnavailable: no such folder, and the hub lacks it or cannot be reached; or no safetensors.
+        ModelUnavailable: no such folder, and the hub does not have it or cannot be reached; or no
+            safetensors.
     """
     folder = Path(source.model).expanduser()
     if not folder.is_dir():
@@ -49,7 +50,7 @@ def resolve(source: ModelSource) -> Path:
 
 
 def present(source: ModelSource) -> Path | None:
-    """The folder that holds the model, if it is on this machine; nothing is fetched."""
+    """The model's folder, if it is on this machine; nothing is downloaded."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
@@ -70,12 +71,12 @@ def _fetch(source: ModelSource, folder: Path) -> Path:
         return Path(snapshot_download(source.model, revision=source.revision, allow_patterns=list(WANTED)))
     except HFValidationError as error:
         raise ModelUnavailable(
-            f"there is no model folder {folder}, and no hub name looks like that"
+            f"there is no model folder {folder}, and this is not a valid name on the hub"
         ) from error
     except Exception as error:
         raise ModelUnavailable(
-            f"there is no folder {folder}, and the model {source.model!r} could not be fetched from the "
-            f"Hugging Face hub: {type(error).__name__}: {error}\nName a folder on this machine, or check "
+            f"there is no folder {folder}, and the model {source.model!r} could not be downloaded from the "
+            f"Hugging Face hub: {type(error).__name__}: {error}\nGive a folder on this machine, or check "
             "the name, the network, and for a gated model that HF_TOKEN is set."
         ) from error
 

@@ -1,8 +1,8 @@
-"""The distribution that is sampled from: the model's own at a temperature, nothing cut off or penalised.
+"""The sampled distribution: the model's own at a temperature, with nothing cut off or penalised.
 
-Servers apply the sampling defaults that come with a model (`generation_config.json`: Llama 3.1 has top_p 0.9,
-Qwen 2.5 top_p 0.8, top_k 20 and a repetition penalty) wherever a request is silent. The paper samples at
-temperatures 1 and 0 and names nothing else (Section 5.1), so that every request says so.
+If a request does not set them, servers apply the model's sampling defaults (`generation_config.json`: Llama
+3.1 has top_p 0.9, Qwen 2.5 top_p 0.8, top_k 20 and a repetition penalty). The paper samples at temperatures 1
+and 0 and names nothing else (Section 5.1), so every request sets neutral values.
 """
 
 from __future__ import annotations
@@ -20,4 +20,4 @@ EXTENDED: Mapping[str, Any] = MappingProxyType({"top_k": -1, "min_p": 0.0, "repe
 """Those that vLLM and servers like it add; -1 is no limit everywhere."""
 
 NEUTRAL: Mapping[str, Any] = MappingProxyType({**STANDARD, **EXTENDED})
-"""All of them: what our own engine is asked, and any endpoint that takes them."""
+"""All of them: for our own engine, and for any endpoint that accepts them."""

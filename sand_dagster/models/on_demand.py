@@ -1,4 +1,4 @@
-"""A generator whose engine starts with the first completion: work that is all journalled starts none."""
+"""A generator whose engine starts with the first completion: if all work is journalled, no engine starts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sand_dagster.types import Completion, Message, Sampling
 
 _LOG = logging.getLogger(__name__)
 _RESTARTS = 1
-"""Times that an engine which ended is started again in a stage: one that ends twice will end again."""
+"""How often a crashed engine is started again in a stage: one that crashes twice will crash again."""
 
 
 class _OnDemand:
@@ -35,15 +35,15 @@ class _OnDemand:
         """Sample the assistant's next message.
 
         Raises:
-            GeneratorDied: the engine ended while it worked on this; the next completion starts another.
-            EngineFailed: it does not start, or has ended before.
+            GeneratorDied: the engine ended while it worked on this; the next completion starts a new one.
+            EngineFailed: it does not start, or it has ended before.
         """
         engine = await self._started()
         try:
             return await engine.complete(messages, sampling)
         except EngineFailed as error:
             async with self._starting:
-                if self._engine is engine:  # the first of those that it worked on
+                if self._engine is engine:  # only the first of its requests does this
                     self._engine = None
                     await engines.discard(engine)
                     self._restarts += 1
@@ -63,7 +63,7 @@ class _OnDemand:
 
 @asynccontextmanager
 async def open_on_demand(source: ModelSource, settings: GenerationSettings) -> AsyncIterator[Generator]:
-    """A generator for the model; to be used in coroutines given to `engines.run`.
+    """A generator for the model; use it in coroutines given to `engines.run`.
 
     Raises:
         ModelUnavailable: no such model.

@@ -1,7 +1,7 @@
 """Models that come with a Python package and so need no model hub.
 
-A package makes its own known by an entry point of the group `sand_dagster.models`: the name that
-`model.base` has in an experiment, and a module that offers the names of `PackagedModel`.
+A package registers its model by an entry point of the group `sand_dagster.models`: the name for `model.base`
+in an experiment, and a module that offers the names of `PackagedModel`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class PackagedModel(Protocol):
 
     @staticmethod
     def folder(home: Path) -> Path:
-        """The model as a Hugging Face folder; made now, below `home`, if the package holds another format.
+        """The model as a Hugging Face folder; another format is converted now, below `home`.
 
         Raises:
             ModelUnavailable: it cannot be made.
@@ -33,7 +33,7 @@ class PackagedModel(Protocol):
 
 
 def packaged_model(name: str) -> PackagedModel | None:
-    """The model that a package calls `name`, if one does."""
+    """The packaged model `name`, if there is one."""
     return cast(PackagedModel, _registered()[name].load()) if name in _registered() else None
 
 

@@ -1,7 +1,8 @@
-"""How a model's engine is spread over GPUs: copies, each over as few cards as hold it.
+"""How a model's engine is spread over GPUs: copies, each over as few cards as possible.
 
-A copy a card answers more than one copy over all cards: tensor parallelism pays for every layer with an
-exchange between cards. So it is used for what one card cannot hold, and every other card gets a copy.
+One copy on each card completes more requests than one copy over all cards, because tensor parallelism needs
+an exchange between cards in every layer. So it is used only if one card cannot hold the model, and the other
+cards get copies.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from sand_dagster.models.shape import ModelShape
 
 _GIB = 1024**3
 _ROOM = 4 * _GIB
-"""What an engine needs of a card besides weights and attention's cache: activations, CUDA graphs, NCCL."""
+"""Memory of an engine in addition to weights and attention's cache: activations, CUDA graphs, NCCL."""
 _LEAST_SEQUENCES = 4
-"""Sequences of full length for which a copy has to have room in its cache; a stage has hundreds at work."""
+"""A copy's cache needs room for this many sequences of full length; a stage has hundreds in progress."""
 
 
 class DoesNotFit(RuntimeError):
-    """No way of using the cards holds the model; the message says what each way would need."""
+    """The model does not fit in any way; the message says what each way would need."""
 
 
 class Parallelism(NamedTuple):
@@ -36,13 +37,13 @@ class Parallelism(NamedTuple):
         return self.tensor_parallel_size * self.data_parallel_size
 
     def describe(self, shape: ModelShape, cards: int) -> str:
-        """In words, for the person who waits."""
+        """The same in words, for the user."""
         copies = f"{self.data_parallel_size} cop{'y' if self.data_parallel_size == 1 else 'ies'}"
         tokens = self.cache * self.tensor_parallel_size // shape.cache_bytes_per_token()
         text = (
             f"{copies} of the model, each over {self.tensor_parallel_size} of {cards} GPUs: "
             f"{self.weights / _GIB:.1f} GiB of weights and {self.cache / _GIB:.1f} GiB of cache on each, "
-            f"{tokens:,} tokens a copy"
+            f"{tokens:,} tokens for each copy"
         )
         return text + (f"; {cards - self.cards} stay idle" if cards > self.cards else "")
 
@@ -50,8 +51,8 @@ class Parallelism(NamedTuple):
 def tensor_parallel_sizes(shape: ModelShape, cards: int) -> list[int]:
     """The numbers of cards, up to `cards`, that vLLM can spread a copy over.
 
-    Each gets as many attention heads, a whole number of key-value heads or a whole share of one, and as many
-    columns of the feed-forward part.
+    Every card gets the same number of attention heads, a whole number of key-value heads or an equal part of
+    one, and the same number of columns of the feed-forward part.
     """
     return [
         size
@@ -65,13 +66,13 @@ def tensor_parallel_sizes(shape: ModelShape, cards: int) -> list[int]:
 def parallelism(
     shape: ModelShape, context: int, cards: int, memory: int, share: float, tensor_parallel_size: int = 0
 ) -> Parallelism:
-    """The way to use `cards` cards of `memory` bytes, of which an engine may take `share`.
+    """The way to use `cards` cards of `memory` bytes, of which an engine may use `share`.
 
-    The one that uses most cards, of those the one with most copies. `context` is the longest sequence in
-    tokens. A `tensor_parallel_size` other than 0 is kept.
+    It is the way that uses most cards, and among these the one with most copies. `context` is the longest
+    sequence in tokens. A `tensor_parallel_size` other than 0 is kept.
 
     Raises:
-        DoesNotFit: the weights, and a cache for a few sequences, are too large for all of them.
+        DoesNotFit: the weights and a cache for a few sequences do not fit in any way.
     """
     possible = tensor_parallel_sizes(shape, cards)
     if tensor_parallel_size:
@@ -97,7 +98,7 @@ def parallelism(
         raise DoesNotFit(
             f"the model's weights and a cache for {_LEAST_SEQUENCES} sequences of {context} tokens need "
             f"{'; '.join(needs)}. There are {cards} GPUs, with {share * memory / _GIB:.0f} GiB for an "
-            "engine on each. Lower model.max_model_len, take a smaller model or more cards, or set "
+            "engine on each. Lower model.max_model_len, use a smaller model or more cards, or set "
             "generation.base and generation.policy to servers that have it"
         )
     return max(found, key=lambda way: (way.cards, way.data_parallel_size))

@@ -1,4 +1,4 @@
-"""The one way in which a chat becomes text: what is trained on is what the model is prompted with."""
+"""The only place where a chat becomes text: training and prompting use the same text."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from sand_dagster.types import Message
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# Some templates state the date of the day (Llama 3.2), and a chat that is prompted another day than it was
-# trained on would be another chat. This is what Llama's templates say where there is no clock.
+# Some templates write today's date (Llama 3.2), so a prompt on another day would differ from the training
+# text. # This is the date that Llama's templates write if there is no clock.
 _TODAY = datetime(2024, 7, 26)
 
 
 class ChatRefused(ValueError):
-    """A chat template refuses a chat, as some do a system message; `reason` speaks of the template."""
+    """A chat template refuses a chat, for example a system message. The template is `reason`'s subject."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"the model's chat template {reason}")
@@ -29,10 +29,10 @@ class ChatRefused(ValueError):
 def render(
     tokenizer: PreTrainedTokenizerBase, template: str, messages: Sequence[Message], *, prompting: bool
 ) -> str:
-    """`messages` as text; with `prompting` up to where the assistant writes.
+    """`messages` as text; with `prompting` up to the point where the assistant writes.
 
-    The date is the same every day. Templates that can let a model think out of sight (Qwen 3) are told not
-    to: the paper's thoughts are part of the reply (Section 3).
+    The date is the same every day. Hidden reasoning is switched off in templates that have it (Qwen 3),
+    because the paper's thoughts are part of the reply (Section 3).
 
     Raises:
         ChatRefused: the template refuses these messages, or fails on them.

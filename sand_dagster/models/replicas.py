@@ -1,7 +1,7 @@
-"""Copies of one engine in processes of their own, a core each: a small model keeps Python as busy as torch.
+"""Copies of one engine, one process per core: with a small model, Python is as busy as torch.
 
-Each request is determined by its prompt and seed, so it does not matter which copy completes it. Requests
-that begin alike go to the same one, whose prefix cache then serves them, as long as it is not far busier.
+A completion is determined by its prompt and seed, so it does not matter which copy completes it. Requests
+that start the same go to the same copy, to use its prefix cache, as long as it is not much busier.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from sand_dagster.ids import digest
 from sand_dagster.models.driver import EngineFailed, Sampled
 from sand_dagster.types import Sampling
 
-_BEGINNING = 128  # tokens; enough to tell tasks apart
+_BEGINNING = 128  # tokens; enough to distinguish tasks
 _IMBALANCE = 6
 
 
 _kept: WeakKeyDictionary[asyncio.AbstractEventLoop, list[Child]] = WeakKeyDictionary()
-"""The processes that run, by the event loop that reads their answers; kept for the engines to come, as most
-of a start is importing vLLM."""
+"""The running processes, by the event loop that reads their answers. They are kept for later engines, because
+most of the start time is the import of vLLM."""
 _numbers = count()
 
 
@@ -80,8 +80,8 @@ class Replicas:
 
     def _choose(self, prompt: list[int]) -> int:
         at_home = int(digest(prompt[:_BEGINNING])[:8], 16) % len(self._load)
-        idlest = min(range(len(self._load)), key=self._load.__getitem__)
-        return at_home if self._load[at_home] <= self._load[idlest] + _IMBALANCE else idlest
+        least_busy = min(range(len(self._load)), key=self._load.__getitem__)
+        return at_home if self._load[at_home] <= self._load[least_busy] + _IMBALANCE else least_busy
 
     async def reset_prefix_cache(self) -> None:
         await asyncio.gather(
@@ -96,7 +96,7 @@ class Replicas:
         for process in self._processes:
             if all_alive:
                 process.send("close", engine=self._number)
-            else:  # the others still work on requests; an engine that is closed meanwhile spoils the next one
+            else:  # the others are still working; closing an engine during that damages the next one
                 process.kill("another copy of its engine had ended")
 
 

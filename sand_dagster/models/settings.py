@@ -11,7 +11,7 @@ from sand_dagster.models.templates import TemplateChoice
 
 
 class Checkpoint(NamedTuple):
-    """A finetuned policy, as a server that has it is asked for it."""
+    """A finetuned policy on a server: its checkpoint."""
 
     checkpoint_id: str
     iteration: str
@@ -51,10 +51,10 @@ class GenerationSettings(BaseModel):
     max_model_len: int | None = Field(
         default=None,
         ge=16,
-        description="Tokens of prompt and completion together; unset: what the model or endpoint says.",
+        description="Tokens of prompt and completion together; unset: the limit of the model or endpoint.",
     )
     chat_template: TemplateChoice = Field(
-        default="auto", description="How chats become text; an endpoint uses its own template always."
+        default="auto", description="How chats become text; an endpoint always uses its own template."
     )
     max_num_seqs: int = Field(default=64, ge=1, description="Requests that the engine works on at once.")
     kv_cache_gib: float = Field(
@@ -69,12 +69,12 @@ class GenerationSettings(BaseModel):
     endpoint_retries: int = Field(
         default=6,
         ge=0,
-        description="Times that a request that an endpoint failed at is repeated, waiting longer each time.",
+        description="How often a failed request to an endpoint is repeated, with a longer wait each time.",
     )
     endpoint_patience: float = Field(
         default=600.0,
         ge=0.0,
-        description="Seconds that an outage of all endpoints is waited out.",
+        description="Seconds to wait if no endpoint can be reached.",
     )
     endpoint_timeout: float = Field(
         default=600.0, gt=0.0, description="Seconds to wait for an endpoint's answer."

@@ -1,4 +1,4 @@
-"""The size of a model, read off its config.json: parameters, and the bytes of attention's cache."""
+"""The size of a model, from its config.json: parameters, and the bytes of attention's cache."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 
 class ModelShape(NamedTuple):
-    """A decoder with a gated feed-forward part and grouped attention: Llama, Qwen2 and their like."""
+    """A decoder with a gated feed-forward part and grouped attention, such as Llama and Qwen2."""
 
     layers: int
     hidden: int
@@ -24,7 +24,7 @@ class ModelShape(NamedTuple):
         """The shape of the model in `folder`.
 
         Raises:
-            ValueError: its config.json lacks a field.
+            ValueError: a field is missing in its config.json.
         """
         return cls.of(json.loads((folder / "config.json").read_text()), str(folder))
 
@@ -62,7 +62,7 @@ class ModelShape(NamedTuple):
 
     @property
     def parameters(self) -> int:
-        """All of them; biases, of which there are few, left out."""
+        """All parameters, without the few biases."""
         embeddings = self.vocabulary * self.hidden * (1 if self.tied else 2)
         return self.layers * self.layer_parameters + embeddings + self.hidden
 
@@ -78,9 +78,9 @@ class ModelShape(NamedTuple):
 
 
 KNOWN: dict[str, ModelShape] = {
-    # As their config.json on the hub states it.
+    # From their config.json on the hub.
     "meta-llama/Llama-3.1-8B-Instruct": ModelShape(32, 4096, 14336, 32, 8, 128, 128256, tied=False),
     "Qwen/Qwen2.5-7B-Instruct": ModelShape(28, 3584, 18944, 28, 4, 128, 152064, tied=False),
     "smollm2": ModelShape(30, 576, 1536, 9, 3, 64, 49152, tied=True),
 }
-"""The models of the shipped experiments, so that they can be planned for before they are fetched."""
+"""The models of the shipped experiments, so that memory can be planned before they are downloaded."""

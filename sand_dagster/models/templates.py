@@ -1,8 +1,8 @@
-"""Chat templates: what a chat looks like as text. The same one prompts a model and trains it.
+"""Chat templates: a chat as text. The same template is used for prompts and for training.
 
-Ours, each a file of `templates/`, render what the models' own do, mark the assistant's spans for whoever
-trains the checkpoint further, and state no date that changes. Where a model's own template is another, it is
-used as it is (`spans.py` finds what the assistant wrote).
+Ours, each a file of `templates/`, write the same text as the models' own, mark the assistant's spans for
+later training of the checkpoint by others, and write no changing date. If we have none for a model, its own
+template is used (`spans.py` finds what the assistant wrote).
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 TemplateChoice = Literal["auto", "household", "llama-3.1", "qwen-2.5", "model"]
-"""`auto`: ours where it renders what the model's own does, else the model's own, or TRL's variant of that
-where only this one can be trained with; `model`: the model's own."""
+"""`auto`: ours if it writes the same text as the model's own, else the model's own, or TRL's variant of it if
+only that can be used for training; `model`: the model's own."""
 
 NAMES = ("household", "llama-3.1", "qwen-2.5")
 WAY_OUT = (
@@ -30,7 +30,7 @@ WAY_OUT = (
     "the chat template in the model's folder so that every message is written in full and the same way "
     "whatever follows it, and set `finetuning.chat_template: model`."
 )
-"""What to do about a template that cannot be trained with."""
+"""What to do if a template cannot be used for training."""
 
 _PROBES: tuple[list[Message], ...] = (
     [
@@ -45,7 +45,7 @@ _OPENINGS = (_PROBES[0][:1], _PROBES[2])
 
 
 class NoChatTemplate(ValueError):
-    """The model says no way to write a chat, or none that it can be trained with."""
+    """The model has no chat template, or none that can be used for training."""
 
 
 @cache
@@ -79,25 +79,25 @@ def training_chats(tokenizer: PreTrainedTokenizerBase, choice: TemplateChoice, m
     """Chats to train `model` with, written by the template that prompts it.
 
     Raises:
-        NoChatTemplate: there is none, or it cannot be trained with.
+        NoChatTemplate: there is none, or it cannot be used for training.
     """
     template = prompting_template(tokenizer, choice, model)
     try:
         return TrainingChats(tokenizer, template)
     except Unstable as reason:
         raise NoChatTemplate(
-            f"the model {model} cannot be trained on chats, since its chat template {reason}. {WAY_OUT}"
+            f"the model {model} cannot be trained on chats, because its chat template {reason}. {WAY_OUT}"
         ) from reason
 
 
 def _trainable_variant(tokenizer: PreTrainedTokenizerBase, own: str) -> str | None:
-    """TRL's variant of the model's `own` template, if that cannot be trained with, and this one can.
+    """TRL's variant of the model's `own` template, if only the variant can be used for training.
 
-    Such as Qwen 3's, which drops the thoughts of earlier replies. It has to open a chat as `own` does.
+    An example is Qwen 3's, which drops the thoughts of earlier replies. It has to open a chat as `own` does.
     """
     if why_unstable(tokenizer, own) is None:
         return None
-    # Imported here: it brings torch, and few models need it.
+    # Imported here, because it imports torch, and few models need it.
     from trl.chat_template_utils import get_training_chat_template
 
     try:
@@ -120,8 +120,8 @@ def _own(tokenizer: PreTrainedTokenizerBase) -> str | None:
 def _ours_like(tokenizer: PreTrainedTokenizerBase, own: str | None) -> str | None:
     """The name of our template that writes chats as the model does.
 
-    With a template of its own the texts decide, not the model's name: Llama 3, 3.1 and 3.2 share their
-    special tokens but not their system block. Without one only the household model is recognised.
+    If the model has a template, the texts decide, not the model's name: Llama 3, 3.1 and 3.2 share their
+    special tokens but not their system block. Without a template only the household model is recognised.
     """
     if own is None:
         vocabulary = tokenizer.get_vocab()

@@ -33,11 +33,11 @@ __all__ = ["EngineFailed", "VllmGenerator", "engine_arguments", "on_cpu", "start
 
 _GIB = 1024**3
 _CPU_PREFILL_TOKENS = 2048
-_CPU_BLOCK = 32  # tokens; the unit of prefix caching, vLLM's default of 128 forgets most of a turn
-_SMALL = 512 * 1024**2  # bytes of weights; of such a model every core has a copy
+_CPU_BLOCK = 32  # tokens; the unit of prefix caching. vLLM's default of 128 loses most of a turn
+_SMALL = 512 * 1024**2  # bytes of weights; up to this size every core gets a copy
 _MOST_REPLICAS = 4
-_BEGINNING = 128  # tokens; enough to tell tasks apart
-_IMBALANCE = 16  # requests that the copy which has a beginning cached may have more than the idlest
+_BEGINNING = 128  # tokens; enough to distinguish tasks
+_IMBALANCE = 16  # the copy that has a beginning cached may have this many more requests than the least busy
 _LOG = logging.getLogger(__name__)
 
 
@@ -114,7 +114,7 @@ async def start(folder: Path, settings: GenerationSettings) -> VllmGenerator:
     if context > longest:
         raise ModelUnavailable(
             f"max_model_len is set to {context} tokens, but the model {folder} was made for {longest}; "
-            "set a smaller one"
+            "set a smaller value"
         )
     from transformers import AutoTokenizer
 
@@ -137,7 +137,8 @@ async def _driver(folder: Path, context: int, settings: GenerationSettings) -> D
     arguments = engine_arguments(folder, context, settings)
     cores = len(os.sched_getaffinity(0))
     if _weight_bytes(folder) > _SMALL:
-        # Half of the cores are the environments': threads that wait for a core spin on all the others.
+        # Half of the cores are for the environments: otherwise threads that wait for a core spin on all the
+        # others.
         return await Replicas.start(arguments, 1, max(1, cores // 2))
     replicas = min(cores, _MOST_REPLICAS)
     arguments["kv_cache_memory_bytes"] //= replicas
@@ -157,7 +158,7 @@ async def _on_gpus(folder: Path, context: int, settings: GenerationSettings) -> 
     )
     _LOG.warning("vLLM: %s", spread.describe(shape, len(found)))
     arguments = engine_arguments(folder, context, settings)
-    # A thread: it takes minutes, in which the loop tells of progress and notices that it is to end.
+    # In a thread: it takes minutes, during which the loop reports progress and notices a request to end.
     return await asyncio.to_thread(_OwnProcess.start, arguments, spread)
 
 
@@ -166,7 +167,7 @@ def _weight_bytes(folder: Path) -> int:
 
 
 def engine_arguments(folder: Path, context: int, settings: GenerationSettings) -> dict[str, Any]:
-    """What vLLM is given for the model in `folder` on this machine; `vllm.LLM` takes the same."""
+    """vLLM's arguments for the model in `folder` on this machine; `vllm.LLM` takes the same."""
     shared: dict[str, Any] = {
         "model": str(folder),
         "max_model_len": context,
@@ -183,7 +184,7 @@ def engine_arguments(folder: Path, context: int, settings: GenerationSettings) -
             "enforce_eager": True,
             "block_size": _CPU_BLOCK,
             "kv_cache_memory_bytes": int(settings.kv_cache_gib * _GIB),
-            # A seeded request whose prompt is prefilled in chunks kills the CPU engine.
+            # The CPU engine crashes on a seeded request whose prompt is prefilled in chunks.
             "enable_chunked_prefill": False,
             "max_num_batched_tokens": max(context, _CPU_PREFILL_TOKENS),
         }
@@ -194,20 +195,20 @@ def engine_arguments(folder: Path, context: int, settings: GenerationSettings) -
 
 
 class Affinity:
-    """Which copy of a model completes a prompt: what begins alike goes to the same one, within bounds."""
+    """Chooses a copy of the model: prompts that start the same go to the same copy, within bounds."""
 
     def __init__(self, copies: int) -> None:
         self.load = [0] * copies
 
     def choose(self, prompt: list[int]) -> int:
-        """The copy whose cache has the prompt's beginning, or the idlest where that is far busier."""
+        """The copy whose cache has the prompt's beginning; the least busy one if that is much busier."""
         at_home = int(digest(prompt[:_BEGINNING])[:8], 16) % len(self.load)
-        idlest = min(range(len(self.load)), key=self.load.__getitem__)
-        return at_home if self.load[at_home] <= self.load[idlest] + _IMBALANCE else idlest
+        least_busy = min(range(len(self.load)), key=self.load.__getitem__)
+        return at_home if self.load[at_home] <= self.load[least_busy] + _IMBALANCE else least_busy
 
 
 class _OwnProcess:
-    """vLLM's asynchronous engine in processes of their own, whose end frees the GPUs' memory for sure."""
+    """vLLM's asynchronous engine in separate processes, so that their end always frees the GPUs' memory."""
 
     def __init__(self, engine: AsyncLLM, copies: int) -> None:
         self._engine: AsyncLLM | None = engine
@@ -225,7 +226,8 @@ class _OwnProcess:
         engine = AsyncEngineArgs(
             **arguments, tensor_parallel_size=spread.tensor_parallel_size, data_parallel_size=copies
         )
-        # As the offline class: nobody waits for a first token, so a prefill may have 8,192 tokens or more.
+        # As in vLLM's offline class: no user waits for a first token, so a prefill may have 8,192 tokens or
+        # more.
         return cls(AsyncLLM.from_engine_args(engine, usage_context=UsageContext.LLM_CLASS), copies)
 
     async def generate(self, prompt: list[int], sampling: Sampling) -> Sampled:

@@ -34,15 +34,15 @@ _FORMAT = (
 
 
 class RecordError(ValueError):
-    """A trajectory file of which nothing can be used. Names the file, what is wrong, and what to do."""
+    """Nothing in a trajectory file can be used. The message names the file, the problem, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One conversation: the task's text u and its steps, the prompt taken off.
+    """One conversation: the task's text u and its steps, without the prompt.
 
     `row` is its place in the file, from 0. `game` is the record's `game_file` (ALFWorld's folder of the
-    game), empty where it has none; `reward` is None where it has none. The last step's observation is empty
+    game), empty if it has none; `reward` is None if it has none. The last step's observation is empty
     where the conversation ends with the agent's turn, as the published ones do.
     """
 
@@ -56,7 +56,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """A row of a trajectory file that is no trajectory, and why."""
+    """A row of a trajectory file that is not a trajectory, and why."""
 
     row: int
     problem: str
@@ -95,16 +95,16 @@ class _Row(BaseModel):
 def read_records(path: Path, opening: str = "") -> list[Record | Malformed]:
     """The rows of a file, in its order: conversations, and what cannot be read as one.
 
-    A file that was cut off, or damaged inside a row, is read up to there, and on from the next row that
-    begins. JSON lines are read as well. `opening` is how an instruction u begins (see `Domain`): what stands
-    before it in its turn, the prompt and perhaps an example, is taken off.
+    If a file is damaged inside a row, reading continues at the start of the next row. JSON lines are also
+    read. `opening` is the start of every instruction u (see `Domain`): text before it in its turn, which is
+    the prompt and perhaps an example, is removed.
 
     Raises:
-        RecordError: there is no such file, it is no JSON, or not one of its rows is a conversation.
+        RecordError: there is no such file, it is not JSON, or none of its rows is a conversation.
     """
     rows = [_record(index, content, opening) for index, content in enumerate(_contents(path))]
     if not rows:
-        raise RecordError(f"{path} holds no trajectories: name another file, or leave it out; {_FORMAT}")
+        raise RecordError(f"{path} has no trajectories: give another file, or leave it out; {_FORMAT}")
     if all(isinstance(row, Malformed) for row in rows):
         first = rows[0]
         assert isinstance(first, Malformed)
@@ -145,7 +145,7 @@ def recording(record: Record, task: Task) -> Recording:
 
 
 def write_records(path: Path, domain: Domain, trajectories: Iterable[Trajectory]) -> int:
-    """Write trajectories so that `read_records`, and ETO's own training script, read them. Returns how many.
+    """Write trajectories in a form that `read_records` and ETO's own training script read. Returns how many.
 
     The prompt of Figure 7 or 8 and the task's text are one turn, as the agent sees them.
     """
@@ -165,12 +165,12 @@ def write_records(path: Path, domain: Domain, trajectories: Iterable[Trajectory]
 
 
 def _contents(path: Path) -> Iterator[object]:
-    """The rows' JSON values; a `_Broken` stands where one cannot be read."""
+    """The rows' JSON values, with a `_Broken` for each row that cannot be read."""
     try:
         text = path.read_text(encoding="utf-8")
     except (FileNotFoundError, IsADirectoryError) as error:
         raise RecordError(
-            f"there is no trajectory file {path}; name one that is there, or leave it out"
+            f"there is no trajectory file {path}; give an existing one, or leave it out"
         ) from error
     except ValueError as error:
         raise RecordError(f"{path} is not a JSON file: {error}; {_FORMAT}") from error
@@ -215,7 +215,7 @@ def _read_turns(turns: list[_Turn], opening: str) -> tuple[str, tuple[Step, ...]
             raise _Broken(f"turn {index}: it has neither `role` nor `from`")
         if turn.content is None and turn.value is None:
             raise _Broken(f"turn {index}: it has neither `content` nor `value`")
-    # Before the first action stand the prompt, answered with "OK", and the task; or both in one turn.
+    # Before the first action there is the prompt, answered with "OK", and the task; or both in one turn.
     first = next((i for i, t in enumerate(turns) if t.agents and _reply(t.text).action), None)
     if first is None:
         raise _Broken("no turn of the agent holds an `Action:` line")
@@ -238,8 +238,8 @@ def _read_turns(turns: list[_Turn], opening: str) -> tuple[str, tuple[Step, ...]
 
 
 def _reply(text: str) -> Reply:
-    """A turn of the agent. One with thought and action on one line is read as ETO's environments read it: the
-    action is what follows the first `Action:`."""
+    """A turn of the agent. If thought and action are on one line, the action is the text after the first
+    `Action:`, as in ETO's environments."""
     reply = parse_reply(text)
     before, marker, after = text.partition(_ACTION)
     if reply.action is not None or not marker or not after.strip():

@@ -1,7 +1,7 @@
-"""Expert data from elsewhere: each trajectory is replayed once, and taken or left out by what that shows.
+"""Expert data from a file: each trajectory is replayed once, and accepted or left out by the result.
 
-Thoughts and actions stay as recorded; observations, reward and validity are those of our environment. What
-later stages replay is therefore what this environment says.
+Thoughts and actions stay as recorded; observations, reward and validity are those of our environment. So
+later stages replay what this environment answers.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ async def import_recordings(
 ) -> Finished[ImportRow]:
     """The `expert_import` rows of a file, one for each of its rows, in order.
 
-    No row ends the stage: what cannot be read, opened or replayed has its verdict. The outcome counted is
-    the verdict before duplicates are looked for.
+    No row ends the stage: a row that cannot be read, opened or replayed gets a verdict. The counted outcome
+    is the verdict before the search for duplicates.
     """
     units = (
         Unit(
@@ -44,9 +44,9 @@ async def import_recordings(
 
 
 def _unless_it_failed(stage: Stage, key: str) -> str:
-    """`key`, or the first after it under which the journal holds no failure of the environment.
+    """`key`, or the first key after it under which the journal has no failure of the environment.
 
-    What the environment lacked may be there by now, so a failure is no result to be taken from the journal.
+    The cause of the failure may be gone by now, so a failure in the journal must not be used as a result.
     """
     while (kept := stage.journal.get(key)) and kept["outcome"] == Verdict.ENVIRONMENT_ERROR:
         key = digest("again", key)
@@ -61,9 +61,9 @@ async def _import_one(
 
 
 async def import_row(recording: Recording, keep: Keep, environments: Environments, refusal: str) -> ImportRow:
-    """The `expert_import` row of one recording, replayed unless it has its verdict already.
+    """The `expert_import` row of one recording, which is replayed unless it already has a verdict.
 
-    An environment that dies is tried again; one that fails gives `environment_error`.
+    If the environment dies, the replay is repeated; if it fails, the verdict is `environment_error`.
     """
     trajectory = recording.trajectory
     if trajectory is None or recording.verdict is not None:
@@ -75,7 +75,7 @@ async def import_row(recording: Recording, keep: Keep, environments: Environment
             replayed = await replay(environments, trajectory, refusal)
         except EnvironmentDied as died:
             problem = str(died)
-        # Whatever an environment raises is told of this trajectory, and the others go on.
+        # Any error of an environment is recorded for this trajectory, and the others continue.
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"
             break
@@ -86,7 +86,7 @@ async def import_row(recording: Recording, keep: Keep, environments: Environment
 
 
 def own_rows(trajectories: Iterable[Trajectory], refusal: str) -> Iterator[ImportRow]:
-    """The `expert_import` rows of what our own environment played: there is nothing to replay."""
+    """The `expert_import` rows of trajectories from our own environment: there is nothing to replay."""
     for trajectory in trajectories:
         valid = [step.observation != refusal for step in trajectory.steps]
         played = Replayed(trajectory.instruction, trajectory.steps, valid, trajectory.reward, None)
@@ -97,7 +97,7 @@ def kept_trajectories(rows: Iterable[ImportRow], tasks: Mapping[str, Task]) -> I
     """The expert's trajectories in the rows of `expert_import`, in their order."""
     for row in rows:
         if row.kept:
-            assert row.reward is not None, f"{row.trajectory_id} was kept, and not replayed"
+            assert row.reward is not None, f"{row.trajectory_id} was kept, but not replayed"
             steps = [turn.step for turn in row.steps]
             yield Trajectory(row.trajectory_id, tasks[row.task_id], row.instruction, steps, row.reward)
 

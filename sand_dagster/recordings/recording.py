@@ -1,4 +1,4 @@
-"""Trajectories recorded elsewhere, and what replaying one in our environment shows."""
+"""Recorded trajectories, and the result of replaying one in our environment."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _WON = 1.0 - 1e-6
 class Recording:
     """A row of a file of recorded trajectories. `row` is its place there, from 0.
 
-    `trajectory` holds the texts as recorded, in the words that our environment uses; None where the row gave
-    none, and then `verdict` and `problem` say why. `reward` is the recorded one, None where there is none.
+    `trajectory` holds the texts as recorded, in the words that our environment uses; None if the row gave
+    none, and then `verdict` and `problem` say why. `reward` is the recorded one, None if there is none.
     """
 
     row: int
@@ -33,7 +33,7 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class Recordings:
-    """What a file of recorded trajectories holds, and which of it is wanted."""
+    """The content of a file of recorded trajectories, and which of it is wanted."""
 
     source: str
     rows: Sequence[Recording]
@@ -52,10 +52,10 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """A recorded trajectory as our environment plays it, up to where the episode ends.
+    """A recorded trajectory as our environment plays it, up to the point where the episode ends.
 
-    `steps` have the recorded thoughts and actions, and the observations found; `valid` says of each whether
-    the environment accepted it. `reward` is the last one, in [0, 1].
+    `steps` have the recorded thoughts and actions, and the replay's observations; `valid` says for each
+    whether the environment accepted it. `reward` is the last one, in [0, 1].
     """
 
     instruction: str
@@ -85,8 +85,8 @@ class Replayed:
 async def replay(environments: Environments, trajectory: Trajectory, refusal: str) -> Replayed:
     """Play a trajectory's actions and compare every text with the recorded one.
 
-    It is cut where the episode is done. A step without an action does not reach the environment: it is
-    answered with `refusal`, as the loop does. A last step without an observation was recorded before the
+    It is cut at the end of the episode. A step without an action does not reach the environment: its
+    observation is `refusal`, as in the loop. A last step without an observation was recorded before the
     environment answered, and is not compared.
     """
     episode = await environments.open(trajectory.task)

@@ -1,1 +1,1 @@
-"""Pages of the documentation that are made from the code: `python -m sand_dagster.reference` writes them."""
+"""Documentation that is generated from the code by `python -m sand_dagster.reference`."""

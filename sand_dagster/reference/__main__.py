@@ -1,4 +1,4 @@
-"""Write the pages that are made from the code: `python -m sand_dagster.reference docs`."""
+"""Write the pages that are generated from the code: `python -m sand_dagster.reference docs`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "tables.md": documentation.page,
     "architecture.svg": architecture,
 }
-"""Of `docs/`, by the names of their files."""
+"""The pages of `docs/`, by file name."""
 
 
 def main(folder: Path) -> None:

@@ -30,15 +30,15 @@ _HEAD = """\
 
 <!-- Written by `make docs` from the types in the code. Do not edit it by hand. -->
 
-What decides results stands in an experiment's file. What concerns the machine alone stands in the
+Settings that decide results are in an experiment's file. Settings of the machine are in the
 resources, which the launchpad and environment variables set. `reuse.md` says what a change means for
 finished work.
 
 ## An experiment's file
 
 A YAML file, `$SAND_HOME/experiments/NAME.yaml`. NAME is the experiment's name: lower-case letters, digits
-and single hyphens. Besides the fields below a file may have `extends: OTHER`. It then has all fields of
-the experiment OTHER; what is written in the file is changed, section by section. A section with another
+and single hyphens. A file may also have the key `extends: OTHER`. It then has all fields of the experiment
+OTHER, and the fields in the file replace those, section by section. A section with another
 `kind` replaces the whole section. An unknown key, a wrong type and a contradiction are errors that name
 the file and the field.
 """
@@ -47,7 +47,7 @@ _RESOURCES = """\
 ## The machine: resources
 
 None of these fields decides what is generated, played or trained. Set them in the launchpad, under
-`resources`, or by the environment variable.
+`resources`, or by the environment variable in the table.
 """
 
 _VARIABLES = {
@@ -55,7 +55,7 @@ _VARIABLES = {
     "Default `.sand`",
     "ALFWORLD_DATA": "the folder that `alfworld-download` fills; `sand play`, `sand replay` and "
     "`sand bench environments` look there",
-    "XDG_CACHE_HOME": "where the hashes of large files are remembered. Default `~/.cache`",
+    "XDG_CACHE_HOME": "where the hashes of large files are cached. Default `~/.cache`",
 }
 
 
@@ -81,8 +81,8 @@ def _experiment() -> Iterator[str]:
 
 def _environments() -> Iterator[str]:
     yield (
-        "`kind` names the environment; the other keys depend on it. An environment of your own is named by "
-        "its module, such as `kind: my_package.my_environment` (`write-an-environment.md`).\n"
+        "`kind` names the environment; the other keys depend on it. For an environment of your own, give its "
+        "module, such as `kind: my_package.my_environment` (`write-an-environment.md`).\n"
     )
     for name in ENVIRONMENTS:
         options = environment_kind(name).Options
@@ -109,20 +109,20 @@ def _variables() -> Iterator[str]:
     yield "## Other environment variables\n"
     yield _rows(("variable", "meaning"), [[f"`{name}`", text] for name, text in _VARIABLES.items()])
     yield (
-        "`key_variable` of an endpoint names one more, which holds that server's key. Tests read "
+        "`key_variable` of an endpoint names another variable, which holds that server's key. Tests read "
         "`SAND_SHARED` (`CONTRIBUTING.md`).\n"
     )
 
 
 def _renamed() -> Iterator[str]:
-    yield "## Fields of earlier versions\n\nEach is an error that says what to do:\n"
+    yield "## Fields of earlier versions\n\nEach of them gives an error that says what to do:\n"
     rows = [[f"`{old}`", advice] for old, advice in MOVED.items()]
     rows += [[f"`model.base: {old}`", f"write `{new}`"] for old, new in RENAMED_MODELS.items()]
     yield _rows(("field", "instead"), rows)
 
 
 def _table(fields: Mapping[str, FieldInfo], variables: bool = False) -> str:
-    """The fields of one section; those of a section within it have its name before theirs."""
+    """The fields of one section; fields of an inner section have its name in front."""
     columns = ("field", "type", "default", *(["variable"] if variables else []), "meaning")
     rows = []
     for name, field in _flat(fields):
@@ -204,7 +204,7 @@ def _default(name: str, field: FieldInfo) -> str:
 
 
 def _model(kind: Any) -> type[BaseModel] | None:
-    """The section that a field is, if it is one; `Endpoint | None` is one too."""
+    """The model class of a field that is a section; `Endpoint | None` is also one."""
     for each in (kind, *get_args(kind)):
         if each is not SerializeAsAny and isinstance(each, type) and issubclass(each, BaseModel):
             return each

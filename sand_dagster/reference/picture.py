@@ -1,7 +1,7 @@
 """The picture of `docs/architecture.md`: layers, the assets of an iteration, and a stage's identity, as SVG.
 
-In greys and line styles alone, so that it prints as it shows. What the stages are and which tables they
-read is taken from the stages.
+It uses only greys and line styles, so that it looks the same in print. The stages and the tables that they
+read are taken from the code.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ LAYERS: Sequence[tuple[Sequence[str], str]] = (
     (("audit",), "traces, prompts, questions, history"),
     (("definitions",), "the Dagster code location"),
     (("jobs",), "jobs, sensor, checks, plan"),
-    (("assets",), "one file a stage"),
+    (("assets",), "one file for each stage"),
     (("resources",), "what a machine offers to stages"),
-    (("estimate",), "what a run will take"),
+    (("estimate",), "what a run will need"),
     (("evaluation",), "statistics, comparisons"),
     (("experiments",), "typed configuration, YAML files"),
     (("environments", "training"), "worker processes; TRL in a process"),
     (("models", "recordings", "artifacts"), "vLLM; expert files; tables, lineage"),
-    (("sand",), "Algorithm 1, over interfaces alone"),
+    (("sand",), "Algorithm 1, only over interfaces"),
     (("execution", "prompts", "fingerprints"), "units, journal; Figures 5 to 8"),
     (("rows", "interfaces", "files", "home"), "typed rows; Environment, Generator, Trainer"),
     (("types", "outcomes", "verdicts", "roles", "ids", "errors"), "Task, Step; enums; hashes"),
 )
-"""The parts of `sand_dagster`, highest first, and what they are for. A test compares them with the layers
-that imports are held to."""
+"""The parts of `sand_dagster`, highest first, and their purpose. A test compares them with the layers that
+imports have to follow."""
 
 _ROWS = {
     "tasks": "a task: train, seen or unseen",
@@ -50,7 +50,7 @@ _ROWS = {
     "eval_episodes": "a test task, played",
     "eval_scores": "a split's average reward",
 }
-"""What a row is."""
+"""The meaning of a row."""
 
 _WIDTH, _BOX, _HIGH = 180, 162, 112
 _LEFT = 372
@@ -77,7 +77,7 @@ _MAIN = (
     *(("critiques", "deliberation_trajectories"), ("deliberation_trajectories", "checkpoints")),
     *(("checkpoints", "eval_episodes"), ("eval_episodes", "eval_scores")),
 )
-"""The main way. All that a stage reads stands in its box."""
+"""The main path. Each stage's box lists what it reads."""
 
 _IDENTITY = (
     ("code", "modules, prompts, templates, columns"),
@@ -138,7 +138,7 @@ def _layers() -> Iterator[str]:
 def _assets() -> Iterator[str]:
     yield _text(_LEFT, 32, "The assets of one experiment", "head")
     yield _text(
-        _LEFT, 50, "grey: once an experiment; white: once an iteration k; thick: holds the GPU", "small"
+        _LEFT, 50, "grey: once per experiment; white: once per iteration k; thick: uses the GPU", "small"
     )
     for stage in STAGES:
         yield from _stage(stage)
@@ -153,7 +153,7 @@ def _assets() -> Iterator[str]:
 
 
 def _loops() -> Iterator[str]:
-    """Iteration k reads what k-1 made: Dagster draws no cycle, so the stage looks it up."""
+    """Iteration k reads tables of k-1. Dagster allows no cycle, so the stage looks them up."""
     right = _LEFT + 3 * _WIDTH + _BOX
     policy, trajectories = _box("policy"), _box("expert_trajectories")
     made, finetuned = _box("deliberation_trajectories"), _box("checkpoints")
@@ -167,7 +167,7 @@ def _loops() -> Iterator[str]:
     )
     yield _text(_LEFT, trajectories.y + 24, "dashed: read by the next iteration,", "small")
     yield _text(_LEFT, trajectories.y + 40, "D_exp ← D_delib and π_k ← π_θ (Algorithm 1).", "small")
-    yield _text(_LEFT, trajectories.y + 56, "Looked up, since Dagster knows no cycles;", "small")
+    yield _text(_LEFT, trajectories.y + 56, "Looked up: Dagster allows no cycles;", "small")
     yield _text(_LEFT, trajectories.y + 72, "the version read is recorded.", "small")
 
 
@@ -190,7 +190,7 @@ def _stage(stage: StageDefinition) -> Iterator[str]:
 
 def _identity() -> Iterator[str]:
     top = 634
-    yield _text(_LEFT, top, "One identity a stage: what decides its rows", "head")
+    yield _text(_LEFT, top, "One identity per stage: what decides its rows", "head")
     for place, (name, what) in enumerate(_IDENTITY):
         x = _LEFT + place * 142
         yield _rect(x, top + 14, 134, 62, "once")
@@ -206,10 +206,10 @@ def _identity() -> Iterator[str]:
     for line, text in enumerate(
         (
             "Where work is done:",
-            "models: vLLM in a process a core, or on",
+            "models: vLLM, one process per core, or on",
             "   the GPU, or an OpenAI-compatible server",
-            "environments: worker processes, one a core",
-            "training: TRL in a process of its own",
+            "environments: worker processes, one per core",
+            "training: TRL in its own process",
             "everything else: Dagster's step process",
         )
     ):

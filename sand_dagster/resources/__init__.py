@@ -1,4 +1,4 @@
-"""The resources: configurable from the UI, lazy, one for each thing that a stage works with."""
+"""The resources of the stages: configurable from the UI, and started only when needed."""
 
 import os
 from typing import Any, TypeVar
@@ -16,13 +16,13 @@ BY_VARIABLES: dict[str, type[dg.ConfigurableResource[None]]] = {
     "environments": EnvironmentWorkers,
     "generation": Generation,
 }
-"""The resources whose fields environment variables set too; see `configured`."""
+"""The resources whose fields can also be set by environment variables; see `configured`."""
 
 R = TypeVar("R", bound=dg.ConfigurableResource[Any])
 
 
 def resources() -> dict[str, dg.ConfigurableResource[None]]:
-    """All resources by the names that the assets ask for; machine knobs as the environment has them.
+    """All resources by the names that the assets use, with settings from environment variables.
 
     Raises:
         ValueError: an environment variable does not fit its field.

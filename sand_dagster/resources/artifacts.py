@@ -11,9 +11,10 @@ from sand_dagster.home import sand_home
 
 
 class Artifacts(dg.ConfigurableResource[None]):
-    """Where the tables, checkpoints and generated games lie: `$SAND_HOME`, else `.sand`.
+    """The folder of tables, checkpoints and generated games: `$SAND_HOME`, else `.sand`.
 
-    Nothing of it can be set in the launchpad: a run elsewhere would leave the UI showing what is not there.
+    It cannot be set in the launchpad: after a run in another folder the UI would show tables that are not
+    here.
     """
 
     @property

@@ -13,9 +13,9 @@ from sand_dagster.experiments.experiment import Experiment
 
 
 class EnvironmentWorkers(dg.ConfigurableResource[None]):
-    """How many worker processes play. Each holds many games, or one JVM."""
+    """How many worker processes play. Each has many games, or one JVM."""
 
-    workers: int = Field(default=0, ge=0, description="processes; 0: one a core")
+    workers: int = Field(default=0, ge=0, description="processes; 0: one for each core")
 
     def pool(self, experiment: Experiment, home: Path) -> EnvironmentPool:
         """A pool of the experiment's environment; an async context manager that ends every worker."""

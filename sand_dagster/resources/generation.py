@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 ON_A_CPU = {"max_concurrency": 128, "max_num_seqs": 64}
 A_CARD = {"max_concurrency": 256, "max_num_seqs": 256}
-"""Defaults that differ; units under way at once are 256 for each GPU."""
+"""Defaults that differ on a GPU; the units in progress at once are 256 for each GPU."""
 
 
 def _at_once() -> int:
@@ -36,27 +36,29 @@ class Generation(dg.ConfigurableResource[None]):
     """Completions by a vLLM of our own or by an OpenAI-compatible endpoint, as the experiment says.
 
     Nothing starts until a stage asks for a completion. Engines stay alive for the later stages of the run.
-    None of the fields decides what is completed. Each can be set by an environment variable too: SAND_ and
+    None of the fields decides the completions. Each can also be set by an environment variable: SAND_ and
     its name in capitals.
     """
 
     max_concurrency: int = Field(
-        default_factory=_at_once, ge=1, description="units of work under way at once; 256 for each GPU"
+        default_factory=_at_once, ge=1, description="units of work in progress at once; 256 for each GPU"
     )
     max_num_seqs: int = Field(
         default_factory=lambda: (A_CARD if cards() else ON_A_CPU)["max_num_seqs"],
         ge=1,
         description="requests that a copy of a model works on at once",
     )
-    kv_cache_gib: float = Field(default=2.0, gt=0, description="attention's cache on a CPU, GiB an engine")
+    kv_cache_gib: float = Field(
+        default=2.0, gt=0, description="attention's cache on a CPU, GiB for each engine"
+    )
     gpu_memory_utilization: float = Field(
         default=0.9, gt=0, lt=1, description="share of a GPU's memory for weights and attention's cache"
     )
     tensor_parallel_size: int = Field(
         default=0,
         ge=0,
-        description="GPUs that one copy of a model is spread over; 0: as few as hold it. The other GPUs get "
-        "copies of their own",
+        description="GPUs that one copy of a model is spread over; 0: as few as possible. The other GPUs get "
+        "more copies",
     )
 
     endpoint_timeout: float = Field(
@@ -65,28 +67,28 @@ class Generation(dg.ConfigurableResource[None]):
     endpoint_retries: int = Field(
         default=6,
         ge=0,
-        description="times that a request to an endpoint is repeated, waiting longer each time",
+        description="how often a request to an endpoint is repeated, with a longer wait each time",
     )
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run `work` on the event loop that the engines live on; an interrupt cancels it."""
+        """Run `work` on the engines' event loop; an interrupt cancels it."""
         return engines.run(work)
 
     def release(self) -> None:
-        """End all engines, so that a training has the memory."""
+        """End all engines, to free the memory for a training."""
         engines.release_all()
 
     def base_folder(self, experiment: Experiment) -> Path:
-        """Where the base model lies; fetched from the hub if no package has it and it is no folder.
+        """The base model's folder; it is downloaded from the hub if it is neither in a package nor a folder.
 
         Raises:
-            ModelUnavailable: it cannot be had.
+            ModelUnavailable: it is not available.
         """
         packaged = packaged_model(experiment.model.base)
         return packaged.folder(sand_home()) if packaged else resolve(_source(experiment))
 
     def base_folder_here(self, experiment: Experiment) -> Path | None:
-        """As `base_folder`, but nothing is fetched; None where the model is not on this machine yet."""
+        """As `base_folder`, but nothing is downloaded; None if the model is not on this machine yet."""
         packaged = packaged_model(experiment.model.base)
         return packaged.present(sand_home()) if packaged else present(_source(experiment))
 
@@ -94,7 +96,7 @@ class Generation(dg.ConfigurableResource[None]):
     async def model(
         self, experiment: Experiment, endpoint: Endpoint | None, folder: Path, checkpoint: Checkpoint | None
     ) -> AsyncIterator[Generator]:
-        """The model in `folder`, or the one that `endpoint` serves in its stead.
+        """The model in `folder`, or the one that `endpoint` serves instead.
 
         `checkpoint` says which policy is in `folder`; None: it is the base model.
         """

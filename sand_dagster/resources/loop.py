@@ -1,13 +1,13 @@
-"""The loop over the iterations, as far as a person can steer it from the launchpad."""
+"""The settings of the loop over the iterations that a person can change in the launchpad."""
 
 import dagster as dg
 from pydantic import Field
 
 
 class Loop(dg.ConfigurableResource[None]):
-    """How far the sensor `advance` goes on after a successful iteration."""
+    """How far the sensor `advance` continues after a successful iteration."""
 
     until: str = Field(
         default="",
-        description="go on to the next iteration until this one, such as 03; empty: stop after this run",
+        description="continue with the next iterations up to this one (for example 03); empty: stop",
     )

@@ -15,7 +15,7 @@ from sand_dagster.types import Message
 
 
 class Training(dg.ConfigurableResource[None]):
-    """TRL's SFTTrainer in a process of its own, with the experiment's finetuning settings."""
+    """TRL's SFTTrainer in its own process, with the experiment's finetuning settings."""
 
     def finetune(
         self,
@@ -31,7 +31,7 @@ class Training(dg.ConfigurableResource[None]):
     ) -> Report:
         """Finetune the model in `parent` on the agent's tokens; `output` becomes a Hugging Face folder.
 
-        `key` is the unit's: a training that was killed is resumed only where it is the same.
+        `key` is the unit's key: a killed training is resumed only if it has the same key.
 
         Raises:
             TrainingFailed: the training's process ended with an error.

@@ -1,4 +1,4 @@
-"""What an iteration finds out about a step's candidates: the set, what comes of each, and its critique."""
+"""The rows about a step's candidates: the set, the rollout of each, and its critique."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class CandidateRow(Row):
     index: Annotated[int, "the step's place in its trajectory, from 0"]
     normalised: Annotated[str, "the action, normalised: what makes candidates distinct"]
     action: Annotated[str, "the action as first written"]
-    thought: Annotated[str, "ẑ_t of the first sample that holds it; the expert's z_t for a_t"]
+    thought: Annotated[str, "ẑ_t of the first sample with this action; the expert's z_t for a_t"]
     is_expert: Annotated[bool, "whether it is a_t"]
     votes: Annotated[int, "how many of the N samples chose it"]
     texts: Annotated[tuple[str, ...], "the raw samples that chose it"]
     deliberates: Annotated[bool, "1_delib(t) of Eq. 4, the same for all candidates of a step"]
-    unparsed: Annotated[int, "samples of the step that held no action"]
+    unparsed: Annotated[int, "samples of the step without an action"]
     outcome: Annotated[Sampled, "of the step's sampling: ok or prompt_too_long"]
     prompt_tokens: Annotated[int, "of the step's N prompts together"]
     completion_tokens: Annotated[int, "of the step's N samples together"]
@@ -53,10 +53,10 @@ class RolloutRow(Row):
     reward: Annotated[float, "r_t: final reward in [0, 1]"]
     ended: Annotated[
         Ended,
-        "done, step_limit, prompt_too_long, or replay_mismatch: h_{t-1} did not replay, nothing was played",
+        "done, step_limit, prompt_too_long, or replay_mismatch (h_{t-1} could not be replayed)",
     ]
-    invalid_actions: Annotated[int, "actions the environment refused, the candidate's included"]
-    unparsed: Annotated[int, "replies that held no action"]
+    invalid_actions: Annotated[int, "actions that the environment refused, including the candidate"]
+    unparsed: Annotated[int, "replies without an action"]
     prompt_tokens: Annotated[int, "of all its requests"]
     completion_tokens: Annotated[int, "of all its requests"]
 
@@ -88,7 +88,7 @@ class CritiqueRow(Row):
     attempts: Annotated[int, "1, or 2 after a retry"]
     prompt_hash: Annotated[str, "hash of the filled prompt"]
     steps_left_out: Annotated[
-        int, "steps in the rollout's middle that its prompt leaves out, so that it fits; mostly 0"
+        int, "steps in the rollout's middle that are left out so that the prompt fits; usually 0"
     ]
     prompt_tokens: Annotated[int, "of all attempts"]
     completion_tokens: Annotated[int, "of all attempts"]

@@ -1,4 +1,4 @@
-"""Evaluation: what came of each test task, and of a split (Section 5.1)."""
+"""Evaluation: the result of each test task, and of a split (Section 5.1)."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class EpisodeRow(Row):
     reward: Annotated[float, "final reward in [0, 1]"]
     ended: Annotated[Ended, "done, step_limit, or prompt_too_long"]
     deliberations: Annotated[int, "steps whose thought deliberates"]
-    invalid_actions: Annotated[int, "actions the environment refused"]
-    unparsed: Annotated[int, "replies that held no action"]
+    invalid_actions: Annotated[int, "actions that the environment refused"]
+    unparsed: Annotated[int, "replies without an action"]
     prompt_tokens: Annotated[int, "of all its requests"]
-    completion_tokens: Annotated[int, "of all its requests: the paper's tokens a task"]
+    completion_tokens: Annotated[int, "of all its requests: the paper's tokens per task"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,7 @@ class ScoreRow(Row):
         float,
         "mean over tasks of deliberating steps / steps (Figure 3's lines); 0 for a task without a step",
     ]
-    tokens_per_task: Annotated[float, "completion tokens an episode"]
-    steps_per_task: Annotated[float, "turns an episode"]
+    tokens_per_task: Annotated[float, "completion tokens per episode"]
+    steps_per_task: Annotated[float, "turns per episode"]
     invalid_rate: Annotated[float, "share of steps that the environment refused"]
-    unparsed_rate: Annotated[float, "share of replies that held no action"]
+    unparsed_rate: Annotated[float, "share of replies without an action"]

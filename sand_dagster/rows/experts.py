@@ -12,16 +12,16 @@ from sand_dagster.verdicts import Verdict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportRow(Row):
-    """An expert trajectory, taken or left out."""
+    """An expert trajectory, accepted or left out."""
 
     table: ClassVar = "expert_import"
     partitioned: ClassVar = False
 
     import_id: Annotated[str, "id of the row"]
-    row: Annotated[int, "its row in the file, from 0; -1 where no file was read"]
-    record_id: Annotated[str, "the id that it has in the file"]
-    trajectory_id: Annotated[str, "the id that it has here; empty where the row gave none"]
-    task_id: Annotated[str, "the task; empty where there is none", of("tasks")]
+    row: Annotated[int, "its row in the file, from 0; -1 if no file was read"]
+    record_id: Annotated[str, "its id in the file"]
+    trajectory_id: Annotated[str, "its id here; empty if the row has none"]
+    task_id: Annotated[str, "the task; empty if there is none", of("tasks")]
     verdict: Annotated[
         Verdict,
         "ours (no file), kept (replays text for text and wins), kept_reworded (wins, a text differs), "
@@ -32,13 +32,15 @@ class ImportRow(Row):
     differs_at: Annotated[
         int | None, "index of the first step whose text differs; -1: the instruction; null: none"
     ]
-    action: Annotated[str, "the action there"]
-    expected: Annotated[str, "the recorded observation there, in our environment's words"]
-    found: Annotated[str, "the observation found there"]
+    action: Annotated[str, "the action at that step"]
+    expected: Annotated[str, "the recorded observation at that step, in our environment's words"]
+    found: Annotated[str, "the replay's observation at that step"]
     refused_at: Annotated[int | None, "index of the first action that was refused; null: none"]
     recorded_reward: Annotated[float | None, "the reward in the file; null: none"]
-    reward: Annotated[float | None, "the reward found, in [0, 1]; null where it was not replayed"]
+    reward: Annotated[float | None, "the replay's reward, in [0, 1]; null if it was not replayed"]
     recorded_steps: Annotated[int, "steps in the file; those after the end are cut"]
-    instruction: Annotated[str, "u, as found"]
-    steps: Annotated[tuple[Turn, ...], "recorded thoughts and actions, observations and validity as found"]
-    problem: Annotated[str, "why it was not replayed, or is not taken"]
+    instruction: Annotated[str, "u, from the replay"]
+    steps: Annotated[
+        tuple[Turn, ...], "recorded thoughts and actions, with the replay's observations and validity"
+    ]
+    problem: Annotated[str, "why it was not replayed or not accepted"]

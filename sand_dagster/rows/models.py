@@ -19,7 +19,7 @@ class BaseModelRow(Row):
     file_id: Annotated[str, "id of the file"]
     model_id: Annotated[str, "content hash of the model"]
     source: Annotated[str, "the name in the experiment"]
-    folder: Annotated[str, "where it lies; empty for an endpoint"]
+    folder: Annotated[str, "its folder; empty for an endpoint"]
     file: Annotated[str, "name of the file"]
     bytes: Annotated[int, "its size"]
     sha256: Annotated[str, "its hash"]
@@ -38,7 +38,7 @@ class PolicyRow(Row):
         (Parent("checkpoints", previous=True),),
     ]
     model_id: Annotated[str, "content hash of the model"]
-    folder: Annotated[str, "where the model lies"]
+    folder: Annotated[str, "the model's folder"]
     role: Annotated[Role, "policy (π_k) or base"]
 
 
@@ -74,14 +74,14 @@ class CheckpointRow(Row):
         tuple[str, ...], "the training steps", of("expert_trajectories", "deliberation_trajectories")
     ]
     model_id: Annotated[str, "content hash of the finetuned model"]
-    folder: Annotated[str, "where it lies, relative to $SAND_HOME"]
+    folder: Annotated[str, "its folder, relative to $SAND_HOME"]
     settings: Annotated[str, "JSON: the finetuning's settings"]
     examples: Annotated[int, "conversations trained on"]
-    dropped: Annotated[int, "conversations left out because truncation left nothing to learn"]
+    dropped: Annotated[int, "conversations left out because nothing to learn was left after truncation"]
     truncated: Annotated[int, "conversations cut at max_length"]
     epochs: Annotated[int, "passes over them"]
     tokens: Annotated[int, "tokens seen"]
-    trained_tokens: Annotated[int, "the agent's own among them, which the loss is over"]
+    trained_tokens: Annotated[int, "the agent's own tokens, over which the loss is computed"]
     seconds: Annotated[float, "duration"]
     loss_curve: Annotated[tuple[LossPoint, ...], "the training's log"]
     files: Annotated[tuple[ModelFile, ...], "the checkpoint's files"]

@@ -1,4 +1,4 @@
-"""Rows as plain values, at the edges: to and from a journal's JSON and a table's file."""
+"""Rows as plain values: to and from a journal's JSON and a table's file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _adapters: dict[type[Row], TypeAdapter[Any]] = {}
 
 
 def _adapter(kind: type[R]) -> TypeAdapter[R]:
-    """What reads, checks and writes rows of a `kind`; made when the first one is."""
+    """The reader, checker and writer for rows of a `kind`; made for the first row."""
     if kind not in _adapters:
         _adapters[kind] = TypeAdapter(kind)
     return _adapters[kind]
@@ -29,7 +29,7 @@ def plain(row: Row) -> dict[str, Any]:
 
 
 def typed(kind: type[R], values: Mapping[str, Any]) -> R:
-    """The row of a `kind` that `plain` gave `values` of, or that was read from a file.
+    """The row of a `kind` from `values` of `plain`, or from a file.
 
     Raises:
         pydantic.ValidationError: a column is missing or unknown, or its value is of another type.
@@ -38,18 +38,18 @@ def typed(kind: type[R], values: Mapping[str, Any]) -> R:
 
 
 def check(kind: type[R], row: object) -> R:
-    """`row`, every value of the type that `kind` says, and no other.
+    """`row`, after a check that every value has exactly the type that `kind` defines.
 
     Raises:
-        pydantic.ValidationError: it is no such row, or a value is of another type.
+        pydantic.ValidationError: it is not such a row, or a value is of another type.
     """
     return _adapter(kind).validate_python(row, strict=True)
 
 
 def problem(error: ValidationError) -> str:
-    """Which value of a row is wrong, and how: begins with `, column` or `:`, to follow the row's place."""
+    """Which value of a row is wrong, and how. It starts with `, column` or `:`, to follow the row's place."""
     first = error.errors(include_url=False)[0]
-    # What follows a column's name may be the branch of a union, which says nothing to a reader.
+    # After a column's name there may be the branch of a union, which does not help a reader.
     places = [str(part) for part in first["loc"] if not str(part).startswith("str-enum[")]
     where = f", column {'.'.join(places)}" if places else ""
     found = first["input"]

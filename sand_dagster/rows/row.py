@@ -1,4 +1,4 @@
-"""What every row has: the name of its table, and columns that say what they hold and where ids come from."""
+"""The base of every row: the name of its table, and columns with meaning and parent tables."""
 
 from __future__ import annotations
 
@@ -24,16 +24,15 @@ def of(*tables: str) -> tuple[Parent, ...]:
 class Part:
     """A value with named fields, of which a column holds a list."""
 
-    # How `rows/plain.py` reads and checks it: no field of another name, and every field of a value that is
-    # there already.
+    # For `rows/plain.py`: no unknown field is allowed, and existing values are checked too.
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", revalidate_instances="always")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row(Part):
-    """A row of the table `table`, which is partitioned by iteration or not. The docstring says what a row is.
+    """A row of the table `table`, partitioned by iteration or not. The docstring says what a row is.
 
-    A column is `name: Annotated[type, "what it holds", parents]`. `parents`, where there are any, are the
+    A column is `name: Annotated[type, "what it holds", parents]`. `parents`, if there are any, are the
     tables that the id in it may come from. The first column is the row's own id: a hash of what determines
     the row (`ids.py`), so that the same inputs give the same ids on every run.
     """

@@ -1,4 +1,4 @@
-"""Steps of trajectories: of the expert's, of D_exp and of D_delib; and the turns of what is played."""
+"""Steps of trajectories: of the expert, of D_exp and of D_delib; and turns of rollouts and episodes."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class Turn(Part):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepRow(Row):
-    """A step of a trajectory: what the three tables of them share."""
+    """A step of a trajectory: the columns that the three tables of steps share."""
 
     step_id: Annotated[str, "id of the step"]
     trajectory_id: Annotated[str, "id of the trajectory; kept through all iterations"]
     task_id: TaskId
     index: Annotated[int, "t - 1: the step's place in its trajectory, from 0"]
     instruction: Annotated[str, "u: the environment's first observation and the goal"]
-    thought: Annotated[str, "z_t, or the deliberation z̃_t; empty where the agent wrote an action alone"]
+    thought: Annotated[str, "z_t, or the deliberation z̃_t; empty if the agent wrote only an action"]
     action: Annotated[str, "a_t"]
     observation: Annotated[str, "o_t"]
     reward: Annotated[float, "final reward of the trajectory, in [0, 1]"]
@@ -58,7 +58,7 @@ class ExpertRow(StepRow):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemonstrationRow(StepRow):
-    """A step of D_exp, as this iteration sees it."""
+    """A step of D_exp in this iteration."""
 
     table: ClassVar = "expert_trajectories"
 
@@ -84,12 +84,12 @@ class DeliberationRow(StepRow):
         ReplyOutcome | StepOutcome,
         "ok, kept (no deliberation was needed), or why the step kept its thought: empty, no_list, "
         "mentions_notes, other_action, cut_off (at max_tokens), prompt_too_long, no_critique (fewer than two "
-        "candidates have one, or that of its own action has none), no_rollout (the same, and a candidate "
+        "candidates have one, or its own action has none), no_rollout (the same, because a candidate "
         "could not be executed), rejected (by a filter)",
     ]
     first_outcome: Annotated[ReplyOutcome | StepOutcome, "of the first attempt, before the retry"]
     attempts: Annotated[int, "0, 1 or 2"]
-    text: Annotated[str, "the raw reply; empty where none was asked for"]
-    prompt_hash: Annotated[str, "hash of the filled prompt; empty where none was asked for"]
+    text: Annotated[str, "the raw reply; empty if there was no request"]
+    prompt_hash: Annotated[str, "hash of the filled prompt; empty if there was no request"]
     prompt_tokens: Annotated[int, "of all attempts"]
     completion_tokens: Annotated[int, "of all attempts"]

@@ -16,9 +16,9 @@ class TaskRow(Row):
     partitioned: ClassVar = False
 
     task_id: Annotated[str, "id of the task, readable"]
-    environment: Annotated[str, "the environment it belongs to"]
+    environment: Annotated[str, "the environment that it belongs to"]
     split: Annotated[str, "train, seen or unseen"]
     kind: Annotated[str, "the task's type"]
-    step_limit: Annotated[int, "turns the agent has"]
+    step_limit: Annotated[int, "turns that the agent has"]
     spec: Annotated[str, "JSON: what the environment needs to open it"]
-    content: Annotated[str, "hash of the file that opens it; empty where there is none"]
+    content: Annotated[str, "hash of the file that opens it; empty if there is none"]

@@ -1,4 +1,4 @@
-"""How a batch is spread over devices: what each holds at once, and how often gradients are accumulated."""
+"""How a batch is spread over devices: trajectories on each at once, and accumulation steps."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Spread(NamedTuple):
-    """`devices` times `per_device` trajectories at once, `accumulation` times an optimiser step."""
+    """`devices` times `per_device` trajectories at once, `accumulation` times for each optimiser step."""
 
     devices: int
     per_device: int
@@ -14,25 +14,26 @@ class Spread(NamedTuple):
 
     @property
     def batch_size(self) -> int:
-        """Trajectories an optimiser step."""
+        """Trajectories for each optimiser step."""
         return self.devices * self.per_device * self.accumulation
 
     def describe(self, asked: int) -> str:
-        """In words, beside the batch that was asked for."""
+        """The same in words, with the requested batch."""
         text = (
             f"{self.devices} device{'s' if self.devices > 1 else ''} x {self.per_device} trajectories x "
-            f"{self.accumulation} accumulated = {self.batch_size} an optimiser step"
+            f"{self.accumulation} accumulated = {self.batch_size} per optimiser step"
         )
         if self.batch_size != asked:
-            text += f", instead of {asked}, which {self.devices} devices cannot make up"
+            text += f", instead of {asked}, which is not possible on {self.devices} devices"
         return text
 
 
 def spread(batch_size: int, per_device: int, devices: int) -> Spread:
-    """The way of making up `batch_size` on `devices` with at most `per_device` trajectories on each at once.
+    """A way to get `batch_size` on `devices` with at most `per_device` trajectories on each at once.
 
-    Exact wherever that is possible; of several ways the one that accumulates least. Otherwise the nearest
-    batch, the larger one of two as near. More devices than trajectories are not used.
+    It is exact if that is possible; among several ways it is the one with least accumulation. Otherwise it is
+    the nearest batch, and of two equally near ones the larger. If there are more devices than trajectories,
+    the others are not used.
     """
     used = min(devices, batch_size)
     ways = []

@@ -1,4 +1,4 @@
-"""Conversations as training examples: tokens, and which of them the loss is over (Eq. 2, Eq. 7)."""
+"""Conversations as training examples: tokens, and over which of them the loss is computed (Eq. 2, Eq. 7)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from sand_dagster.models.templates import WAY_OUT, NoChatTemplate
 from sand_dagster.types import Message
 
 IGNORED = -100
-"""The label of a token that the loss is not over."""
+"""The label of a token that is not part of the loss."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One conversation. `labels` equals `input_ids` where the assistant wrote, and is `IGNORED` elsewhere."""
+    """One conversation. `labels` equals `input_ids` at the assistant's tokens, and is `IGNORED` elsewhere."""
 
     input_ids: list[int]
     labels: list[int]
@@ -24,7 +24,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """What a training sees. `dropped` conversations had no token of the assistant within `max_length`."""
+    """The data of a training. `dropped` conversations had no token of the assistant within `max_length`."""
 
     kept: list[Example]
     dropped: int
@@ -41,15 +41,15 @@ class Examples:
 
     @property
     def trained_tokens(self) -> int:
-        """Those of them that the loss is over."""
+        """Those over which the loss is computed."""
         return sum(label != IGNORED for example in self.kept for label in example.labels)
 
 
 def encode(conversation: Sequence[Message], chats: TrainingChats, max_length: int) -> Example | None:
     """One conversation, cut to `max_length` tokens; None if no token of the assistant is left.
 
-    What follows the assistant's last token cannot change the loss and is left out. The end-of-turn token is
-    the assistant's: it is how the model learns to stop.
+    Tokens after the assistant's last token cannot change the loss and are left out. The end-of-turn token
+    counts as the assistant's, so that the model learns to stop.
 
     Raises:
         Unstable: the template cannot write this conversation as the model would be prompted with it.
@@ -73,7 +73,7 @@ def encode_all(conversations: Iterable[Sequence[Message]], chats: TrainingChats,
             encoded.append(encode(conversation, chats, max_length))
         except Unstable as reason:
             raise NoChatTemplate(
-                f"conversation {number} cannot be trained on, since the chat template {reason}. {WAY_OUT}"
+                f"conversation {number} cannot be trained on, because the chat template {reason}. {WAY_OUT}"
             ) from reason
     kept = [example for example in encoded if example is not None]
     return Examples(kept, len(encoded) - len(kept))

@@ -1,4 +1,4 @@
-"""What passes between the trainer and its process: the job, the progress, the report."""
+"""The messages between the trainer and its process: the job, the progress, the report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sand_dagster.training.settings import FinetuningSettings
 from sand_dagster.types import Message
 
 PROGRESS_MARK = "SAND-PROGRESS "
-"""Begins the lines of the process's output that hold a `Progress`; all others are its log."""
+"""The start of those lines of the process's output that contain a `Progress`; all others are its log."""
 
 REPORT = "training.json"
 """The report's file in a checkpoint's folder."""
@@ -21,7 +21,7 @@ _MESSAGES = TypeAdapter(list[dict[str, str]])
 
 
 class Job(BaseModel):
-    """A finetuning to be done. Paths are absolute."""
+    """A finetuning to do. Paths are absolute."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -30,13 +30,13 @@ class Job(BaseModel):
     """JSON lines, each a list of messages."""
     output: Path
     state: Path
-    """Where the training saves its state on its way, and looks for what an earlier one saved."""
+    """The folder in which the training saves its state, and looks for the state of an earlier one."""
     settings: FinetuningSettings
     epochs: int
     seed: int
     placement: Placement = "whole"
     save_every_s: float
-    """Seconds after which the state is saved, so that a training that is killed goes on from there."""
+    """Seconds after which the state is saved, so that a killed training can continue from there."""
 
 
 class Progress(BaseModel):
@@ -53,7 +53,7 @@ class Progress(BaseModel):
 
 
 class Report(BaseModel):
-    """`training.json`: what a finetuning did, and what it wrote."""
+    """`training.json`: the figures of a finetuning, and the files that it wrote."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -66,7 +66,7 @@ class Report(BaseModel):
     tokens: int
     """Tokens seen, all epochs together, padding not counted."""
     trained_tokens: int
-    """The assistant's among them, which the loss is over."""
+    """The assistant's tokens, over which the loss is computed."""
     epochs: int
     seed: int
     seconds: float
@@ -85,12 +85,12 @@ class Report(BaseModel):
 
     @property
     def batch_size(self) -> int:
-        """Trajectories an optimiser step. Not the experiment's where the devices could not make that up."""
+        """Trajectories for each optimiser step. Not the experiment's if the devices do not allow that."""
         return self.devices * self.per_device_batch_size * self.gradient_accumulation_steps
 
 
 def write_conversations(path: Path, conversations: Iterator[list[Message]]) -> None:
-    """Write one conversation a line."""
+    """Write one conversation per line."""
     with path.open("wb") as file:
         for conversation in conversations:
             file.write(_MESSAGES.dump_json(conversation) + b"\n")

@@ -1,8 +1,8 @@
-"""The memory that a finetuning needs, and the way of placing it on the cards that fits.
+"""The memory that a finetuning needs, and how to place it on the cards.
 
 All ways keep weights, gradients and Adam's moments in float32 and compute in bfloat16: at a learning rate of
-1e-5 an update is below bfloat16's rounding. So what does not fit is sharded, then kept in the host's memory;
-its precision is not lowered.
+1e-5 an update is smaller than bfloat16's rounding. So what does not fit is sharded, then kept in the host's
+memory; its precision is not lowered.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from sand_dagster.training.devices import Spread, spread
 from sand_dagster.training.settings import FinetuningSettings
 
 _GIB = 1024**3
-_STATE = 16  # bytes a parameter: weight, gradient, two moments of Adam, 4 each
-_HALF = 2  # bytes a parameter in bfloat16
+_STATE = 16  # bytes per parameter: weight, gradient, two moments of Adam, 4 each
+_HALF = 2  # bytes per parameter in bfloat16
 _OUTSIDE = 3 * _GIB  # CUDA's context, NCCL's buffers, the loss's chunks of scores
 _USABLE = 0.94  # share of a card's memory; the rest is lost to fragmentation
 
@@ -24,7 +24,7 @@ Placement = Literal["whole", "sharded", "offloaded"]
 
 
 class TrainingDoesNotFit(RuntimeError):
-    """No placement fits; the message says what each needs and what would."""
+    """No placement fits; the message says what each needs and what helps."""
 
 
 class TrainingPlan(NamedTuple):
@@ -36,7 +36,7 @@ class TrainingPlan(NamedTuple):
     host: int
 
     def describe(self, settings: FinetuningSettings) -> str:
-        """In words, for the person who waits."""
+        """The same in words, for the user."""
         how = {
             "whole": "the whole state on each card",
             "sharded": "weights, gradients and optimizer sharded (FSDP2)",
@@ -72,7 +72,7 @@ def placements(
         adapters = _STATE * shape.adapter_parameters(settings.lora.rank)
         card = _HALF * count + adapters + active + _OUTSIDE
         return [TrainingPlan("whole", shares, card, shares.devices * _HALF * count)]
-    # What FSDP gathers of weights and gradients: two layers, and what is outside of layers.
+    # FSDP gathers weights and gradients of two layers, and of the parts outside of layers.
     outside = count - shape.layers * shape.layer_parameters
     gathered = 2 * _HALF * (2 * shape.layer_parameters + outside)
     ways = []
@@ -97,7 +97,7 @@ def plan_training(
     """The first placement that fits into `card_memory` on each card and `host_memory`, in bytes.
 
     Raises:
-        TrainingDoesNotFit: none does. The method is never changed: adapters give another model.
+        TrainingDoesNotFit: none fits. The method is never changed, because adapters give another model.
     """
     ways = placements(shape, settings, devices, tokens)
     for way in ways:

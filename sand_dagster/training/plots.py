@@ -20,7 +20,7 @@ def loss_curve(points: Sequence[Progress]) -> bytes:
     loss = figure.add_subplot()
     loss.plot(steps, [point.loss for point in points], color="tab:blue", marker=marker, markersize=3)
     loss.set_xlabel("optimiser step")
-    loss.set_ylabel("loss, nats a token", color="tab:blue")
+    loss.set_ylabel("loss, nats per token", color="tab:blue")
     loss.grid(alpha=0.3)
     rate = loss.twinx()
     rate.plot(steps, [point.learning_rate for point in points], color="tab:orange", linestyle="--")

@@ -6,8 +6,8 @@ import torch
 
 
 def bfloat16_is_fast() -> bool:
-    """Whether the device multiplies bfloat16 itself: a GPU, or a CPU with AVX-512 BF16 or AMX.
+    """Whether the device multiplies bfloat16 in hardware: a GPU, or a CPU with AVX-512 BF16 or AMX.
 
-    Others emulate it, many times slower than float32.
+    Other CPUs emulate it, many times slower than float32.
     """
     return torch.cuda.is_available() or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -12,9 +12,9 @@ from sand_dagster.training.job import PROGRESS_MARK, Progress
 
 
 class LossCurve(TrainerCallback, ExportableState):
-    """Collects the points of the loss curve and prints each as it is known.
+    """Collects the points of the loss curve and prints each one immediately.
 
-    They are saved with the training's state, so that the curve of a resumed training is whole.
+    They are saved with the training's state, so that the curve of a resumed training is complete.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class LossCurve(TrainerCallback, ExportableState):
             self.curve[:] = map(Progress.model_validate, saved["attributes"]["curve"])
 
     def state(self) -> dict[str, Any]:
-        """What `on_train_begin` finds in a training that is resumed."""
+        """The points that `on_train_begin` finds in a resumed training."""
         return {"args": {}, "attributes": {"curve": [point.model_dump() for point in self.curve]}}
 
     def on_log(

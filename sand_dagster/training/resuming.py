@@ -1,4 +1,4 @@
-"""A finetuning's work folder: kept where a training that was killed can be gone on with."""
+"""A finetuning's work folder. It is kept if a killed training can be resumed from it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 
 _KEY = "key"
 STATE = "state"
-"""The folder, in the work folder, that holds what the training saves on its way."""
+"""The folder, in the work folder, with the training's saved states."""
 
 
 @contextmanager
 def work_folder(output: Path, key: str) -> Iterator[Path]:
-    """A folder beside `output` to work in, gone when the work is done.
+    """A folder beside `output` to work in; it is removed when the work is done.
 
-    `key` is the hash of all that decides the weights. Where an earlier training with the same key was ended
-    on its way, the folder still holds what it saved; what another one left is removed.
+    `key` is the hash of everything that decides the weights. If an earlier training with the same key was
+    interrupted, the folder still has its saved state; files of another training are removed.
     """
     work = output.with_name(f".{output.name}.training")
     if not (work / _KEY).is_file() or (work / _KEY).read_text() != key:

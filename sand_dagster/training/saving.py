@@ -1,4 +1,4 @@
-"""When a training saves its state, and what of it can be gone on from."""
+"""When a training saves its state, and which state it can be resumed from."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _MOST = 0.05
 
 
 class Saving(TrainerCallback):
-    """Saves weights, optimizer, schedule and random states each time `every_s` seconds have passed.
+    """Saves weights, optimizer, schedule and random states every `every_s` seconds.
 
-    A training that is shorter saves nothing. Saving draws no random number, so it changes no result.
+    A shorter training saves nothing. Saving draws no random number, so it changes no result.
     """
 
     def __init__(self, every_s: float) -> None:
@@ -44,7 +44,7 @@ class Saving(TrainerCallback):
 
 
 def _of_first_process(due: bool, args: TrainingArguments) -> bool:
-    """The first process's answer in all of them: they save together, and their clocks differ."""
+    """The first process's answer, in all processes: they have to save together, and their clocks differ."""
     import torch
     from torch import distributed
 
@@ -56,7 +56,7 @@ def _of_first_process(due: bool, args: TrainingArguments) -> bool:
 
 
 def last_saved(folder: Path) -> Path | None:
-    """The newest state in `folder` that was saved whole. The trainer's own record is the last file of one."""
+    """The newest complete state in `folder`: one with the trainer's own record, which is written last."""
     found = []
     for saved in folder.glob("checkpoint-*"):
         try:

@@ -1,4 +1,4 @@
-"""The knobs of a finetuning (Section 5.1, "Implementation details")."""
+"""The settings of a finetuning (Section 5.1, "Implementation details")."""
 
 from __future__ import annotations
 
@@ -24,15 +24,17 @@ class LoraSettings(BaseModel):
 
 
 class FinetuningSettings(BaseModel):
-    """How SFT is done, Eq. 2 and Eq. 7. The defaults are the paper's; epochs are the iteration's."""
+    """Supervised finetuning, Eq. 2 and Eq. 7. The defaults are the paper's; epochs are set by iteration."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    batch_size: int = Field(default=64, ge=1, description="Trajectories an optimiser step, over all devices.")
+    batch_size: int = Field(
+        default=64, ge=1, description="Trajectories for each optimiser step, over all devices."
+    )
     per_device_batch_size: int = Field(
         default=8,
         ge=1,
-        description="Trajectories a device holds at once, at most; accumulation makes up `batch_size`.",
+        description="At most this many trajectories on a device at once; accumulation gives `batch_size`.",
     )
     learning_rate: float = Field(default=1e-5, gt=0.0, description="Peak learning rate of AdamW.")
     scheduler: Literal["cosine", "linear", "constant"] = Field(
@@ -42,13 +44,14 @@ class FinetuningSettings(BaseModel):
         default=4096, ge=8, description="Tokens of a trajectory that are trained on; the rest is cut off."
     )
     method: Literal["full", "lora"] = Field(default="full", description="Train all weights, or adapters.")
-    lora: LoraSettings = Field(default=LoraSettings(), description="Used where `method` is `lora`.")
+    lora: LoraSettings = Field(default=LoraSettings(), description="Used if `method` is `lora`.")
     gradient_checkpointing: bool = Field(
-        default=False, description="Recompute activations: less memory, half the speed. For large models."
+        default=False,
+        description="Recompute activations: less memory, half the speed. Use it for large models.",
     )
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto",
-        description="What matrix products are computed in. `auto`: bfloat16 where it is fast, else float32.",
+        description="Number format of matrix products. `auto`: bfloat16 if it is fast, else float32.",
     )
     chat_template: TemplateChoice = Field(
         default="auto", description="How chats become text; `auto` recognises the model's own format."

@@ -1,4 +1,4 @@
-"""One finetuning, in a process of its own: `python -m sand_dagster.training.sft JOB.json`."""
+"""One finetuning, in its own process: `python -m sand_dagster.training.sft JOB.json`."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def finetune(job: Job) -> None:
             f"{job.settings.max_length} tokens: raise max_length"
         )
     bfloat16 = bfloat16_is_fast() if job.settings.dtype == "auto" else job.settings.dtype == "bfloat16"
-    if torch.cuda.is_available():  # a CPU's are deterministic as they are
+    if torch.cuda.is_available():  # a CPU's are always deterministic
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    arguments = _arguments(job, bfloat16)  # first: it starts the group of processes
+    arguments = _arguments(job, bfloat16)  # this comes first, because it starts the group of processes
     model = _model(job, bfloat16)
     saved_dtype = model.config.dtype
     trainer, curve = _trainer(job, arguments, model, tokenizer, examples)
@@ -76,7 +76,7 @@ def finetune(job: Job) -> None:
             gradient_accumulation_steps=trainer.args.gradient_accumulation_steps,
             placement=job.placement,
         )
-    # Whoever serves the checkpoint has to prompt it as it was trained, and to stop where it learnt to stop.
+    # A server of the checkpoint has to use the prompts of the training, and the end token that it learnt.
     tokenizer.chat_template = chats.template
     _stop_at(chats.end_of_turn, model)
     _save(trainer, tokenizer, saved_dtype, job.output)
@@ -94,8 +94,8 @@ def _model(job: Job, bfloat16: bool) -> PreTrainedModel:
         raise ValueError(
             f"max_length is {job.settings.max_length} tokens, but {job.parent} was made for {longest}"
         )
-    # Adapters leave the weights as they are, so these may stay as the parent stores them; full finetuning
-    # keeps them in float32, or a learning rate of 1e-5 would be lost in bfloat16's rounding.
+    # Adapters do not change the weights, so these may keep the parent's format. Full finetuning keeps them in
+    # float32, because updates at a learning rate of 1e-5 would be lost in bfloat16's rounding.
     frozen = job.settings.method == "lora" and bfloat16
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         job.parent,
@@ -103,7 +103,7 @@ def _model(job: Job, bfloat16: bool) -> PreTrainedModel:
         trust_remote_code=False,
         use_safetensors=True,
     )
-    # What the checkpoint will be saved in: the parent's own.
+    # The checkpoint is saved in the parent's format.
     model.config.dtype = config.dtype or torch.float32
     return model
 
@@ -148,11 +148,11 @@ def _arguments(job: Job, bfloat16: bool) -> SFTConfig:
     shares = spread(settings.batch_size, settings.per_device_batch_size, world)
     sharded: dict[str, Any] = {}
     if job.placement != "whole":
-        # One process reads the weights and the others get theirs from it. `from_pretrained` looks for these
-        # two in the environment, where accelerate's own launcher would have put them.
+        # One process reads the weights, and the others get them from it. `from_pretrained` reads these two
+        # variables, which accelerate's own launcher would have set.
         os.environ["ACCELERATE_USE_FSDP"] = os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "true"
         if job.placement == "offloaded":
-            os.environ["FSDP_OFFLOAD_PARAMS"] = "true"  # so that the group has a backend for the CPU too
+            os.environ["FSDP_OFFLOAD_PARAMS"] = "true"  # so that the group also has a backend for the CPU
         sharded = {
             "fsdp": True,
             "fsdp_config": {
@@ -171,12 +171,12 @@ def _arguments(job: Job, bfloat16: bool) -> SFTConfig:
         lr_scheduler_type=settings.scheduler,
         warmup_steps=0,
         train_sampling_strategy="group_by_length",
-        max_length=None,  # the examples are cut already
+        max_length=None,  # the examples are already cut
         bf16=bfloat16,
         use_cpu=not torch.cuda.is_available(),
         gradient_checkpointing=settings.gradient_checkpointing,
         logging_steps=1,
-        save_strategy="no",  # `Saving` says when
+        save_strategy="no",  # `Saving` decides when
         save_total_limit=1,
         report_to="none",
         disable_tqdm=True,
@@ -199,7 +199,7 @@ def _lora(settings: FinetuningSettings) -> LoraConfig:
 
 
 def _stop_at(token: int, model: PreTrainedModel) -> None:
-    """Add the end-of-turn token to those that end a generation, where the model does not know it."""
+    """Add the end-of-turn token to those that end a generation, if it is missing there."""
     config = model.generation_config
     if config is None:
         return
@@ -210,7 +210,7 @@ def _stop_at(token: int, model: PreTrainedModel) -> None:
 
 
 def _save(trainer: SFTTrainer, tokenizer: PreTrainedTokenizerBase, dtype: Any, output: Path) -> None:
-    """An ordinary Hugging Face folder: whole weights as safetensors, tokenizer, chat template."""
+    """Write an ordinary Hugging Face folder: complete weights as safetensors, tokenizer, chat template."""
     from peft import PeftModel
 
     if isinstance(trainer.model, PeftModel):
@@ -231,7 +231,7 @@ def _save(trainer: SFTTrainer, tokenizer: PreTrainedTokenizerBase, dtype: Any, o
 
 
 def _end_with_parent() -> None:
-    """End this process when the trainer's end of the pipe on standard input closes: it was killed."""
+    """End this process when the pipe on standard input closes, because then the trainer was killed."""
 
     def wait() -> None:
         while os.read(0, 4096):  # unbuffered: a lock held at exit would abort the process
@@ -242,7 +242,7 @@ def _end_with_parent() -> None:
 
 
 def main() -> None:
-    """Read the job that the command line names, and do it."""
+    """Read the job named on the command line, and do it."""
     _end_with_parent()
     finetune(Job.model_validate_json(Path(sys.argv[1]).read_text()))
 

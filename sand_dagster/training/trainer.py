@@ -1,4 +1,4 @@
-"""The `Trainer` (sand/interfaces.py): TRL in a process of its own, whose end frees all memory."""
+"""The `Trainer` (`interfaces.py`): TRL in its own process, so that its end frees all memory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sand_dagster.training.settings import FinetuningSettings
 from sand_dagster.types import Message
 
 SAVE_EVERY_S = 300.0
-"""Seconds of a training that a killed process loses at most, where saving is quick."""
+"""A killed training loses at most this many seconds, if saving is quick."""
 _LOG = logging.getLogger(__name__)
 _LAST_LINES = 40
 _PATIENCE = 10.0
@@ -31,8 +31,8 @@ _ENVIRONMENT = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TOKENIZERS_PARALLELISM": "false",
-    "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait stall each other on a busy machine
-    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # what CUDA needs to multiply matrices deterministically
+    "OMP_WAIT_POLICY": "PASSIVE",  # on a busy machine, threads that spin while they wait slow each other down
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # CUDA needs this for deterministic matrix products
 }
 
 
@@ -55,8 +55,8 @@ class SftTrainer:
         key: str = "",
         save_every_s: float = SAVE_EVERY_S,
     ) -> None:
-        """`key` is the hash of what decides the weights besides a finetuning's own arguments: the code."""
-        # A caller's settings may be of a subclass that knows more than a training needs.
+        """`key` is the hash of the code, which decides the weights together with `finetune`'s arguments."""
+        # The caller's settings may be of a subclass with more fields than a training needs.
         self._settings = FinetuningSettings.model_validate(
             settings.model_dump(include=set(FinetuningSettings.model_fields))
         )
@@ -73,12 +73,12 @@ class SftTrainer:
     ) -> Mapping[str, object]:
         """Finetune `parent` on the assistant's tokens; writes a Hugging Face folder to `output`.
 
-        The folder appears whole or not at all, and replaces what was there. Returns the fields of `Report`,
-        which are also in the folder's `training.json`. The same finetuning, ended on its way, goes on from
-        the state that was saved last; on a CPU it ends with the same weights.
+        The folder appears completely or not at all, and replaces an earlier one. Returns the fields of
+        `Report`, which are also in the folder's `training.json`. If the same finetuning was interrupted, it
+        continues from the last saved state; on a CPU it ends with the same weights.
 
         Raises:
-            TrainingFailed: the process ended with an error, or nothing that fits the cards is known.
+            TrainingFailed: the process ended with an error, or the training does not fit on the cards.
         """
         plan = _planned(parent, self._settings)
         launcher = _launcher(plan)
@@ -117,7 +117,8 @@ class SftTrainer:
         last = deque[str](maxlen=_LAST_LINES)
         with subprocess.Popen(
             [*launcher, str(job)],
-            # Never written to: the process ends itself when this pipe closes, as it does if we are killed.
+            # Nothing is written to it: the process ends when this pipe closes, which also happens if we are
+            # killed.
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -169,7 +170,7 @@ def _launcher(plan: TrainingPlan | None) -> list[str]:
 
 
 def _completed(folder: Path) -> Report:
-    """The report with the hashes of the files, written back."""
+    """Add the hashes of the files to the report, and write it."""
     report = Report.model_validate_json((folder / REPORT).read_text())
     files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != REPORT)
     report = report.model_copy(update={"files": {path.name: file_digest(path) for path in files}})
@@ -178,7 +179,7 @@ def _completed(folder: Path) -> Report:
 
 
 def write_report(folder: Path, report: Report) -> None:
-    """Write `report` as the `training.json` of a model's folder, whole."""
+    """Write `report` as the `training.json` of a model's folder, completely or not at all."""
     partial = folder / f".{REPORT}"
     partial.write_text(report.model_dump_json(indent=1))
     partial.replace(folder / REPORT)

@@ -1,4 +1,4 @@
-"""A small experiment by hand: two iterations of every table, with the ids that a test can name."""
+"""A small hand-made experiment: two iterations of every table, with ids that a test can name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of every table for tests; what a test does not name is blank."""
+"""Rows of every table for tests; columns that a test does not set are blank."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def row(table: str, key: str, **values: Any) -> Any:
 
 
 def _blank(kind: Any) -> Any:
-    """What says least: no text, 0, no values, and the first of an enum."""
+    """A blank value: no text, 0, no values, or the first of an enum."""
     if get_origin(kind) is tuple:
         return ()
     first = next(iter(get_args(kind)), kind)  # of a union

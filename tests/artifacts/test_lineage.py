@@ -1,4 +1,4 @@
-"""Lineage across two iterations: what a row came from, what came of it, and ids that lead nowhere."""
+"""Lineage across two iterations: what a row was made from, what was made from it, and ids without a row."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_the_tree_opens_every_row_once_and_no_more_than_its_width(lineage: Linea
     opened = [member.node for member in walk(tree) if member.branches]
     assert len(opened) == len(set(opened))
     assert {"e0", "base", "c00", "r2"} <= {node.id for node in (member.node for member in walk(tree))}
-    assert next(m for m in walk(tree) if m.node.id == "r2").telling == {"reward": 1.0, "ended": "done"}
+    assert next(m for m in walk(tree) if m.node.id == "r2").labels == {"reward": 1.0, "ended": "done"}
     assert tree.as_json()["branches"][-1]["total"] in (1, 5)
 
 

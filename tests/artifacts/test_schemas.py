@@ -1,4 +1,4 @@
-"""A table is what the definition of its rows says, and nothing is written twice."""
+"""A table follows the definition of its rows."""
 
 from __future__ import annotations
 

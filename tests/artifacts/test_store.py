@@ -1,4 +1,4 @@
-"""A partition is complete or not, and never says what is not so."""
+"""A partition is complete or not, and its manifest is never wrong."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ def test_nested_values_are_checked(store: ArtifactStore) -> None:
         )
 
 
-def test_a_second_writer_is_refused_and_told_who_is_there(store: ArtifactStore) -> None:
+def test_a_second_writer_is_refused_and_the_error_names_the_first(store: ArtifactStore) -> None:
     with (
         store.writing("tasks", None, inputs={}, identity=Identity(), seed=0, run_id="first") as writer,
         pytest.raises(PartitionBusy, match=r"process \d+ \(run first\)"),

@@ -1,4 +1,4 @@
-"""Stored rows are the same one by one, in order, by an id and by a group."""
+"""Stored rows are the same when they are read in order, by an id and by a group."""
 
 from __future__ import annotations
 

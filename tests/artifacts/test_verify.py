@@ -1,4 +1,4 @@
-"""`sand verify` is silent on a good store, and names each damage of a bad one."""
+"""`sand verify` reports nothing for a good store, and each damaged file of a bad one."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def part(store: ArtifactStore, table: str, iteration: str | None = "01", file: s
 
 
 def flip(path: Path, place: float = 0.5) -> Path:
-    """Change one byte, and neither the size nor the time of modification."""
+    """Change one byte, but neither the size nor the time of modification."""
     stat, content = path.stat(), bytearray(path.read_bytes())
     content[int(len(content) * place)] ^= 1
     path.write_bytes(content)
@@ -72,7 +72,7 @@ def gone(path: Path) -> Path:
 def forge(
     store: ArtifactStore, table: str, change: Callable[[pl.DataFrame], pl.DataFrame], **more: object
 ) -> Path:
-    """Other rows, with a manifest that vouches for the file."""
+    """Other rows, with a manifest that has the file's hash."""
     data = part(store, table)
     change(pl.read_parquet(data)).write_parquet(data)
     manifest = store.require(table, "01")
@@ -105,7 +105,7 @@ def torn_journal(store: ArtifactStore) -> Path:
 
 
 def orphaned(store: ArtifactStore) -> Path:
-    """A critique of a rollout that nobody made, in a partition that is whole by itself."""
+    """A critique of a rollout that does not exist, in a partition that is otherwise complete."""
     first, *others = rows_of(store, CritiqueRow, "01")
     rows = [replace(first, rollout_id="nobody's"), *others]
     inputs = {name: store.require(name, "01") for name in ("candidate_actions", "rollouts")}
@@ -171,12 +171,12 @@ DAMAGES: dict[str, tuple[Callable[[ArtifactStore], Path], str]] = {
         lambda s: edit(
             part(s, "checkpoints", file="model/training.json"), '"config.json": "', '"config.json": "0'
         ),
-        r"names other files",
+        r"lists other files",
     ),
     "the report gone": (lambda s: gone(part(s, "checkpoints", file="model/training.json")), r"gone"),
     "the report emptied": (
         lambda s: stray(part(s, "checkpoints", file="model/training.json")),
-        r"no report of a finetuning",
+        r"not the report of a finetuning",
     ),
     "an input gone": (
         lambda s: [
@@ -185,10 +185,10 @@ DAMAGES: dict[str, tuple[Callable[[ArtifactStore], Path], str]] = {
         ][1],
         r"made from rollouts \w+…, which is now nothing",
     ),
-    "a row of nobody's": (orphaned, r"1 ids in rollout_id are of no row \(nobody's\)"),
+    "a row of nobody's": (orphaned, r"1 ids in rollout_id belong to no row \(nobody's\)"),
     "a file left over": (
         lambda s: stray(part(s, "rollouts", file="data.parquet.writing")),
-        r"no part of the partition.*remove it",
+        r"not a part of the partition.*remove it",
     ),
     "a folder of no table": (
         lambda s: stray(s.home / NAME / "notes" / "x").parent,
@@ -201,7 +201,7 @@ DAMAGES: dict[str, tuple[Callable[[ArtifactStore], Path], str]] = {
 }
 
 
-def test_a_good_store_is_told_in_one_line(store: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_good_store_is_reported_in_one_line(store: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAND_HOME", str(store.home))
     said = CliRunner().invoke(app, ["verify"])
     assert (said.exit_code, said.output) == (0, "all is as recorded: 22 partitions of 1 experiment\n")
@@ -231,7 +231,7 @@ def test_a_base_models_file_is_hashed_where_it_lies(made: Pipeline) -> None:
     finally:
         weights.write_bytes(kept)
     assert damage.file == weights
-    assert "Put the file back" in damage.remedy
+    assert "Restore the file" in damage.remedy
 
 
 def test_what_a_run_is_writing_is_no_damage(store: ArtifactStore) -> None:

@@ -1,6 +1,6 @@
 """A whole experiment in a second: real Dagster, stages, games and tables; scripted models and training.
 
-For what is asked a hundred times. The real engines run in tests/e2e.
+For tests that run many times. The real engines run in tests/e2e.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ finetuning: {epochs: [1, 1, 2]}
 """
 
 FINETUNED: list[dict[str, Any]] = []
-"""What each finetuning was asked for."""
+"""The arguments of each finetuning."""
 
 ASKED: list[str] = []
-"""The first word of every prompt that a model was given."""
+"""The first word of every prompt."""
 
 
 class Scripted(Generation):
-    """Models that answer at once; two samples of a turn differ."""
+    """Models that answer immediately; two samples of a turn differ."""
 
     def release(self) -> None: ...
 
@@ -82,7 +82,7 @@ class _Model:
 
 
 class Finetuning(Training):
-    """Writes a model that nobody can run, after as many tokens an epoch as it is told."""
+    """Writes a model that cannot run; an epoch has the given number of tokens."""
 
     tokens: int = 5
 
@@ -171,7 +171,7 @@ class _Episode:
 
 @dataclass
 class Pipeline:
-    """An experiment in a `$SAND_HOME` of its own."""
+    """An experiment in its own `$SAND_HOME`."""
 
     home: Path
     instance: dg.DagsterInstance
@@ -185,7 +185,7 @@ class Pipeline:
         self.configure("")
 
     def configure(self, more: str) -> None:
-        """Add fields to the experiment's file; sections of YAML that stand in it already are merged."""
+        """Add fields to the experiment's file; sections that are already there are merged."""
         text = SMALL.replace("MODEL", str(self.home / "base"))
         (self.home / "experiments" / "small-base.yaml").write_text(text)
         child = f"description: as small as it can be\nextends: small-base\n{more}"
@@ -207,7 +207,8 @@ class Pipeline:
         generation: Generation | None = None,
         **config: Any,
     ) -> list[str]:
-        """Materialise stages (none named: all) of an iteration, or those without; what models were asked."""
+        """Materialise stages (default: all) of an iteration, or those without; returns the models'
+        prompts."""
         experiment = self.experiment
         definitions = [
             each

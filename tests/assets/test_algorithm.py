@@ -1,4 +1,4 @@
-"""Algorithm 1 in memory and the Dagster assets are the same algorithm: they give the same rows."""
+"""Algorithm 1 in memory and the Dagster assets give the same rows."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_the_function_gives_the_rows_that_the_assets_give(
     for iteration in ("00", "01", "02"):
         pipeline.materialise(iteration=iteration)
     experiment = pipeline.experiment
-    # The function that docs/algorithm.md calls the algorithm with.
+    # The function in docs/algorithm.md that calls the algorithm.
     iterations = shown("run")(
         experiment, pipeline.home, tmp_path / "out", Scripted(), InProcess(), _Trainer(experiment)
     )

@@ -1,4 +1,4 @@
-"""What an iteration finetunes, and that a finetuning that is already there is not done twice."""
+"""What an iteration finetunes, and that a finished finetuning is not repeated."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.assets.pipeline import FINETUNED, Pipeline
 
 
 @pytest.mark.parametrize(("restart_from", "parent"), [("policy", "small/checkpoints"), ("base", "base")])
-def test_finetuning_goes_on_from_the_policy_or_restarts_from_the_base(
+def test_finetuning_continues_from_the_policy_or_restarts_from_the_base(
     pipeline: Pipeline, restart_from: str, parent: str
 ) -> None:
     pipeline.configure(f"finetuning: {{restart_from: {restart_from}, epochs: [3, 1]}}")
@@ -25,7 +25,7 @@ def test_finetuning_goes_on_from_the_policy_or_restarts_from_the_base(
         pipeline.materialise(iteration=iteration)
     asked = FINETUNED[-1]
     assert str(asked["parent"]).startswith(str(pipeline.home / parent))
-    assert asked["epochs"] == 1  # the last entry goes for all later iterations
+    assert asked["epochs"] == 1  # the last entry is used for all later iterations
     steps = pipeline.store.read("deliberation_trajectories", "02")["step_id"].to_list()
     assert pipeline.store.read("checkpoints", "02")["step_ids"].to_list() == [steps]
 

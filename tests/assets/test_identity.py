@@ -1,6 +1,7 @@
-"""Every field, prompt, template and module: exactly the stages that it decides do their units again.
+"""After a change of a field, prompt, template or module, exactly the stages that it decides repeat their
+units.
 
-`DECIDES` is written by hand. A field that is new here, or that a stage forgot to declare, fails.
+`DECIDES` is written by hand. A new field, or one that a stage did not declare, makes a test fail.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ ACTING = {"candidate_actions", "rollouts", "eval_episodes"}
 WRITING = {"critiques", "deliberation_trajectories"}
 SOURCES = {"tasks", "expert_import"}
 WITH_UNITS = ACTING | WRITING | {"checkpoints"}
-"""In a household; its experts' trajectories are no units, but made by us."""
+"""In a household, whose expert trajectories are not units but made by the project."""
 PLAYING = {"rollouts", "eval_episodes"}
 
 DECIDES: dict[str, set[str]] = {
@@ -112,7 +113,7 @@ CHANGED: dict[str, Any] = {
     "generation.base.model": Endpoint(url="http://127.0.0.1:1/v1", model="served"),
     "generation.policy.model": Endpoint(url="http://127.0.0.1:1/v1", model="served-{checkpoint}"),
 }
-"""New values of fields for which the type does not say one."""
+"""New values of fields for which the type does not give one."""
 
 
 def fields(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
@@ -145,9 +146,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
 
 
 def redone(made: Pipeline, changed: Experiment) -> set[str]:
-    """The stages of iteration 01 that would do units again, what they read being as it is.
+    """The stages of iteration 01 that would repeat units if their inputs do not change.
 
-    Of stages with units the stages' own code and journals say it, of the others their identities.
+    For stages with units, the stages' own code and journals decide; for the others, their identities.
     """
     found = set()
     before = {each.name: each for each in stages_of(made.experiment)}
@@ -201,8 +202,8 @@ def _replaced(model: BaseModel, path: list[str], leaf: str) -> BaseModel:
 
 SERVED = {"generation.base", "generation.policy"}
 ALONE = {"name", "control_for", "model.base"}
-"""Fields that cannot be changed by themselves: the experiment would lie elsewhere, need another variant, or
-another model; see the tests of the plan."""
+"""Fields that cannot be changed alone: the experiment would have another place, or need another variant or
+model; see the tests of the plan."""
 ORDINARY = [
     path
     for path in DECIDES
@@ -268,12 +269,12 @@ ELSEWHERE = {
     "sand_dagster/experiments": "its fields",
     "toy_alfworld/model": "the base model, which counts by its content; its recipe makes the weights",
 }
-"""Folders with other files, by how these count."""
+"""Folders with other files, with the way in which they count."""
 
 
 @pytest.fixture
 def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The packages' sources, to be changed."""
+    """A copy of the packages' sources, for changes."""
     skipped = shutil.ignore_patterns("__pycache__", "*.safetensors", "tokenizer.json")
     for name, folder in PACKAGES.items():
         shutil.copytree(folder, tmp_path / name, ignore=skipped)
@@ -283,7 +284,7 @@ def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def changed_by(made: Pipeline, file: Path, text: str) -> set[str]:
-    """The stages that do their units again, or run again, after `file` has become `text`."""
+    """The stages that repeat their units, or run again, if `file` has the new content `text`."""
     before = {
         each.name: each.identity(made.experiment, made.home, each.partition("01"))
         for each in stages_of(made.experiment)
@@ -383,7 +384,7 @@ def test_comments_docstrings_descriptions_and_format_change_nothing(made: Pipeli
 
 
 def test_every_module_counts_or_says_why_not() -> None:
-    """What lies where stages are made of is part of one, or is named with a reason."""
+    """Every file in the stages' folders is part of a stage, or is listed with a reason."""
     experiments, _ = load_experiments(Path("/nonexistent"))
     counted = set()
     for experiment in experiments.values():

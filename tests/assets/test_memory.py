@@ -62,5 +62,5 @@ def test_a_stages_memory_does_not_grow_with_its_rows(tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stderr
     grown, rows = map(float, ran.stdout.split())
     assert rows > 50
-    # Allocators keep a part of what passed through them; rows that are held take four times their size.
+    # Allocators keep a part of the memory that was used; rows in memory take four times their size.
     assert grown < rows

@@ -1,4 +1,4 @@
-"""What a journal holds is reused where nothing that decides it has changed, and nowhere else."""
+"""Units in a journal are reused only if nothing that decides them has changed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_another_game_under_the_same_task_is_played_again(pipeline: Pipeline) ->
     before = pipeline.store.require("tasks", None)
     pipeline.materialise("tasks")
     after = pipeline.store.require("tasks", None)
-    # The generator made the altered game anew, so that nothing has changed.
+    # The generator made the changed game again, so nothing has changed.
     assert after.content_hash == before.content_hash
     assert pipeline.materialise("rollouts", iteration="01") == []
 

@@ -1,4 +1,4 @@
-"""An experiment whose models are served elsewhere: each checkpoint under its own id, behind two servers."""
+"""An experiment with models on two servers, each checkpoint under its own id."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_server_killed_in_the_middle_of_the_rollouts_changes_no_row(
     servers: list[Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    # The base model's folder is part of what identifies rows, and both runs are given the same content.
+    # The base model's folder is part of the rows' identity, and both runs have the same content.
     with dg.DagsterInstance.ephemeral() as instance:
         undisturbed = hashes(run(tmp_path / "undisturbed", servers, instance))
     assert all(each.answered() for each in servers)
@@ -93,7 +93,7 @@ def _kill_later(server: Server) -> None:
 
 
 def test_each_checkpoint_has_its_own_name(pipeline: Pipeline) -> None:
-    """π_k is the checkpoint of iteration k-1; the one that is evaluated is the iteration's own."""
+    """π_k is the checkpoint of iteration k-1; the evaluation uses the iteration's own checkpoint."""
     asked: list[tuple[str, Checkpoint | None]] = []
     (before,) = pipeline.store.read("checkpoints", "00").to_dicts()
     (own,) = pipeline.store.read("checkpoints", "01").to_dicts()
@@ -112,7 +112,7 @@ def test_each_checkpoint_has_its_own_name(pipeline: Pipeline) -> None:
         ("iteration=00", Checkpoint(before["checkpoint_id"], "00")),
         ("iteration=01", Checkpoint(own["checkpoint_id"], "01")),
     ]
-    assert asked[2][1] is None, "the base model is no checkpoint"
+    assert asked[2][1] is None, "the base model is not a checkpoint"
     endpoint = Endpoint(url="http://127.0.0.1:1/v1", model="mine-{iteration}-{checkpoint}")
     assert endpoint.served_name(asked[0][1]) == f"mine-00-{before['checkpoint_id']}"
 

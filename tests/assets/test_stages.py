@@ -1,4 +1,4 @@
-"""What the stages' definitions promise: which tables they read, and what is shown of their rows."""
+"""The stages' definitions: which tables they read, and how their rows are shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every shipped question is answered on a finished experiment; a user's stands beside them."""
+"""Every shipped question is answered on a finished experiment, and so is a user's."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_users_question_takes_parameters(small: Pipeline, tmp_path: Path, data
     assert ask(database, mine, {}).rows() == [("seen", 1)]
     assert ask(database, mine, {"split": "train", "least": "2"}).rows() == []
     assert ask(database, mine, {"split": "' OR true --"}).rows() == []
-    with pytest.raises(LineageError, match=r"least is no JSON: 'many'"):
+    with pytest.raises(LineageError, match=r"least is not JSON: 'many'"):
         ask(database, mine, {"least": "many"})
     with pytest.raises(LineageError, match="has no parameter nothing; split, least"):
         ask(database, mine, {"nothing": "1"})
@@ -56,9 +56,9 @@ def test_a_users_question_takes_parameters(small: Pipeline, tmp_path: Path, data
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("SELECT 1", "begin with a comment of a title"),
-        ("-- Only a title\nSELECT 1", "begin with a comment of a title"),
-        ("-- A\n-- b\n-- $x = nothing: what\nSELECT $x", "value of x is no JSON"),
+        ("SELECT 1", "start with a comment: a title"),
+        ("-- Only a title\nSELECT 1", "start with a comment: a title"),
+        ("-- A\n-- b\n-- $x = nothing: what\nSELECT $x", "value of x is not JSON"),
     ],
 )
 def test_a_question_without_a_head_is_an_error_that_names_the_file(

@@ -1,4 +1,5 @@
-"""Making tables again keeps what scores stood on: it can be traced, compared, and let go of."""
+"""When tables are made again, the inputs of earlier scores are kept: they can be traced, compared, and
+removed."""
 
 from __future__ import annotations
 
@@ -68,7 +69,7 @@ def test_a_score_that_was_made_again_is_still_traced_to_what_it_stood_on(again: 
         "SELECT candidate_id FROM candidate_actions WHERE deliberates"
     )["candidate_id"]
     assert set(candidates) <= there
-    # The other way, the candidate's scores are those of its own time.
+    # In the other direction, the candidate's scores are those made from it.
     used = scores_of(lineage, lineage.node(candidates[0]))
     assert score in {each.id for each in used} and all(each.version for each in used)
 
@@ -78,11 +79,11 @@ def test_a_run_that_is_not_kept_is_an_error_that_lists_those_that_are(again: Pip
         as_of(again.home, NAME, "zz")
 
 
-def test_clean_frees_what_no_score_stands_on_and_nothing_else(again: Pipeline) -> None:
+def test_clean_frees_only_what_no_score_needs(again: Pipeline) -> None:
     kept = all_versions(again.home, NAME)
     assert len(kept["eval_scores", "01"]) > 1
     assert removals(again.home, NAME, superseded=False, journals=False) == []
-    # Sampled once more, and not gone on with: the candidates in between belong to no score.
+    # Sampled again, but later stages did not run: the candidates in between belong to no score.
     again.configure("seed: 8\n")
     again.materialise("candidate_actions", iteration="01")
     again.configure("seed: 9\n")
@@ -97,7 +98,7 @@ def test_clean_frees_what_no_score_stands_on_and_nothing_else(again: Pipeline) -
     for version in scores:
         score = lineage.find(version.links().keys[0])[0]
         assert {each.table for each in lineage.reached(score, up=True)} >= {"candidate_actions", "rollouts"}
-    # Without the earlier scores, all that they stood on can go, their checkpoint's model too.
+    # Without the earlier scores, all their inputs can be removed, including their checkpoint's model.
     more = removals(again.home, NAME, superseded=True, journals=False)
     assert any(each.path.parent.name == "models" for each in more)
     remove(more)

@@ -1,4 +1,4 @@
-"""Prompts are rebuilt to the letter, and what differs is named."""
+"""Prompts are rebuilt exactly, and differences are named."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ def test_a_turn_sees_the_turns_before_it(small: Pipeline) -> None:
     assert len(first) == 1 and episode["instruction"] in first[0]["content"]
     assert third[: len(first)] == first and len(third) == 5
     assert third[-1]["content"] == f"Observation: {episode['steps'][1]['observation']}"
-    with pytest.raises(NoPrompt, match="asked for turn 99"):
+    with pytest.raises(NoPrompt, match="turn 99 was requested"):
         prompt_of(lineage, node, 99)
 
 
-def test_another_text_is_told_from_the_one_that_was_given(
+def test_another_text_is_distinguished_from_the_one_that_was_given(
     small: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lineage = Lineage(small.home, NAME)
@@ -64,7 +64,9 @@ def test_another_text_is_told_from_the_one_that_was_given(
     assert not prompt.agrees and "NOT the one that was given" in prompt.verdict()
 
 
-def test_without_its_journal_a_turn_is_not_checked_and_says_so(small: Pipeline, tmp_path: Path) -> None:
+def test_without_its_journal_a_turn_is_not_checked_and_the_verdict_says_so(
+    small: Pipeline, tmp_path: Path
+) -> None:
     home = tmp_path / "home"
     shutil.copytree(small.home, home)
     (home / NAME / "rollouts/iteration=01/journal.jsonl").unlink()
@@ -79,5 +81,5 @@ def test_without_its_journal_a_turn_is_not_checked_and_says_so(small: Pipeline, 
 def test_a_row_that_no_model_wrote_has_no_prompt(small: Pipeline) -> None:
     lineage = Lineage(small.home, NAME)
     task = small.store.read("tasks", None)["task_id"][0]
-    with pytest.raises(NoPrompt, match="a row of tasks is written by no model"):
+    with pytest.raises(NoPrompt, match="no model writes rows of tasks"):
         prompt_of(lineage, lineage.node(task))

@@ -1,4 +1,4 @@
-"""The campaign of faults in short, and every seed that once found something."""
+"""A short campaign of faults, and every seed that once found a bug."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_every_kind_of_fault_changes_nothing_and_leaves_nothing() -> None:
     _put(*SCRIPTED, seed=2, injections=len(SCRIPTED))
 
 
-def test_a_kind_that_there_is_not_is_told() -> None:
+def test_an_unknown_kind_is_an_error() -> None:
     quiet: Callable[[int, int], None] = lambda done, total: None  # noqa: E731
     with pytest.raises(ValueError, match="there is no fault rain; there are: SIGKILL of the run, "):
         run(1, 0, 0, SAND, quiet, only=("rain",))

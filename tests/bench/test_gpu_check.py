@@ -1,4 +1,4 @@
-"""The check's verdicts, from figures as the parts give them."""
+"""The check's verdicts for the parts' figures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sand_dagster.bench import gpu_check
 from sand_dagster.bench.gpu_check import Part, Report, _command, _flat
 
 
-def test_without_a_card_it_says_that_nothing_is_said_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_card_the_verdict_says_nothing_about_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_check, "cards", tuple)
     part = gpu_check._cards_part()
     assert part.verdict.startswith("none: the rest ran on the CPU")
@@ -29,7 +29,7 @@ def test_memory_that_is_not_given_back_is_a_failure(tmp_path: Path, monkeypatch:
     used = iter([100, 100, 40_000])
     monkeypatch.setattr(gpu_check, "_used", lambda: next(used, 40_000))
     part = _command("a part", tmp_path, "--help")
-    assert part.verdict == "FAILED: 39900 MiB of a card were not given back"
+    assert part.verdict == "FAILED: 39900 MiB of a card were not freed"
     assert Report([part], {}).failed
 
 
@@ -38,7 +38,7 @@ def test_memory_that_is_not_given_back_is_a_failure(tmp_path: Path, monkeypatch:
     [
         (9.5, 0, "works"),
         (5.0, 0, "SLOW: critiques below 90% of the bare engine"),
-        (9.5, 3, "works; 3 prompts were completed otherwise"),
+        (9.5, 3, "works; 3 prompts were completed differently"),
     ],
 )
 def test_the_flat_stages_are_beside_the_bare_engine(
@@ -51,7 +51,7 @@ def test_the_flat_stages_are_beside_the_bare_engine(
     assert part.verdict == verdict
     assert part.figures["critiques"]["ours, tokens/s"] == 100
     assert _flat(Part("flat", "works"), tmp_path / "absent").failed, "a command that wrote nothing"
-    held = Part("flat", "FAILED: 39900 MiB of a card were not given back")
+    held = Part("flat", "FAILED: 39900 MiB of a card were not freed")
     assert _flat(held, out) == held, "a report does not hide it"
 
 

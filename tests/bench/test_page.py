@@ -1,4 +1,4 @@
-"""The page of measurements comes from the records, and from nothing else."""
+"""The page of measurements is made only from the records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`sand bench` leaves what it measured in a file."""
+"""`sand bench` writes its figures to a file."""
 
 from __future__ import annotations
 

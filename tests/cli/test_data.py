@@ -1,4 +1,4 @@
-"""`sand show`, `sql`, `status`: what is stored, as a person and as a program reads it."""
+"""`sand show`, `sql`, `status`: stored data for people and for programs."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_status_tells_complete_from_incomplete_and_damaged(sand: Sand, home: Pat
     states = {(row["table"], row["iteration"]): row["state"] for row in listed}
     assert states.pop(("rollouts", "01")) == "incomplete"
     assert states.pop(("critiques", "01")) == "damaged"
-    # Tables written by hand were made by no stage's code.
+    # Tables that were written by hand are not made by a stage's code.
     assert set(states.values()) == {"stale"} and len(states) == 16
     assert any("code: " in reason for reason in listed[0]["stale"])
     assert listed[0]["table"] == "tasks" and listed[0]["rows"] == 2
@@ -165,13 +165,13 @@ def test_a_table_made_again_can_be_compared_and_cleaned(sand: Sand, home: Path) 
     assert len(list(kept.glob("*.parquet"))) == 1
     assert sand("clean", "household", "--yes").exit_code == 0
     assert list(kept.glob("*")) == [] and store.read("tasks", None).height == 1
-    assert "nothing that can go" in sand("clean", "household").stdout
+    assert "nothing to remove" in sand("clean", "household").stdout
     changed = sand("diff", "household", "deliberation_trajectories", "01", "01").stdout
     assert "2 the same, 0 changed" in changed
     texts = sand("diff", "household", "expert_trajectories", "00", "01").stdout
     assert "expert_trajectories 00 → 01" in texts
     wrong = sand("diff", "household", "tasks", "00", "01")
-    assert wrong.exit_code == 2 and "takes a table with iterations" in wrong.stderr
+    assert wrong.exit_code == 2 and "needs a table with iterations" in wrong.stderr
 
 
 def test_lineage_needs_no_experiment(sand: Sand) -> None:
@@ -183,4 +183,4 @@ def test_lineage_needs_no_experiment(sand: Sand) -> None:
     assert [(each["id"], each["average_reward"]) for each in used] == [("x01", 1.25)]
     assert "checkpoint c01 of iteration 01" in sand("lineage", "why", "v010").stdout
     wrong = sand("lineage", "why", "s10")
-    assert wrong.exit_code == 2 and "why is asked of a row of eval_episodes" in wrong.stderr
+    assert wrong.exit_code == 2 and "`why` needs a row of eval_episodes" in wrong.stderr

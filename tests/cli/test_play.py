@@ -76,7 +76,7 @@ def test_the_experts_steps_replay_and_win(home: Path) -> None:
     assert "2 of 2 trajectories match, 2 win, 0 differ or cannot be replayed" in replayed.stdout
 
 
-def test_the_first_difference_is_told_with_both_texts(home: Path) -> None:
+def test_the_first_difference_is_printed_with_both_texts(home: Path) -> None:
     rows = steps(home)
     found = rows[1].observation
     rows[1] = replace(rows[1], observation="You see a unicorn.")
@@ -130,7 +130,7 @@ def test_a_rollout_replays_after_the_steps_it_was_played_from(home: Path) -> Non
     [
         ("none.json", None, "there is no file"),
         ("bad.json", "[{}]", "row 0"),
-        ("data.parquet", "", "is not where a table is kept"),
+        ("data.parquet", "", "is not a table's file in its place"),
     ],
 )
 def test_what_cannot_be_replayed_is_one_message(

@@ -1,4 +1,4 @@
-"""Whatever is wrong with the disk, the home or a file: one message, what to do, no traceback."""
+"""For any problem of the disk, the home or a file there is one message with what to do, and no traceback."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_reading_command_says_in_one_message_what_is_damaged(
     said = sand(*arguments)
     assert said.exception is None or isinstance(said.exception, SystemExit), said.exc_info
     if file == "manifest.json" and do is Path.unlink:
-        return  # not complete, which is no damage: some of them show what there is
+        return  # not complete, which is not damage: some commands show what there is
     if arguments[0] == "status":
         assert said.output.count("damaged") >= 2
         return
@@ -70,7 +70,9 @@ def test_a_reading_command_says_in_one_message_what_is_damaged(
         assert re.search(r"[Mm]aterialise|sand run|sand verify|Move the folder", said.output), said.output
 
 
-def test_a_home_that_is_a_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sand: Sand) -> None:
+def test_a_home_that_is_a_file_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sand: Sand
+) -> None:
     file = tmp_path / "file"
     file.write_text("")
     monkeypatch.setenv("SAND_HOME", str(file))
@@ -81,7 +83,7 @@ def test_a_home_that_is_a_file_is_told(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 WITHOUT_PRIVILEGE = ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all")
-"""Runs a command of root's with no more rights to a file than the file's mode gives its owner."""
+"""Runs a command as root, but with only the rights that a file's mode gives its owner."""
 
 
 def _as_anybody(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -116,7 +118,7 @@ def test_no_permission_is_one_sentence_and_what_to_do(
         home.chmod(0o755)
     assert (said.returncode, said.stdout) == (1, "")
     assert said.stderr.startswith("sand: ") and message in said.stderr, said.stderr
-    assert "name another folder" in said.stderr
+    assert "to another folder" in said.stderr
     assert said.stderr.count("\n") == 1
 
 
@@ -129,10 +131,10 @@ def test_no_permission_is_one_sentence_and_what_to_do(
         (b"run_monitoring: {enabled: perhaps}\n", "cannot be used"),
     ],
 )
-def test_broken_settings_of_dagster_are_told(
+def test_broken_settings_of_dagster_are_reported(
     sand: Sand, home: Path, settings: bytes, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("DAGSTER_HOME", "")  # put back afterwards
+    monkeypatch.setenv("DAGSTER_HOME", "")  # restored afterwards
     (home / "dagster").mkdir()
     (home / "dagster" / "dagster.yaml").write_bytes(settings)
     said = sand("status", "household")
@@ -162,7 +164,7 @@ def test_empty_settings_are_written_again(sand: Sand, home: Path, monkeypatch: p
         (b"extends: household\nenvironment: x\n", "mine.yaml"),
     ],
 )
-def test_a_file_that_is_no_experiment_is_told(sand: Sand, home: Path, text: bytes, message: str) -> None:
+def test_a_file_that_is_no_experiment_is_reported(sand: Sand, home: Path, text: bytes, message: str) -> None:
     (home / "experiments").mkdir(exist_ok=True)
     (home / "experiments" / "mine.yaml").write_bytes(text)
     said = sand("plan", "mine", "--until", "00")

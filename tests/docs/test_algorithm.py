@@ -1,4 +1,4 @@
-"""`docs/algorithm.md` and the README show the algorithm as it is, and their examples do what they say."""
+"""`docs/algorithm.md` and the README show the current algorithm, and their examples work."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_the_readme_shows_the_loop_as_it_is() -> None:
 
 
 def _act(prompt: str, sampling: Sampling) -> str:
-    """At the first step mostly the expert's action, then never."""
+    """At the first step usually the expert's action, later never."""
     agrees = INSTRUCTION in prompt and sampling.seed % 4
     return "Action: go to door 1" if agrees else "Action: look"
 

@@ -1,4 +1,4 @@
-"""What the pages promise of the repository is so: links, commands, experiments, dependencies, figures."""
+"""The pages are true: links, commands, experiments, dependencies, figures."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 
 
 def _spans(page: Path) -> list[str]:
-    """What stands between backticks outside of blocks."""
+    """The texts in backticks outside of blocks."""
     return re.findall(r"`([^`\n]+)`", FENCE.sub("", page.read_text(encoding="utf-8")))
 
 
 def _typed(page: Path) -> list[str]:
-    """All that a page tells the reader to type, and the commands that its text names."""
+    """All lines that the reader should type, and the commands in the text."""
     lines = [line for block in FENCE.findall(page.read_text(encoding="utf-8")) for line in block.splitlines()]
     return [*lines, *_spans(page)]
 

@@ -1,4 +1,4 @@
-"""The pages that are made from the code are in step with it."""
+"""The generated pages agree with the code."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_the_page_is_as_the_code_makes_it(name: str) -> None:
 
 
 def _fields() -> set[str]:
-    """Every field of the reference, by section, the environments' fields together."""
+    """Every field of the reference, by section; the environments' fields are in one set."""
     found, section = set(), ""
     for line in page().partition("## The machine")[0].splitlines():
         if line.startswith("### "):

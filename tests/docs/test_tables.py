@@ -1,4 +1,4 @@
-"""`docs/tables.md` says of the tables what their rows' definitions say."""
+"""`docs/tables.md` agrees with the definitions of the rows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from sand_dagster.artifacts.documentation import page
 from sand_dagster.artifacts.schemas import TABLES
 
 
-def test_every_column_stands_there_with_the_tables_that_its_ids_are_of() -> None:
+def test_every_column_is_listed_with_the_tables_of_its_ids() -> None:
     for table in TABLES.values():
         (section,) = (part for part in page().split("\n## ") if part.startswith(f"{table.name}\n"))
         for name, column in table.columns.items():

@@ -1,4 +1,4 @@
-"""The examples of `packages/toy-alfworld/README.md` run as they stand."""
+"""The examples of `packages/toy-alfworld/README.md` run unchanged."""
 
 from __future__ import annotations
 

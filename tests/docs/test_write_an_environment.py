@@ -1,4 +1,4 @@
-"""`docs/write-an-environment.md` shows the example as it is, and the example is a whole environment."""
+"""`docs/write-an-environment.md` shows the example's code, and the example is a complete environment."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def test_real_workers_play_replay_and_fork_it(tmp_path: Path) -> None:
 
 
 class Guesser(pipeline._Model):
-    """Counts up from 1, or says what the scripted model of the other tests says."""
+    """Counts up from 1, or answers like the scripted model of the other tests."""
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
         completion = await super().complete(messages, sampling)

@@ -1,4 +1,4 @@
-"""A small experiment of the household, run for real: Dagster, vLLM, TRL, ALFWorld, Parquet, DuckDB."""
+"""A small household experiment with the real parts: Dagster, vLLM, TRL, ALFWorld, Parquet, DuckDB."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TIMEOUT_S = 800
 
 @dataclass(frozen=True)
 class Home:
-    """A `$SAND_HOME` and the commands run in it."""
+    """A `$SAND_HOME`, and commands in it."""
 
     path: Path
     killed_at: int

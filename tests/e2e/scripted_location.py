@@ -1,6 +1,6 @@
 """The project's definitions with scripted models and training: a code location whose stages take moments.
 
-What a webserver, and the runs that it launches, load in tests of the UI. Two files in `$SAND_HOME` steer it:
+A webserver and its runs load it in tests of the UI. Two files in `$SAND_HOME` control it:
 `slow` makes a completion take that many seconds, `broken` makes a critique fail with that text.
 """
 

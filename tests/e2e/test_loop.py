@@ -33,7 +33,7 @@ def _manifests(home: Home, iteration: str) -> dict[str, Manifest]:
     }
 
 
-def test_a_killed_run_goes_on_and_repeats_nothing(home: Home) -> None:
+def test_a_killed_run_continues_and_repeats_nothing(home: Home) -> None:
     assert "had been killed" in home.continued
     journal = home.path / "small" / "rollouts" / "iteration=01" / "journal.jsonl"
     keys = Counter(json.loads(line)["key"] for line in lines(journal))

@@ -1,4 +1,4 @@
-"""The whole loop with a chat model that others made: SmolLM2-135M-Instruct, prompted in its own format."""
+"""The whole loop with a public chat model, SmolLM2-135M-Instruct, prompted in its own format."""
 
 from __future__ import annotations
 

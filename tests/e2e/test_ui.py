@@ -44,7 +44,7 @@ def _hashes(pipeline: Pipeline, *iterations: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
-    """What an experiment gives that nobody stops, fails or repeats."""
+    """The hashes of an experiment that ran without stops, failures or repetitions."""
     with finished(tmp_path_factory.mktemp("undisturbed")) as pipeline:
         pipeline.materialise(iteration="02")
         yield pipeline
@@ -156,7 +156,7 @@ def test_one_stage_of_one_iteration_says_what_was_reused_and_links_to_its_parent
     expect(page.get_by_text("sand/variant: full")).to_be_visible()
 
 
-def test_a_run_terminated_in_the_middle_goes_on_from_there(ui: Ui, undisturbed: Pipeline) -> None:
+def test_a_run_terminated_in_the_middle_continues_from_there(ui: Ui, undisturbed: Pipeline) -> None:
     pipeline = ui.experiment("terminated")
     (ui.home / SLOW).write_text("1")
     run = ui.launch("terminated", "01")
@@ -204,10 +204,10 @@ def test_after_a_change_of_the_file_what_is_stale_is_shown(ui: Ui) -> None:
     assert ui.ended(run) is STATUS.SUCCESS
     ui.open("assets/stale/eval_scores?view=checks&checkDetail=up_to_date")
     expect(page.get_by_text("iteration 01: upstream: eval_episodes").first).to_be_visible()
-    # The sensor says so of every stage, without being asked.
+    # The sensor reports it for every stage by itself.
     ui.open("assets/stale/candidate_actions?view=checks&checkDetail=up_to_date")
     expect(page.get_by_text("config: sampling.n 2 → 3").first).to_be_visible()
-    # Nothing goes on from what is stale.
+    # No iteration starts from a stale one.
     refused = ui.launch("stale", "02")
     assert ui.ended(refused) is STATUS.FAILURE
     expect(page.get_by_text("iteration 02 of stale does not start").first).to_be_visible()

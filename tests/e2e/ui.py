@@ -46,10 +46,10 @@ T = TypeVar("T")
 
 
 def wait_for(ready: Callable[[], T | None], patience_s: float = PATIENCE_S) -> T:
-    """What `ready` gives, as soon as it gives something."""
+    """Wait until `ready` returns something, and return it."""
     deadline = time.monotonic() + patience_s
     while not (found := ready()):
-        assert time.monotonic() < deadline, f"nothing came of it within {patience_s:g} s"
+        assert time.monotonic() < deadline, f"there was no result within {patience_s:g} s"
         time.sleep(0.2)
     return found
 
@@ -94,7 +94,7 @@ def served(home: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
 
 
 def another(home: Path, instance: dg.DagsterInstance, name: str, *iterations: str) -> None:
-    """A small experiment of which what has no iterations is made, and `iterations`."""
+    """A small experiment with its tables without iterations, and the given `iterations`."""
     file = home / "experiments" / f"{name}.yaml"
     file.write_text(f"description: as small as it can be\nextends: {NAME}-base\n")
     pipeline = Pipeline(home, instance, name)
@@ -105,7 +105,7 @@ def another(home: Path, instance: dg.DagsterInstance, name: str, *iterations: st
 
 @contextmanager
 def browser_page() -> Iterator[Page]:
-    """A page that waits as long as a busy machine needs."""
+    """A page with timeouts that are long enough for a busy machine."""
     if BROWSER is None:
         lacking = "no Chromium here: `make browser`, as root, installs Debian's package"
         assert not os.environ.get("CI"), lacking
@@ -121,7 +121,7 @@ def browser_page() -> Iterator[Page]:
 
 @dataclass(frozen=True)
 class Ui:
-    """The UI, as a user has it, and behind it the instance, to see what really happened."""
+    """The UI for a user, and the instance behind it, to check what really happened."""
 
     url: str
     home: Path
@@ -148,7 +148,7 @@ class Ui:
         page = self.open(f"assets/{asset}")
         page.get_by_role("button", name="Materialize").first.click()
         page.get_by_text("Select a partition").click()
-        # The page behind what pops up holds the same text.
+        # The page behind the dialog has the same text.
         popped_up = page.locator(".dagster-portal")
         popped_up.get_by_text(partition, exact=True).filter(visible=True).last.click()
         page.keyboard.press("Escape")
@@ -189,7 +189,7 @@ class Ui:
         return run
 
     def ended(self, run: dg.DagsterRun) -> dg.DagsterRunStatus:
-        """How the run ended; its page has to say so too."""
+        """How the run ended; its page has to show the same."""
 
         def status() -> dg.DagsterRunStatus | None:
             found = self.instance.get_run_by_id(run.run_id)

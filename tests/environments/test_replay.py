@@ -79,7 +79,7 @@ def test_a_turn_without_an_action_is_not_played() -> None:
 @pytest.mark.skipif(not GAMES.is_dir(), reason=f"no published games in {GAMES}")
 def test_the_published_sample_matches_and_wins(tmp_path: Path) -> None:
     kind = environment_kind("alfworld")
-    # Leaving out what the compiler refuses would compile every game before the three are opened.
+    # To leave out refused games, every game would be compiled before the three are opened.
     options = alfworld.Options(games=GAMES, step_limit=40, unsupported="stock")
     recordings = read_file(SAMPLE, kind, options, tmp_path)
     rows = list(replay_all(lambda: kind.make(options, tmp_path), recordings.rows, kind.DOMAIN.refusal))
@@ -118,7 +118,7 @@ def test_tasks_are_found_by_part_of_their_id(tmp_path: Path) -> None:
     tasks = kind.tasks(Options(), tmp_path, lambda done, total: None)
     assert find_task(tasks, "scienceworld/boil/1").id == "scienceworld/boil/1"
     assert find_task(tasks, "").id == tasks[0].id
-    with pytest.raises(ValueError, match=r"tasks' ids contain 'boil'; say more"):
+    with pytest.raises(ValueError, match=r"tasks contain 'boil'; give more"):
         find_task(tasks, "boil")
     with pytest.raises(ValueError, match="no task's id contains 'cook'"):
         find_task(tasks, "cook")

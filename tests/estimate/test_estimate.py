@@ -1,4 +1,4 @@
-"""Every shipped profile planned, and the household's estimate beside what its run took."""
+"""The plan of every shipped profile, and the household's estimate against its measured run."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MEASURED = {
 }
 """`sand run household --until 01`, 2026-11-26, two busy cores with AVX-512 BF16; seconds."""
 QUIET = 7 * 60 + 20 - 2 * 60
-"""The same on quiet cores: docs/measurements.md has 7 min 20 s with set-up, which was not timed then and
+"""The same on idle cores: docs/measurements.md has 7 min 20 s with set-up, which was not timed then and
 took two minutes on another machine."""
 
 
@@ -71,7 +71,7 @@ def test_the_households_estimate_is_near_its_run_on_quiet_cores(tmp_path: Path) 
 
 
 def test_a_machine_is_measured_by_what_has_run_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Iteration 00 tells how fast these cores are; with that, both iterations are within 30 %."""
+    """Iteration 00 shows how fast these cores are; with that speed, both iterations are within 30 %."""
     monkeypatch.setattr(
         stages,
         "measured_seconds",
@@ -92,12 +92,14 @@ def _measured(pipeline: Pipeline) -> None:
     means, said = stages.lengths(experiment, pipeline.home)
     assert means.trajectories == 1
     assert means.tasks == 2
-    assert means.turn == 5, "the scripted model's tokens a turn"
+    assert means.turn == 5, "the scripted model's tokens per turn"
     assert means.deliberation == 5
     assert any(each.startswith("Measured in") for each in said)
     took = measured_seconds(pipeline.home, experiment.name, "01")
     assert {("00", "checkpoints"), ("01", "rollouts"), ("01", "eval_episodes")} <= took.keys()
-    assert ("00", "expert_trajectories") not in took, "the first of a run: before it, anybody may have waited"
+    assert ("00", "expert_trajectories") not in took, (
+        "the first stage of a run: there may be a pause before it"
+    )
     assert min(took.values()) > 0
 
 

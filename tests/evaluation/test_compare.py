@@ -1,4 +1,4 @@
-"""Experiments side by side, over small tables that the store wrote."""
+"""Comparisons of experiments, over small tables in a store."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_experiments_that_differ_in_their_seed_are_taken_together(sand: Sand, ho
     assert [b["tasks"] for b in found["bands"]] == [6] * 6
     gained, _, against = found["differences"]
     assert (gained["pairs"], gained["p"]) == (18, pytest.approx(2 / 2**6))
-    # The control of the first seed won a task that SAND's lost; the second seed's pairs are its own.
+    # With the first seed the control won a task that SAND lost; the second seed has its own pairs.
     assert against["difference"] == pytest.approx((2 + 3) / 18)
 
 
@@ -167,7 +167,7 @@ def test_experiments_that_differ_in_their_seed_are_taken_together(sand: Sand, ho
         ),
         (("household,started", "household-more-sft"), "names 2 experiments, household-more-sft 1"),
         (("household,household-more-sft",), "they differ in variant"),
-        (("household,same",), "same has the seed 0 of another one there"),
+        (("household,same",), "same has the same seed 0 as another one"),
         (("household", "elsewhere"), "no task in common"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The paper's figures beside ours: only for its own experiments."""
+"""The paper's figures are shown only for its own experiments."""
 
 from __future__ import annotations
 

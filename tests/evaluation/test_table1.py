@@ -16,7 +16,7 @@ def test_a_split_that_is_not_there_differs_too() -> None:
     assert said == "Not the tasks of Table 1: seen 6 instead of 194, unseen 0 instead of 211."
 
 
-def test_nothing_is_said_where_nothing_differs_or_the_paper_has_no_such_tasks() -> None:
+def test_there_is_no_sentence_if_nothing_differs_or_the_paper_has_no_such_tasks() -> None:
     assert "paper_difference" not in beside_the_papers("scienceworld", TASKS["scienceworld"])
     assert beside_the_papers("household", {"train": 24}) == {}
     assert set(TASKS) < set(kinds())

@@ -1,4 +1,4 @@
-"""A real child process: asked, killed, silent, left alone."""
+"""A real child process: with requests, killed, silent, and without a parent."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def test_a_killed_writer_loses_nothing_it_had_put(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 5, 30])
-def test_a_torn_last_line_is_cut_and_writing_goes_on(tmp_path: Path, cut: int) -> None:
+def test_a_torn_last_line_is_cut_and_writing_continues(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "journal.jsonl"
     with Journal(path) as journal:
         journal.put("a", {"n": 1})

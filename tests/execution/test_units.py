@@ -13,7 +13,7 @@ from tests.sand.scripted import MemoryJournal, stage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worked(Row):
-    """A unit that was worked."""
+    """A finished unit."""
 
     key: str
 

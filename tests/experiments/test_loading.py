@@ -12,7 +12,7 @@ PAPER = {
 }
 
 SWITCHED_OFF: dict[str, set[str]] = {"alfworld": {"deliberation"}, "scienceworld": set()}
-"""What an ablation changes beside its variant: without rollouts there is nothing to switch to (4.4)."""
+"""What else an ablation changes: without rollouts there is nothing to switch to (4.4)."""
 
 
 def _write(home: Path, text: str, name: str = "mine") -> None:
@@ -85,7 +85,7 @@ def test_a_users_experiment_takes_over_from_another(tmp_path: Path) -> None:
         ("extends: nothing", ["extends: 'nothing'", "household"]),
         ("extends: mine", ["extends: 'mine'"]),
         ("extends: [household]", ["extends: ['household']"]),
-        ("description: mine", ["environment: required, and missing"]),
+        ("description: mine", ["environment: required, but missing"]),
         ("[1, 2]", ["expected a mapping"]),
         ("a: b: c", ["not YAML"]),
         (
@@ -97,14 +97,14 @@ def test_a_users_experiment_takes_over_from_another(tmp_path: Path) -> None:
             ["expert_switch must be `never` with variant `without_sampling`"],
         ),
         ("extends: household\nvariant: more_sft", ["variant `more_sft` needs it"]),
-        ("extends: household\ncontrol_for: household", ["no other variant has it"]),
+        ("extends: household\ncontrol_for: household", ["no other variant may have it"]),
         (
             "extends: household-more-sft\ncontrol_for: nothing",
             ["control_for: there is no experiment 'nothing'", "household"],
         ),
         ("extends: household-more-sft\ncontrol_for: household-more-sft", ["is a control itself"]),
         ("extends: household-more-sft\nmodel: {max_model_len: 4097}", ["control_for: household", "`model`"]),
-        ("extends: household-more-sft\niterations: 9", ["household has 3 iterations, the control 9"]),
+        ("extends: household-more-sft\niterations: 9", ["household has 3 iterations, but the control has 9"]),
     ],
 )
 def test_a_mistake_names_the_file_the_field_and_what_is_allowed(

@@ -1,4 +1,4 @@
-"""The checks fail where something is wrong; that they pass where nothing is, the end-to-end run shows."""
+"""The checks fail on wrong tables; the end-to-end run shows that they pass on correct ones."""
 
 from pathlib import Path
 from typing import Any

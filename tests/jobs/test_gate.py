@@ -1,4 +1,4 @@
-"""An iteration starts only on one that `sand run` would leave as it is, and whose checks pass."""
+"""An iteration starts only if the one before is up to date and its checks pass."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def _ask(home: Path) -> int:
 def test_who_comes_to_a_new_home_waits_while_another_makes_the_tables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))  # put back afterwards
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))  # restored afterwards
     with ThreadPoolExecutor(1) as pool:
         with locked(tmp_path / "dagster"):
             asked = pool.submit(_ask, tmp_path)
@@ -58,7 +58,7 @@ def test_a_run_whose_process_was_killed_is_ended_and_what_re_executes_it_is_not(
         assert end_killed_runs(instance) == []
         process.kill()
         process.wait()
-        # Dagster gives a re-execution the tags of the run that it repeats.
+        # Dagster gives a re-execution the tags of the first run.
         again = _started(instance, {PROCESS: tag})
         assert end_killed_runs(instance) == [killed]
         ended = {run: instance.get_run_by_id(run).is_finished for run in (killed, alive, again)}

@@ -1,4 +1,4 @@
-"""What `sand plan` says before and after each kind of change, and that `sand run` goes by it."""
+"""`sand plan` before and after each kind of change, and that `sand run` follows it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def planned(pipeline: Pipeline, until: str = "01") -> list[Planned]:
 
 
 def roots(pipeline: Pipeline, until: str = "01") -> dict[str, tuple[str, ...]]:
-    """The reasons that are not just those of what came before, by stage and iteration."""
+    """The reasons by stage and iteration, without those that only follow from earlier stages."""
     own = {
         f"{each.stage} {each.iteration or ''}".strip(): each.own_reasons for each in planned(pipeline, until)
     }

@@ -23,7 +23,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def engines() -> Iterator[Engines]:
-    """One cache for the session: starting vLLM is most of what these tests cost."""
+    """One cache for the session, because starting vLLM takes most of the time of these tests."""
     engines = Engines()
     yield engines
     engines.release_all()

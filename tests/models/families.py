@@ -1,4 +1,4 @@
-"""Chat templates that behave as those of the usual families do, written for these tests, and tokenizers."""
+"""Chat templates that behave like those of common model families, written for these tests, and tokenizers."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ _PHI = """{%- for m in messages -%}{{- '<|' + m.role + '|>\\n' + m.content + '<|
 
 @dataclass(frozen=True)
 class Family:
-    """A template, its special tokens, and what CHAT becomes: `{0}` stands for the end of a trained span."""
+    """A template, its special tokens, and the text of CHAT: `{0}` stands for the end of a trained span."""
 
     name: str
     template: str
@@ -78,7 +78,7 @@ class Family:
     bos: str | None = None
     eos: str | None = None
     strips: tuple[str, ...] = ()
-    """Tokens that swallow the white space after them."""
+    """Tokens that include the white space after them."""
 
     def tokenizer(self) -> PreTrainedTokenizerFast:
         tokenizer = tiny_tokenizer((*self.special, self.end, "<|pad|>"))
@@ -91,7 +91,7 @@ class Family:
                     ]
                 }
             )
-        if self.bos:  # as most that have one do, it puts one before any text that it is given by itself
+        if self.bos:  # like most tokenizers with such a token, it adds one before any text
             tokenizer.bos_token = self.bos
             tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
                 single=f"{self.bos} $A", special_tokens=[(self.bos, tokenizer.bos_token_id)]
@@ -163,7 +163,7 @@ PHI = Family(
     _PHI,
     ("<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>"),
     "<|end|>",
-    # The tokens swallow the new lines, so that these are in no token.
+    # The tokens include the new lines, so these are not in the text.
     "<|user|>You are in a room.<|end|>"
     "<|assistant|>«Thought: a desk\n\nAction: go to desk 1<|end|>»"
     "<|user|>Observation: Nothing happens.<|end|>"

@@ -1,4 +1,4 @@
-"""A model server of a few lines, in a process that can be killed: what it says is decided by the request.
+"""A model server of a few lines, in a process that can be killed. The request determines its answer.
 
 `python -m tests.models.serving PORT MODEL…`; a model's name may end in `*`.
 """
@@ -29,7 +29,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path.endswith("/count"):
             return self._send(200, Handler.answered)
-        # vLLM lists what it has; a server with a * has any, and lists nothing.
+        # vLLM lists its models; a server with a * accepts any name, and lists nothing.
         names = [] if any("*" in name for name in self.models) else self.models
         self._send(200, {"data": [{"id": name} for name in names]})
 

@@ -1,4 +1,4 @@
-"""Two runs on one card: the engine that nobody uses gives way, the one in use does not."""
+"""Two runs on one card: an unused engine ends for the other run, an engine in use does not."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ with CardLocks(["GPU-a", "GPU-b"], Path(sys.argv[1])).holding():
 
 
 class Engine:
-    """Holds a card and says nothing."""
+    """An engine that holds a card."""
 
     model_id = "m"
     closed = False
@@ -58,7 +58,7 @@ def model(tmp_path: Path) -> ModelSource:
     return ModelSource(model=str(write_tiny_model(tmp_path / "model")))
 
 
-def test_an_engine_in_use_keeps_the_cards_and_an_idle_one_gives_way(
+def test_an_engine_in_use_keeps_the_cards_and_an_idle_one_releases_them(
     tmp_path: Path, model: ModelSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[Engine] = []
@@ -89,7 +89,7 @@ def test_an_engine_in_use_keeps_the_cards_and_an_idle_one_gives_way(
         assert locks.held, "the engine is kept for the next stage"
         engines.run(used())
         assert waiting[0].stdout is not None
-        assert waiting[0].stdout.readline() == "has them\n", "the idle engine gave way"
+        assert waiting[0].stdout.readline() == "has them\n", "the idle engine has ended"
         assert started[0].closed
         began = time.monotonic()
         engines.run(stage(0))
@@ -104,7 +104,7 @@ def test_an_engine_in_use_keeps_the_cards_and_an_idle_one_gives_way(
             process.wait()
 
 
-def test_a_killed_process_lets_go(tmp_path: Path) -> None:
+def test_a_killed_process_releases_the_cards(tmp_path: Path) -> None:
     process = other(tmp_path, 60)
     assert process.stdout is not None
     process.stdout.readline()

@@ -1,4 +1,4 @@
-"""Remembered pieces give the tokens that encoding the whole gives."""
+"""Cached pieces give the same tokens as encoding the whole text."""
 
 from __future__ import annotations
 

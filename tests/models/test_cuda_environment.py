@@ -1,4 +1,4 @@
-"""What CUDA and vLLM read from the environment is set before anything of ours asks torch for a GPU."""
+"""The environment variables for CUDA and vLLM are set before our code asks torch for a GPU."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from sand_dagster.models.settings import GenerationSettings, ModelSource
 from sand_dagster.types import Message, Sampling
 
 Answer = tuple[int, Any] | tuple[int, Any, dict[str, str]]
-"""Status and body, and headers: a value to be sent as JSON, or the bytes themselves."""
+"""Status, body and headers; the body is a value to send as JSON, or bytes."""
 STANDARD = {"top_p": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
 EXTENDED = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
 CHAT: list[Message] = [{"role": "user", "content": "look"}]
@@ -37,7 +37,7 @@ def reply(text: str, prompt_tokens: int = 10, finish: str = "stop") -> Answer:
 
 
 class Server(ThreadingHTTPServer):
-    """Answers completions from `answers`, in order, and records what it was asked."""
+    """Answers completions from `answers`, in order, and records the requests."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -170,7 +170,9 @@ def test_a_server_that_stays_broken_is_named(server: Server, own_engines: Engine
 
 
 @pytest.mark.parametrize("answer", [(400, {"error": {"message": TOO_LONG}}), reply("...", prompt_tokens=600)])
-def test_a_prompt_too_long_is_told_or_noticed(server: Server, own_engines: Engines, answer: Answer) -> None:
+def test_a_prompt_too_long_is_reported_or_noticed(
+    server: Server, own_engines: Engines, answer: Answer
+) -> None:
     server.answers = [answer]
     with pytest.raises(PromptTooLong) as refused:
         ask(own_engines, server.url, lambda g: g.complete(CHAT, Sampling(0.0, 20)))
@@ -313,12 +315,16 @@ def test_a_list_of_models_of_something_else_is_shown(server: Server, own_engines
         ask(own_engines, server.url, lambda g: g.complete(CHAT, Sampling(0.0, 20)))
 
 
-def test_a_model_that_is_not_served_is_told_with_those_that_are(server: Server, own_engines: Engines) -> None:
+def test_the_error_for_a_model_that_is_not_served_lists_those_that_are(
+    server: Server, own_engines: Engines
+) -> None:
     with pytest.raises(EndpointFailed, match=rf"{server.url} does not serve the model 'base'.*policy"):
         ask(own_engines, server.url, lambda g: g.complete(CHAT, Sampling(0.0, 20)), model="base")
 
 
-def test_nobody_there_and_no_key_are_told(own_engines: Engines, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_absent_server_and_a_missing_key_are_errors(
+    own_engines: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
     url = "http://127.0.0.1:9/v1"
     with pytest.raises(EndpointFailed, match=rf"{url}.*APIConnectionError"):
         ask(own_engines, url, lambda g: g.complete(CHAT, Sampling(0.0, 20)), retries=0)

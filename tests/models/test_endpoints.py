@@ -104,7 +104,7 @@ def test_one_that_comes_back_takes_part_again(two: list[Server], caplog: pytest.
             if fresh[0].answered():
                 return
             await asyncio.sleep(0.1)
-        raise AssertionError("it never took part again")
+        raise AssertionError("it got no more requests")
 
     try:
         use(urls, work)
@@ -134,7 +134,7 @@ def test_one_that_comes_back_with_another_model_is_an_error(two: list[Server]) -
             each.kill()
 
 
-def test_an_outage_of_all_is_outlived_and_said(
+def test_an_outage_of_all_is_survived_and_logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(module, "_TELL_EVERY_S", 0.5)

@@ -1,4 +1,4 @@
-"""Finding a model, and telling two apart by their content."""
+"""Finding a model, and distinguishing two by their content."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def test_the_id_is_remembered_and_a_damaged_memory_is_not_trusted(
     hashed: list[Path] = []
     real = fingerprints.file_digest
     monkeypatch.setattr(fingerprints, "file_digest", lambda path: hashed.append(path) or real(path))
-    time.sleep(0.15)  # what was written a moment ago is not remembered: its times could not show a change
+    time.sleep(
+        0.15
+    )  # a file that was written just now is not cached, because its times could not show a change
     first = model_id(tiny_model)
     count = len(hashed)
     assert count > 2
@@ -52,7 +54,9 @@ def test_a_folder_without_a_model_is_refused_with_what_is_there(tmp_path: Path) 
 
 def test_a_model_that_is_not_here_and_cannot_be_fetched_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(ModelUnavailable, match=r"could not be fetched[\s\S]*Name a folder on this machine"):
+    with pytest.raises(
+        ModelUnavailable, match=r"could not be downloaded[\s\S]*Give a folder on this machine"
+    ):
         resolve(ModelSource(model="nobody/nothing"))
     with pytest.raises(ModelUnavailable, match="no model folder /no/such/place"):
         resolve(ModelSource(model="/no/such/place"))

@@ -1,4 +1,4 @@
-"""How a model is spread over GPUs, planned without one."""
+"""The plan of how a model is spread over GPUs, tested without a GPU."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_models_heads_and_columns_say_over_how_many_cards_it_can_be_spread() -
     assert tensor_parallel_sizes(LLAMA, 8) == [1, 2, 4, 8]
     heads_alone = QWEN._replace(key_value_heads=28, intermediate=28 * 512)
     assert tensor_parallel_sizes(heads_alone, 8) == [1, 2, 4, 7]
-    # Its 4 key-value heads and 18,944 columns cannot be shared by seven.
+    # Its 4 key-value heads and 18,944 columns cannot be divided by seven.
     assert tensor_parallel_sizes(QWEN, 8) == [1, 2, 4]
 
 
@@ -51,7 +51,7 @@ def test_what_one_card_does_not_hold_is_spread_over_as_few_as_do(
     assert (found.tensor_parallel_size, found.data_parallel_size) == expected
 
 
-def test_idle_cards_are_said() -> None:
+def test_idle_cards_are_named() -> None:
     found = parallelism(LARGE, 8192, 3, 141 * GB, 0.9)
     assert found.cards == 2
     assert "1 stay idle" in found.describe(LARGE, 3)

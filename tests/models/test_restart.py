@@ -1,4 +1,4 @@
-"""An engine that ends in the middle of a stage is started once more."""
+"""An engine that crashes in the middle of a stage is started once more."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Said:
 
 
 class Mortal:
-    """Completes `life` prompts, and nothing after that."""
+    """Completes `life` prompts, and then fails."""
 
     model_id = "m"
 

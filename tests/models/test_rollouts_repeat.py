@@ -1,4 +1,4 @@
-"""Real vLLM, real environments: candidates and rollouts do not depend on how the work was spread."""
+"""With real vLLM and environments, candidates and rollouts do not depend on how the work is distributed."""
 
 from __future__ import annotations
 

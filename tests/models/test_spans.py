@@ -1,4 +1,4 @@
-"""Any chat model's template: what is prompted is what is trained on, and the loss is over the replies."""
+"""For any chat model's template, prompts and training text are the same, and the loss is over the replies."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BY_NAME = pytest.mark.parametrize("family", STABLE, ids=lambda family: family.na
 
 
 def shown(tokenizer: PreTrainedTokenizerFast, chats: TrainingChats, chat: list[Message]) -> str:
-    """The tokens as text, those that the loss is over in «»."""
+    """The tokens as text, with those of the loss in «»."""
     ids, written = chats.tokens(chat)
     runs = groupby(zip(ids, written, strict=True), key=lambda pair: pair[1])
     texts = ((ours, tokenizer.decode([token for token, _ in run])) for ours, run in runs)
@@ -32,7 +32,8 @@ def shown(tokenizer: PreTrainedTokenizerFast, chats: TrainingChats, chat: list[M
 
 
 def assert_prompts_are_prefixes(tokenizer: PreTrainedTokenizerFast, chat: list[Message]) -> None:
-    """What an engine is given for each reply begins what is trained on, up to the reply's first token."""
+    """The engine's prompt for each reply equals the start of the training text, up to the reply's first
+    token."""
     chats = training_chats(tokenizer, "auto", "m")
     engine = ChatEncoder(tokenizer, prompting_template(tokenizer, "auto", "m"))
     ids, written = chats.tokens(chat)
@@ -59,7 +60,9 @@ def test_a_text_begins_once(family: Family) -> None:
     ids, _ = training_chats(tokenizer, "auto", "m").tokens(CHAT)
     assert ids.count(tokenizer.bos_token_id) == (1 if family.bos else 0)
     if family.bos:
-        assert tokenizer("look")["input_ids"][0] == tokenizer.bos_token_id, "by itself it would put another"
+        assert tokenizer("look")["input_ids"][0] == tokenizer.bos_token_id, (
+            "by itself the tokenizer would add another"
+        )
 
 
 @BY_NAME
@@ -116,9 +119,7 @@ def test_a_template_that_drops_earlier_thoughts_is_refused() -> None:
     with pytest.raises(NoChatTemplate, match=rf"(?s)org/q cannot be trained.*<think>.*{WAY_OUT}"):
         training_chats(tokenizer, "auto", "org/q")
     prompt = ChatEncoder(tokenizer, prompting_template(tokenizer, "auto", "m")).render(CHAT[:1])
-    assert prompt.endswith("<|im_start|>assistant\n<think>\n\n</think>\n\n"), (
-        "it can be prompted all the same"
-    )
+    assert prompt.endswith("<|im_start|>assistant\n<think>\n\n</think>\n\n"), "it can still be prompted"
 
 
 @pytest.mark.parametrize(
@@ -130,12 +131,12 @@ def test_a_template_that_drops_earlier_thoughts_is_refused() -> None:
          "{% endfor %}", "leaves out the assistant's text"),
         ("{{ raise_exception('just one') if messages | length > 1 }}<|im_start|>", "just one"),
         ("{% for m in messages %}<|im_start|>{{ m.content }}{{ messages | length }}<|im_end|>{% endfor %}",
-         "does not prompt with what it writes before a reply"),
+         "gives a prompt that differs from the text before a reply"),
         ("{% for m in messages %}<|im_start|>{{ m.content }}{{ '.' if not loop.last }}<|im_end|>{% endfor %}"
-         "{% if add_generation_prompt %}<|im_start|>{% endif %}", "does not prompt"),
+         "{% if add_generation_prompt %}<|im_start|>{% endif %}", "gives a prompt for message"),
         ("{% for m in messages %}<|im_start|>{{ m.content }}"
          "{{ ' ' if not loop.last and m.role == 'assistant' }}<|im_end|>{% endfor %}"
-         "{% if add_generation_prompt %}<|im_start|>{% endif %}", "earlier messages otherwise than its last"),
+         "{% if add_generation_prompt %}<|im_start|>{% endif %}", "messages differently from its last"),
         ("{% for m in messages %}<|im_start|>{{ m.content }}{{ '<|im_end|>' if loop.index < 4 }}{% endfor %}"
          "{% if add_generation_prompt %}<|im_start|>{% endif %}", "not write the whole text of message 4"),
     ],
@@ -151,7 +152,7 @@ def test_what_a_template_may_not_do(template: str, reason: str) -> None:
     ("family", "chat", "reason"),
     [
         (families.GEMMA, [SYSTEM, *CHAT], "refuses a chat .* of the roles system, .*no system role"),
-        (families.MISTRAL, [SYSTEM, *CHAT], "does not prompt for message 3 with what later stands before"),
+        (families.MISTRAL, [SYSTEM, *CHAT], "a prompt for message 3 that differs from the text before it"),
         (families.GEMMA, [CHAT[0], CHAT[2], CHAT[1]], "take turns"),
         (
             families.SMOLLM_2,
@@ -161,7 +162,7 @@ def test_what_a_template_may_not_do(template: str, reason: str) -> None:
         (
             families.QWEN_2507,
             [CHAT[0], {"role": "assistant", "content": "\nAction: look"}],
-            r"lets the tokens of message 2 run into those of the prompt",
+            r"merges the first tokens of message 2 with those of the prompt",
         ),
     ],
     ids=["no-system", "moving-system", "turns", "end-within", "joined-tokens"],
@@ -170,7 +171,7 @@ def test_a_conversation_that_cannot_be_written_is_named(
     family: Family, chat: list[Message], reason: str
 ) -> None:
     tokenizer = family.tokenizer()
-    if "tokens" in reason:  # as those of the families have: two new lines are one token
+    if "tokens" in reason:  # as in the families' tokenizers: two new lines are one token
         tokenizer.add_tokens(["\n\n"])
     chats = training_chats(tokenizer, "auto", "m")
     with pytest.raises(

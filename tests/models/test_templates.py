@@ -1,4 +1,4 @@
-"""Our templates write what the models' own write, and are chosen by what they write."""
+"""Our templates write the same text as the models' own, and are chosen by that text."""
 
 from __future__ import annotations
 
@@ -110,7 +110,9 @@ def test_auto_takes_trls_variant_of_a_template_that_cannot_be_trained_with() -> 
     with pytest.raises(NoChatTemplate, match=r"the model m cannot be trained"):
         training_chats(tokenizer, "model", "m")
     tokenizer.chat_template = chats.template
-    assert training_chats(tokenizer, "auto", "m").template == chats.template, "a checkpoint is prompted alike"
+    assert training_chats(tokenizer, "auto", "m").template == chats.template, (
+        "a checkpoint gets the same prompts"
+    )
 
 
 def test_of_several_templates_the_default_is_taken() -> None:

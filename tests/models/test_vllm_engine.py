@@ -96,7 +96,7 @@ def test_temperature_zero_is_the_models_own_best_token(engines: Engines, tiny_mo
         with torch.no_grad():
             whole = model.generate(prompt, do_sample=False, max_new_tokens=24)[0, prompt.shape[1] :]
         assert completion.prompt_tokens == prompt.shape[1]
-        # A character whose last bytes are still to come when the text is cut: vLLM leaves it out.
+        # If the text is cut inside a character's bytes, vLLM leaves the character out.
         expected = tokenizer.decode(whole, skip_special_tokens=True).rstrip("\N{REPLACEMENT CHARACTER}")
         assert completion.text.rstrip("\N{REPLACEMENT CHARACTER}") == expected
 
@@ -183,7 +183,7 @@ def test_engines_are_shared_until_room_is_needed_or_the_weights_change(tmp_path:
         assert said_by_second != said
         assert engines.run(opened(first)) == (engine, said), "kept between runs of the loop"
         engines.run(opened(third))
-        assert engines.run(opened(first)) == (engine, said), "it outlives another engine's end"
+        assert engines.run(opened(first)) == (engine, said), "it stays alive when another engine ends"
         assert isinstance(ended, VllmGenerator)
         with pytest.raises(EngineFailed, match="closed"):
             engines.run(ended.complete(CHATS[0], Sampling(0.0, 16)))

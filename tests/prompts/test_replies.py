@@ -1,4 +1,4 @@
-"""Replies after the habits of real chat models: `replies/*.yaml` says of each what it gives."""
+"""Replies in the style of real chat models: `replies/*.yaml` has the expected result of each."""
 
 from __future__ import annotations
 

@@ -99,10 +99,10 @@ def test_a_malformed_row_is_named(tmp_path: Path, turns: list[dict[str, str]], s
     [
         ("{}", "expected a JSON list, found dict"),
         ("[{", "row 0: not whole JSON"),
-        ("[]", "holds no trajectories: name another file"),
+        ("[]", "has no trajectories: give another file"),
         ("", "is not a JSON file"),
         ("id,text\n1,hello", "is not a JSON file"),
-        ("[" * 100_000, "holds no trajectories"),
+        ("[" * 100_000, "has no trajectories"),
         (None, "there is no"),
     ],
 )

@@ -20,7 +20,7 @@ REFUSAL = "Nothing happens."
 
 
 class Trap(CorridorEpisode):
-    """As the corridor, with half of the reward at door 1 and an end without a win at door 9."""
+    """The corridor, but with half of the reward at door 1 and an end without a win at door 9."""
 
     def __init__(self, traps: Traps) -> None:
         self.traps = traps

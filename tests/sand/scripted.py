@@ -1,4 +1,4 @@
-"""A model that answers from a script and an environment of one corridor: they fail where they are told to."""
+"""A model with scripted answers and an environment of one corridor; a test can make both fail."""
 
 from __future__ import annotations
 

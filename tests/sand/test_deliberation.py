@@ -39,7 +39,7 @@ THOUGHT = "Thought: I am here.\n\n- fly: no wings.\n- walk: good.\n\nI walk."
 
 
 def _policy(text: str, sampling: Sampling) -> str:
-    """Disagrees with the expert at the last step alone."""
+    """Disagrees with the expert only at the last step."""
     if "You walk." not in text:
         return "Action: go to door 1"
     return "Action: go to door 2" if sampling.seed % 2 else "Thought: up.\nAction: fly"
@@ -352,7 +352,7 @@ async def test_a_thought_that_is_cut_off_twice_is_kept_as_it_was_and_counted() -
     assert rows[2].text == THOUGHT
 
 
-async def test_the_expert_is_switched_where_a_rollout_is_shorter_and_the_knob_says_so() -> None:
+async def test_the_expert_is_switched_for_a_shorter_rollout_if_configured() -> None:
     _, evidence = await _evidence(f"Thought: quick.\nAction: {GOAL}")
     base = ScriptedModel(lambda text, _: THOUGHT, "base")
     _, never = await _deliberate(base, evidence)
@@ -375,7 +375,7 @@ async def test_the_expert_is_switched_where_a_rollout_is_shorter_and_the_knob_sa
     assert [row.index for row in rows] == list(range(len(rows)))
 
 
-async def test_the_next_iteration_goes_on_from_the_deliberations_or_the_experts_thoughts() -> None:
+async def test_the_next_iteration_starts_from_the_deliberations_or_the_experts_thoughts() -> None:
     _, evidence = await _evidence()
     _, rows = await _deliberate(ScriptedModel(lambda text, _: THOUGHT, "base"), evidence)
     previous = next_demonstrations("02", rows, None)

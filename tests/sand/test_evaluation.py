@@ -46,7 +46,7 @@ async def test_another_game_under_the_same_id_is_played_again() -> None:
 
 
 def _episode(steps: int, reward: float, deliberations: int) -> EpisodeRow:
-    """An episode of which only what scores are taken from says something."""
+    """An episode with values only in the columns that scores use."""
     turn = Turn(thought="", action="look", observation="", valid=True)
     return EpisodeRow(
         episode_id=f"{steps}-{reward}",

@@ -38,7 +38,7 @@ async def _roll_out(
 async def test_every_candidate_is_executed_after_the_history_and_played_to_the_end() -> None:
     corridor = Corridor()
     finished, rows = await _roll_out(f"Thought: now.\nAction: {GOAL}", corridor)
-    assert len(rows) == 6  # two candidates at each of three steps, the expert's included
+    assert len(rows) == 6  # two candidates at each of three steps, including the expert's
     assert sorted(len(prefix) for prefix in corridor.opened) == [0, 0, 1, 1, 2, 2]
     flown = [row for row in rows if row.steps[0].action == "fly"]
     assert [row.steps[1].action for row in flown] == [GOAL] * 3

@@ -35,7 +35,7 @@ def _better(
     return better and better.candidate_id
 
 
-def test_the_same_reward_in_fewer_steps_is_better_where_the_knob_says_so() -> None:
+def test_the_same_reward_in_fewer_steps_is_better_if_configured() -> None:
     shorter = (0, [WALK, WIN], 1.0)
     assert _better(shorter) == "0"
     assert _better(shorter, switch="higher_reward") is None
@@ -59,7 +59,7 @@ def test_the_highest_reward_is_taken_then_the_shortest() -> None:
 def test_a_rollout_with_a_refused_turn_or_none_replaces_nothing(bad: Turn) -> None:
     assert _better((0, [bad, WIN], 1.0)) is None
     assert _better((0, [bad, WIN], 1.0), reward=0.0, switch="higher_reward") is None
-    assert _better((0, [bad], 1.0), (1, [WIN], 1.0)) == "1", "the next best without one is taken"
+    assert _better((0, [bad], 1.0), (1, [WIN], 1.0)) == "1", "the next best without one is used"
 
 
 def test_a_candidate_that_was_not_executed_replaces_nothing() -> None:

@@ -17,7 +17,7 @@ SHIPPED, _ = load_experiments(Path("/nonexistent"))
 def test_every_shipped_experiment_trains_on_any_number_of_devices(name: str, devices: int) -> None:
     asked = SHIPPED[name].finetuning
     found = spread(asked.batch_size, asked.per_device_batch_size, devices)
-    assert found.devices == min(devices, asked.batch_size), "every card that can have a trajectory is used"
+    assert found.devices == min(devices, asked.batch_size), "every card that can get a trajectory is used"
     assert 1 <= found.per_device <= asked.per_device_batch_size
     if asked.batch_size % found.devices == 0:
         assert found.batch_size == asked.batch_size

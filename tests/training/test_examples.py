@@ -1,4 +1,4 @@
-"""The loss is over the assistant's tokens, all of them, and nothing else."""
+"""The loss is over all tokens of the assistant, and no others."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CHAT: list[Message] = [
 
 
 def spans(example: Example) -> list[list[int]]:
-    """The runs of tokens that the loss is over."""
+    """The sequences of tokens over which the loss is computed."""
     found: list[list[int]] = []
     previous = IGNORED
     for label in example.labels:

@@ -1,4 +1,4 @@
-"""What a finetuning needs, and what is chosen: planned without a GPU."""
+"""The memory that a finetuning needs, and the chosen placement, planned without a GPU."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PAPER = SHIPPED["alfworld-llama31-8b"].finetuning
 def test_eight_billion_parameters_are_sharded_over_eight_cards() -> None:
     plan = plan_training(LLAMA, PAPER, 8, 80 * GB, 1024 * GIB)
     assert plan.placement == "sharded"
-    # 16 bytes a parameter over eight cards are 16 GB; activations and gathered layers come on top.
+    # 16 bytes per parameter over eight cards are 16 GB; activations and gathered layers are added.
     assert 16 * GB < plan.card < 40 * GB
     assert "sharded" in plan.describe(PAPER)
 
@@ -58,7 +58,7 @@ def test_longer_trajectories_need_more() -> None:
     assert long > short
 
 
-def test_without_checkpointing_that_is_said_to_help() -> None:
+def test_without_checkpointing_the_error_suggests_it() -> None:
     settings = FinetuningSettings(per_device_batch_size=8, max_length=16384)
     with pytest.raises(TrainingDoesNotFit, match="gradient_checkpointing: true"):
         plan_training(LLAMA, settings, 8, 80 * GB, 1024 * GIB)

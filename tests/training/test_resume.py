@@ -1,4 +1,4 @@
-"""A training that is killed goes on from what it saved, and ends with the same weights."""
+"""A killed training continues from its saved state, and ends with the same weights."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ CHATS = [tiny_chat(number, turns=1 + number % 3) for number in range(14)]
 FULL = FinetuningSettings(batch_size=4, per_device_batch_size=2, learning_rate=1e-3, max_length=256)
 LORA = FULL.model_copy(update={"method": "lora", "lora": LoraSettings(rank=4, dropout=0.1)})
 EPOCHS = 6
-"""Of four steps each: the process that is killed is at one of the first of them."""
+"""Trainings of four steps each: the process is killed at one of the first steps."""
 
 
 def _kill_trainer() -> None:
-    """SIGKILL to the process that this one started to train."""
+    """SIGKILL to the training process that this one started."""
     for listed in Path("/proc/self/task").glob("*/children"):
         for pid in listed.read_text().split():
             if b"training.sft" in Path(f"/proc/{pid}/cmdline").read_bytes():
@@ -31,7 +31,7 @@ def _kill_trainer() -> None:
 
 
 def train(parent: Path, output: Path, settings: FinetuningSettings, *, kill_at: int = 0) -> list[int]:
-    """The steps that were done."""
+    """The finished steps."""
     steps: list[int] = []
 
     def seen(point: Progress) -> None:
@@ -60,16 +60,16 @@ def test_the_resumed_training_ends_with_the_same_weights(
     step = int(saved.name.rpartition("-")[2])
     assert 1 <= step < 4 * EPOCHS
     assert train(tiny_model, folder / "model", settings) == list(range(step + 1, 4 * EPOCHS + 1)), (
-        "resumed, not begun again"
+        "resumed, not started again"
     )
     assert model_id(folder / "model") == model_id(tmp_path / "undisturbed")
-    assert [path.name for path in folder.iterdir()] == ["model"], "what was saved on the way is gone"
+    assert [path.name for path in folder.iterdir()] == ["model"], "the saved states are gone"
     one, other = (
         Report.model_validate_json((path / "training.json").read_text())
         for path in (folder / "model", tmp_path / "undisturbed")
     )
     ours, theirs = ([(point.step, point.loss) for point in report.loss_curve] for report in (one, other))
-    assert ours == theirs, "the loss curve is whole"
+    assert ours == theirs, "the loss curve is complete"
 
 
 def test_what_another_training_saved_is_not_gone_on_from(tiny_model: Path, tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def train(
 
 
 def reply_loss(folder: Path) -> float:
-    """Cross-entropy of the replies alone, computed without TRL."""
+    """Cross-entropy of only the replies, computed without TRL."""
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
     losses = []
     for chat in CHATS[:8]:

@@ -21,7 +21,7 @@ CHATS = [tiny_chat(number) for number in range(12)]
 
 
 class Stopped(BaseException):
-    """What Dagster raises in a step that is terminated is no Exception either."""
+    """Like the error that Dagster raises in a terminated step, this is not an Exception."""
 
 
 def test_a_training_reports_its_progress_and_replaces_the_folder(tiny_model: Path, tmp_path: Path) -> None:

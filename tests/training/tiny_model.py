@@ -1,4 +1,4 @@
-"""A Llama of two layers with a tokenizer made on the fly: small, but real to vLLM and TRL."""
+"""A Llama of two layers with a new tokenizer: small, but real for vLLM and TRL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Guess the number: the agent names numbers, and is told whether the hidden one is higher or lower."""
+"""Guess the number: the agent names a number, and the answer is whether the hidden one is higher or lower."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class Options(BaseModel):
 
 
 class GuessDomain:
-    """What the environment says of itself without being run."""
+    """What is known of the environment without running it."""
 
     name = "guess"
     refusal = "Say `guess` and a number."
 
     def normalise(self, action: str) -> str:
-        """Two actions that do the same have the same form: case and white space do not count."""
+        """Maps actions that do the same to the same text: case and white space do not count."""
         return " ".join(action.lower().split())
 
     def prompt(self, instruction: str) -> str:
@@ -50,13 +50,13 @@ class Guess:
     cheap_fork = True  # copying the state costs less than replaying the actions
 
     def reset(self, task: Task) -> str:
-        """Start a task; returns what the agent is told first."""
+        """Starts a task and returns the first observation."""
         self._hidden, self._highest = int(task.spec["hidden"]), int(task.spec["highest"])
         self._found = False
         return f"A number from 1 to {self._highest} is hidden. Find it."
 
     def step(self, action: str) -> StepResult:
-        """Execute an action as the agent wrote it."""
+        """Executes an action as the agent wrote it."""
         verb, _, number = DOMAIN.normalise(action).partition(" ")
         if verb != "guess" or not number.isdecimal():
             return StepResult(DOMAIN.refusal, float(self._found), self._found, valid=False)
@@ -85,12 +85,12 @@ def make(options: Options, home: Path) -> Guess:
 
 
 def files(options: Options, home: Path) -> Mapping[str, str]:
-    """Content hashes of data from outside: there is none."""
+    """Content hashes of files that tasks and experts are read from: there are none."""
     return {}
 
 
 def tasks(options: Options, home: Path, progress: Progress) -> list[Task]:
-    """Odd numbers are for training, even ones for the test; the unseen tests have twice the range."""
+    """Odd numbers are for training, even ones for the tests; the unseen tests have twice the range."""
     train = [_task("train", n, options.highest, options) for n in range(1, options.highest + 1, 2)]
     seen = [_task("seen", n, options.highest, options) for n in range(2, options.highest + 1, 2)]
     above = range(options.highest + 1, 2 * options.highest + 1)
@@ -99,7 +99,7 @@ def tasks(options: Options, home: Path, progress: Progress) -> list[Task]:
 
 
 def experts(options: Options, home: Path, tasks: Sequence[Task], progress: Progress) -> Iterator[Trajectory]:
-    """The expert halves what is left, and says why."""
+    """The expert halves the range, and its thoughts say why."""
     training = [task for task in tasks if task.split == "train"]
     for done, task in enumerate(training, start=1):
         yield _demonstrate(task)

@@ -1,10 +1,11 @@
-"""ALFWorld's text games, compiled once and played over immutable states: text for text as the stock engine.
+"""ALFWorld's text games, compiled once and played over immutable states, with exactly the stock engine's
+texts.
 
-`CompiledGame.load` reads a `game.tw-pddl` file. A state is a value: `step`, `admissible` and `won` are
-functions of it, and nothing is ever undone. `CompiledEpisode` keeps the state for you, and forks.
+`CompiledGame.load` reads a `game.tw-pddl` file. A state is an immutable value: `step`, `admissible` and `won`
+are functions of it. `CompiledEpisode` keeps the state for you, and forks.
 
-Interfaces, each in a module of its own: `batch` (ALFWorld's own lists in, lists out), `alfred_tw_env` (in the
-place of ALFWorld's class), `gym` (Gymnasium), `trl` and `verifiers`. `stock` has the reference engine.
+Interfaces, each in its own module: `batch` (ALFWorld's own lists in, lists out), `alfred_tw_env` (replaces
+ALFWorld's class), `gym` (Gymnasium), `trl` and `verifiers`. `stock` has the reference engine.
 """
 
 from alfworld_compiled.compiling import compile_ahead

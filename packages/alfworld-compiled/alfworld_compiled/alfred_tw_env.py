@@ -1,4 +1,4 @@
-"""ALFWorld's text environment over compiled games: in a program, one changed import."""
+"""ALFWorld's text environment over compiled games: a program needs only another import."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from alfworld.agents.environment.alfred_tw_env import AlfredTWEnv as StockAlfred
 from alfworld_compiled.batch import AlfworldBatchEnv
 
 _LIMITS = {"dqn": "rl", "dagger": "dagger"}
-"""Where the configuration of a training method has its step limit."""
+"""The configuration's key of the step limit, by training method."""
 
 
 class AlfredTWEnv(StockAlfredTWEnv):  # type: ignore[misc]
@@ -26,12 +26,12 @@ class AlfredTWEnv(StockAlfredTWEnv):  # type: ignore[misc]
             raise ValueError(f"general.training_method is {method!r}; expected {' or '.join(_LIMITS)}")
         if training and self.config["env"]["domain_randomization"]:
             raise ValueError(
-                "env.domain_randomization shuffles the numbers in names at each load, which a game that is "
-                "compiled once cannot: set it to false, or use ALFWorld's own AlfredTWEnv"
+                "env.domain_randomization shuffles the numbers in names at each load, which is not possible "
+                "for a compiled game: set it to false, or use ALFWorld's own AlfredTWEnv"
             )
         if training and method == "dagger":
             raise ValueError(
-                "general.training_method dagger wants `expert_plan` from the stock engine's expert, which is "
+                "general.training_method dagger needs `expert_plan` from the stock engine's expert, which is "
                 "not compiled: set it to dqn, or use ALFWorld's own AlfredTWEnv"
             )
         limit = self.config[_LIMITS[method]]["training"]["max_nb_steps_per_episode"]

@@ -14,7 +14,7 @@ from alfworld_compiled.program import Mechanics
 from alfworld_compiled.refusal import UnsupportedGame
 
 Fold = Callable[[Sequence[Literal]], "list[Literal] | None"]
-"""Literals without those that always hold; None where one never does."""
+"""Literals without those that always hold; None if one never does."""
 
 
 class Command(NamedTuple):
@@ -115,7 +115,7 @@ def _conditional(
 def _pivots(preconditions: Ragged, slots: int) -> tuple[array[int], array[int]]:
     """Group the operators by the slot wanted true that most operators share with them.
 
-    In a state few of those slots are true (the agent is in one place), so few groups have to be looked at.
+    In a state few of those slots are true (the agent is in one place), so few groups have to be checked.
     """
     wanted = [
         [p >> 1 for p in preconditions.values[start:end] if p & 1]

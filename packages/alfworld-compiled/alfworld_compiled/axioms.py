@@ -11,7 +11,8 @@ Rule = tuple[int, bool, Sequence[tuple[int, bool]]]
 
 
 def by_layer(grounded: Grounded) -> list[list[Axiom]]:
-    """The axioms in the order in which their layers are settled; those that restate a default do nothing."""
+    """The axioms in the order in which their layers are computed; those that only repeat a default are left
+    out."""
     layers: dict[int, list[Axiom]] = {}
     for axiom in grounded.axioms:
         if axiom.value != grounded.initial[axiom.variable]:

@@ -12,22 +12,22 @@ from alfworld_compiled.order import GameOrder
 from alfworld_compiled.play import STEP_LIMIT, Play
 
 Infos = dict[str, list[Any]]
-"""`won`, `admissible_commands` and `extra.gamefile`, each with one entry a game."""
+"""`won`, `admissible_commands` and `extra.gamefile`, each with one entry for each game."""
 
 STOCK_SEED = 1234
-"""What textworld seeds its own order of games with."""
+"""The seed of textworld's own order of games."""
 
 
 class AlfworldBatchEnv:
-    """What `AlfredTWEnv.init_env` gives, over compiled games::
+    """The same as `AlfredTWEnv.init_env` returns, over compiled games::
 
         env = AlfworldBatchEnv("json_2.1.1/train", batch_size=8)
         observations, infos = env.reset()
         commands = [choose(a) for a in infos["admissible_commands"]]
         observations, scores, dones, infos = env.step(commands)
 
-    The games come in the stock environment's order. A game that is done stays as it was, whatever it is sent,
-    until `reset`; with `auto_reset` its next step starts it again instead. The games need not keep in step:
+    The games come in the stock environment's order. A finished game ignores commands until `reset`; with
+    `auto_reset` its next step starts it again instead. The games can move independently:
     `reset_one` and `step_one` move one of them and leave the others.
     """
 
@@ -52,11 +52,11 @@ class AlfworldBatchEnv:
         self.seed(STOCK_SEED)
 
     def seed(self, seed: int | None = None) -> None:
-        """Shuffle the games by `seed`, and begin anew with the first of them."""
+        """Shuffle the games by `seed`, and start again with the first of them."""
         self._order = GameOrder(self.gamefiles, seed)
 
     def skip(self, games: int = 1) -> None:
-        """Leave out the next `games`."""
+        """Skip the next `games`."""
         for _ in range(games):
             next(self._order)
 
@@ -76,11 +76,13 @@ class AlfworldBatchEnv:
             observations, scores (1 while the goal holds), whether each is done, and `infos`.
 
         Raises:
-            ValueError: there are not as many commands as games.
+            ValueError: the number of commands is not the number of games.
         """
         plays = self._opened()
         if isinstance(commands, str) or len(commands) != len(plays):
-            raise ValueError(f"expected a list of {len(plays)} commands, one a game; found {commands!r}")
+            raise ValueError(
+                f"expected a list of {len(plays)} commands, one for each game; found {commands!r}"
+            )
         for index, command in enumerate(commands):
             self._advance(index, command)
         return (
@@ -91,7 +93,7 @@ class AlfworldBatchEnv:
         )
 
     def reset_one(self, index: int, game: str | Path | None = None) -> tuple[str, dict[str, Any]]:
-        """Start `game`, or the next one, at place `index`; the other games stay where they are.
+        """Start `game`, or the next one, at place `index`; the other games do not change.
 
         Raises:
             GameError: it is missing, malformed or unsupported.
@@ -101,13 +103,13 @@ class AlfworldBatchEnv:
         return plays[index].observation, plays[index].info()
 
     def step_one(self, index: int, command: str) -> tuple[str, float, bool, dict[str, Any]]:
-        """Send `command` to the game at place `index` alone; returns as `step` does, for one game."""
+        """Send `command` only to the game at place `index`; returns the same as `step`, for one game."""
         self._advance(index, command)
         play = self._opened()[index]
         return play.observation, play.score, play.done, play.info()
 
     def fork(self) -> Self:
-        """An independent copy: every game in its state, and the same games to come."""
+        """An independent copy: every game in its state, and the same next games."""
         copy = type(self)(
             self.gamefiles,
             self.batch_size,
@@ -120,7 +122,7 @@ class AlfworldBatchEnv:
         return copy
 
     def close(self) -> None:
-        """Drop the games in play. Idempotent."""
+        """Close the open games. Idempotent."""
         self._plays = []
 
     def _start(self, game: Path) -> Play:

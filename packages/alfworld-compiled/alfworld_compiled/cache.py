@@ -2,7 +2,7 @@
 
 A file is a mark, the SHA-256 of the rest, and the rest: deflated JSON, its arrays as base64 of 32-bit
 numbers. It is written beside its place and moved there, so several processes may compile the same game at
-once; one that is torn or altered fails its hash and is made again. Reading it cannot run anything.
+once. A damaged file does not match its hash and is made again. Reading a file cannot run code.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from alfworld_compiled.games import GameError
 from alfworld_compiled.program import Lexicon, Mechanics, Program
 
 ENGINE_VERSION = 1
-"""Raise it whenever the compiler would make another `Program` of the same game."""
+"""Raise this version when the compiler makes another `Program` of the same game."""
 
 _MARK = b"alfworld-compiled game\n"
 _HASH_BYTES = 32
 _MAX_BYTES = 256 * 2**20
-"""Of a file once inflated. The largest published game has some 1 MB."""
+"""The largest inflated size of a file. The largest published game has about 1 MB."""
 
 
 def default_cache() -> Path:
-    """Where compiled games are kept: `$ALFWORLD_COMPILED_CACHE`, else `~/.cache/alfworld-compiled`."""
+    """The folder of compiled games: `$ALFWORLD_COMPILED_CACHE`, else `~/.cache/alfworld-compiled`."""
     named = os.environ.get("ALFWORLD_COMPILED_CACHE")
     if named:
         return Path(named).expanduser()
@@ -42,7 +42,7 @@ def default_cache() -> Path:
 
 
 def place_of(game: Path, folder: Path) -> Path:
-    """Where the cache `folder` has `game`, or would have it."""
+    """The file of `game` in the cache `folder`, which need not exist."""
     try:
         content = game.read_bytes()
     except OSError:
@@ -51,7 +51,7 @@ def place_of(game: Path, folder: Path) -> Path:
 
 
 def is_compiled(game: Path, folder: Path) -> bool:
-    """Whether the cache `folder` has something for `game`. `read_program` says whether it is whole."""
+    """Whether the cache `folder` has a file for `game`. `read_program` checks whether it is complete."""
     return place_of(game, folder).exists()
 
 
@@ -66,7 +66,7 @@ def _key(content: bytes) -> str:
 
 
 def read_program(place: Path) -> Program | None:
-    """The program at `place`; None where there is none, or none that is whole."""
+    """The program at `place`; None if there is none, or if it is damaged."""
     try:
         data = place.read_bytes()
     except FileNotFoundError:

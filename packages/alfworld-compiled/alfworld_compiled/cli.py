@@ -20,7 +20,7 @@ _OK, _DIFFERS, _WRONG = 0, 1, 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; the status is 1 where the engines differ or a game is refused, 2 for a mistake."""
+    """Run a command; the status is 1 if the engines differ or a game is refused, 2 for wrong use."""
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     play.add_argument("--step-limit", type=int, default=STEP_LIMIT, help=f"steps at most ({STEP_LIMIT})")
     play.set_defaults(run=_play)
 
-    compile_ = commands.add_parser("compile", help="compile games ahead of their first use, on all cores")
+    compile_ = commands.add_parser("compile", help="compile games before their first use, on all cores")
     compile_.add_argument("games", type=Path, nargs="+", metavar="GAMES", help="game files or folders")
     compile_.set_defaults(run=_compile)
 
@@ -56,13 +56,13 @@ def _parser() -> argparse.ArgumentParser:
         "--games",
         type=Path,
         required=True,
-        help="folder with train/, valid_seen/, valid_unseen/ (alfworld-download fetches json_2.1.1)",
+        help="folder with train/, valid_seen/, valid_unseen/ (alfworld-download downloads json_2.1.1)",
     )
-    bench.add_argument("--limit", type=int, help="how many games, drawn by the seed; all without it")
-    bench.add_argument("--minutes", type=float, help="begin no further game after this time")
+    bench.add_argument("--limit", type=int, help="how many games, drawn by the seed; default: all")
+    bench.add_argument("--minutes", type=float, help="start no new game after this time")
     bench.add_argument("--seed", type=int, default=0, help="draws the games and the walks (0)")
     bench.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    bench.add_argument("--out", type=Path, help="write JSON here as well, with the command and the day")
+    bench.add_argument("--out", type=Path, help="also write JSON to this file, with the command and the day")
     bench.set_defaults(run=_bench)
     return parser
 
@@ -71,7 +71,7 @@ def _play(options: argparse.Namespace) -> int:
     game = CompiledGame.load(options.game, options.cache)
     play = Play(options.game, game.start(), options.step_limit)
     print(play.observation)
-    print("\n(? lists what can be done; end with Ctrl-D)")
+    print("\n(? lists the admissible commands; end with Ctrl-D)")
     while not play.done:
         try:
             command = input("> ")
@@ -120,7 +120,7 @@ def _shown(what: str) -> Callable[[int, int], None]:
 
 
 def _show(what: str, done: int, total: int) -> None:
-    """A line on a terminal that counts, and is gone at the end."""
+    """A line on the terminal that counts, and is removed at the end."""
     if sys.stderr.isatty():
         line = f"{what} {done} of {total} games"
         end = f"\r{' ' * len(line)}\r" if done == total else ""

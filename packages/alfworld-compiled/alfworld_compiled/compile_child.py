@@ -1,7 +1,7 @@
-"""The process that compiles games: what it is asked, and its answers.
+"""The process that compiles games: its requests and answers.
 
-A request is a line of JSON on standard input, an answer one on standard output. A compiled game goes to the
-cache, never over the pipe.
+A request is a line of JSON on standard input, an answer is one on standard output. A compiled game is written
+to the cache, and never sent over the pipe.
 """
 
 from __future__ import annotations
@@ -40,12 +40,13 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """How it went. `construct`: what the compiler refuses; `error`: why the game cannot be compiled."""
+    """The result. `construct`: the construct that the compiler refuses; `error`: why the game cannot be
+    compiled."""
 
     construct: str | None = None
     error: str | None = None
     last: bool = False
-    """Whether the process ends with this answer, its memory no longer worth keeping."""
+    """Whether the process ends after this answer, because its memory limit was reached."""
 
     def to_line(self) -> bytes:
         return json.dumps(asdict(self)).encode() + b"\n"
@@ -56,10 +57,10 @@ class Answer:
 
 
 def main() -> None:
-    """Answer requests until standard input ends, or a game wanted more memory than it may have."""
+    """Answer requests until standard input ends, or a game needed more memory than its limit."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "wb")
-    # What the libraries print must not get between the answers.
+    # The output of libraries must not mix with the answers.
     os.dup2(2, 1)
     for line in sys.stdin.buffer:
         request = Request.from_line(line)

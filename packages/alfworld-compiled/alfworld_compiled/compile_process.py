@@ -1,4 +1,4 @@
-"""Having a game compiled by another process, whose time and memory are bounded."""
+"""Compiling a game in another process with limits on time and memory."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ _END_S = 5.0
 
 
 class CompileProcess:
-    """A process that compiles one game after another; started at the first, and again after it was ended.
+    """A process that compiles one game after another. It starts with the first game, and again after it
+    ended.
 
-    It holds the libraries that compiling needs, so that the next game does not wait for them. For one thread
-    at a time.
+    It keeps the libraries that compiling needs, so that the next game does not wait for them. Only one thread
+    may use it at a time.
     """
 
     def __init__(self) -> None:
@@ -46,7 +47,7 @@ class CompileProcess:
         try:
             line = self._ask(Request(game.absolute(), cache.absolute(), limits))
         except BaseException:
-            # Whatever interrupted it, the answer must not be taken for that to the next request.
+            # After an interrupt, a late answer must not be read as the answer to the next request.
             self.close()
             raise
         if not line:
@@ -95,13 +96,13 @@ class CompileProcess:
                 f"a game whose compiling ends its process by {signal.Signals(-status).name}", game
             )
         raise GameError(
-            f"{game}: the process that compiles games ended with status {status} before it answered; what it "
-            "wrote to standard error says why"
+            f"{game}: the process that compiles games ended with status {status} before it answered; its "
+            "standard error says why"
         )
 
 
 def _start() -> subprocess.Popen[bytes]:
-    # As this process finds modules, and nothing of the working folder beside that.
+    # With this process's module path, and without the working folder.
     path = os.pathsep.join(entry for entry in sys.path if entry)
     own = str(Path(__file__).parents[1])
     return subprocess.Popen(
@@ -125,7 +126,7 @@ _idle: list[CompileProcess] = []
 
 @contextmanager
 def warm_process() -> Iterator[CompileProcess]:
-    """The process that compiled the game before, if it is free, or another."""
+    """The process that compiled the last game, if it is free, or another one."""
     try:
         process = _idle.pop()
     except IndexError:
@@ -145,5 +146,5 @@ def _close_idle() -> None:
 
 
 atexit.register(_close_idle)
-# A forked process would otherwise read the answers that its parent waits for.
+# Otherwise a forked process would read the answers for its parent.
 os.register_at_fork(after_in_child=_idle.clear)

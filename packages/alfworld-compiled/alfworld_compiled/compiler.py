@@ -27,10 +27,10 @@ from alfworld_compiled.text import Texts, read_texts
 
 
 def compile_game(game: GameFile) -> Program:
-    """Compile a game, with no bound on what it takes: `open_program` has a process that is bounded do it.
+    """Compile a game without limits; `open_program` does it in a process with limits.
 
     Raises:
-        UnsupportedGame: it has a construct whose text could come out wrong.
+        UnsupportedGame: it has a construct whose text could be wrong.
         GameError: its PDDL or grammar is not well formed.
     """
     try:
@@ -88,7 +88,7 @@ class _Compiler:
         return Program(replace(lexicon, intro=texts.intro(initial)), mechanics)
 
     def _commands(self, texts: Texts, templates: dict[str, list[Any]], state: bytes) -> list[Command]:
-        """Every command there can be, sorted. Their words are the same in all states; that was checked."""
+        """Every possible command, sorted. It was checked that their words are the same in all states."""
         ready = {action: texts.read(nodes) for action, nodes in templates.items()}
         known: dict[tuple[str, tuple[str, ...]], str] = {}
         commands: dict[str, list[tuple[Operator, list[int]]]] = {}
@@ -103,7 +103,7 @@ class _Compiler:
             raise UnsupportedGame(f"the command {braced[0]!r}, with braces in it")
         return [Command(text, operators) for text, operators in sorted(commands.items())]
 
-    # What is true at first, and what can change.
+    # Initial facts, and facts that can change.
 
     def _initial_truth(self) -> list[bool]:
         truth = list(self._grounded.initial)
@@ -117,13 +117,13 @@ class _Compiler:
         return all(self._truth[v] == value for v, value in literals if self._fixed(v))
 
     def _fold(self, literals: Sequence[Literal]) -> list[Literal] | None:
-        """`literals` without those that always hold; None where one never does."""
+        """`literals` without those that always hold; None if one never does."""
         if not self._possible(literals):
             return None
         return [(v, value) for v, value in literals if not self._fixed(v)]
 
     def _number_slots(self, rules: dict[str, Any]) -> dict[int, int]:
-        """A slot for each variable that can change and that an action, a goal, an axiom or a text reads."""
+        """A slot for each variable that can change and that an action, the goal, an axiom or a text reads."""
         grounded = self._grounded
         read = {v for o in self._operators for v, _ in o.preconditions}
         read |= {v for o in self._operators for e in o.effects for v, _ in e.conditions}
@@ -189,7 +189,7 @@ class _Compiler:
     # The grammar.
 
     def _check_grammar(self) -> dict[str, Any]:
-        """Check what the intro and the actions derive; returns the rules that they come to."""
+        """Check the texts of the intro and the actions; returns the rules that they use."""
         grammar = self._grammar
         nodes: list[Any] = [["symbol", INTRO]]
         check(nodes, frozenset(), grammar.rules)

@@ -1,4 +1,4 @@
-"""The compiled form of a game, from the cache or made now; and of many games, on all cores."""
+"""The compiled form of one game, from the cache or made now; and of many games, on all cores."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from alfworld_compiled.program import Program
 from alfworld_compiled.refusal import UnsupportedGame
 
 _WORTH_A_PROCESS = 8
-"""Games: what starting another process costs is won back after some five."""
+"""A process is started for every so many games: its start costs as much as about five games."""
 
 
 def open_program(game: Path, folder: Path, limits: Limits | None = None) -> Program:
-    """The compiled form of `game`, from the cache `folder` where it has it, compiled and put there otherwise.
+    """The compiled form of `game`: from the cache `folder` if it is there, otherwise compiled and stored
+    there.
 
-    Compiling is done by a process of its own, within `limits`.
+    A separate process compiles it, within `limits`.
 
     Raises:
         GameError: the game is missing, malformed or unsupported.
@@ -35,14 +36,17 @@ def open_program(game: Path, folder: Path, limits: Limits | None = None) -> Prog
             process.compile(game, folder, limits or Limits())
         program = read_program(place)
     if program is None:
-        raise GameError(f"{game} was compiled, but {place} does not hold it: was either changed meanwhile?")
+        raise GameError(
+            f"{game} was compiled, but it is not in {place}: was one of them changed at the same time?"
+        )
     return program
 
 
 def compile_ahead(
     games: Sequence[Path], folder: Path, done: Callable[[], None] = lambda: None, limits: Limits | None = None
 ) -> dict[Path, str]:
-    """Compile those of `games` that the cache `folder` lacks; returns the refused ones with their construct.
+    """Compile those of `games` that are not in the cache `folder`; returns the refused ones with their
+    construct.
 
     `done` is called once for each game.
 

@@ -1,4 +1,4 @@
-"""Playing a compiled game: a state is an immutable value, and a step makes another."""
+"""Playing a compiled game: a state is an immutable value, and a step returns a new state."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _SET = (DENIED, TRUE | STATED)
 
 
 class CompiledGame:
-    """A game that plays as textworld's PDDL engine does, text for text.
+    """A game that plays with exactly the texts of textworld's PDDL engine.
 
-    It holds no state of its own and may be shared by any number of episodes and threads::
+    It has no state, and any number of episodes and threads may share it::
 
         game = CompiledGame.load("json_2.1.1/valid_seen/…/game.tw-pddl")
         state, observation = game.step(game.initial, "go to desk 1")
@@ -33,9 +33,9 @@ class CompiledGame:
 
     @classmethod
     def load(cls, path: str | Path, cache: str | Path | None = None) -> Self:
-        """The game at `path`, compiled now or before: compiled games are kept in the folder `cache`.
+        """The game at `path`, compiled now or before. Compiled games are kept in the folder `cache`.
 
-        Without `cache` that is `$ALFWORLD_COMPILED_CACHE`, else `~/.cache/alfworld-compiled`.
+        Its default is `$ALFWORLD_COMPILED_CACHE`, else `~/.cache/alfworld-compiled`.
 
         Raises:
             UnsupportedGame: it has a construct that the engine does not support.
@@ -63,10 +63,10 @@ class CompiledGame:
         return CompiledEpisode(self)
 
     def step(self, state: State, command: str) -> tuple[State, str]:
-        """The state after `command`, and what the engine answers.
+        """The state after `command`, and the engine's answer.
 
-        Commands are matched exactly, but for white space around them. What is not understood or not possible
-        leaves the state as it is and is answered with `REFUSAL`.
+        Commands are matched exactly, except for white space around them. If a command is not understood or
+        not possible, the state does not change and the answer is `REFUSAL`.
         """
         operator = self._applicable(state, command.strip())
         if operator is None:
@@ -92,7 +92,7 @@ class CompiledGame:
         return [m.commands[c] for c in sorted({_range_of(operators, o) for o in found})]
 
     def _applicable(self, state: State, command: str) -> int | None:
-        """The operator that the stock engine would take for `command`, if there is any."""
+        """The operator that the stock engine would use for `command`, if there is one."""
         m = self._mechanics
         number = bisect_left(m.commands, command)
         if number == len(m.commands) or m.commands[number] != command:
@@ -122,7 +122,7 @@ class CompiledGame:
         return bytes(after)
 
     def _apply_conditional(self, before: State, after: bytearray, effects: list[list[Any]]) -> None:
-        """Effects fire by the state before; textworld's facts take them all as if they had fired."""
+        """Effects fire by the state before; textworld's facts are changed as if all effects had fired."""
         for literal, conditions in effects:
             slot, value = literal >> 1, literal & 1
             fires = conditions is not None and all(before[c >> 1] & TRUE == c & 1 for c in conditions)
@@ -130,7 +130,7 @@ class CompiledGame:
 
 
 class CompiledEpisode:
-    """See `Episode`. Everything is shared but the state, so a fork costs a microsecond."""
+    """See `Episode`. Everything except the state is shared, so a fork costs a microsecond."""
 
     __slots__ = ("_game", "_state", "intro")
 
@@ -142,7 +142,7 @@ class CompiledEpisode:
 
     @property
     def state(self) -> State:
-        """Where the episode is: a value to compare, to keep, and to start another episode from."""
+        """The episode's state: a value to compare, to store, and to start another episode from."""
         return self._state
 
     def step(self, command: str) -> str:
@@ -167,5 +167,5 @@ def _put(state: bytearray, slot: int, value: bool) -> None:
 
 
 def _range_of(starts: Any, item: int) -> int:
-    """The range that `item` lies in."""
+    """The range of `item`."""
     return bisect_right(starts, item) - 1

@@ -1,15 +1,15 @@
-"""One game being played, whatever the engine: the raw game, text for text."""
+"""One game being played, by either engine: the raw game, text for text."""
 
 from __future__ import annotations
 
 from typing import Protocol, Self
 
 REFUSAL = "Nothing happens."
-"""The engine's answer to whatever it does not understand or cannot do."""
+"""The engine's answer to a command that it does not understand or cannot execute."""
 
 
 class ForkError(RuntimeError):
-    """An episode that forks by replay was answered something else the second time."""
+    """In a fork by replay, the engine gave another answer the second time."""
 
 
 class Episode(Protocol):
@@ -23,7 +23,7 @@ class Episode(Protocol):
         ...
 
     def won(self) -> bool:
-        """Whether the goal holds now. The engine plays on after that, and it may cease to."""
+        """Whether the goal holds now. The game continues after that, and the goal may become false again."""
         ...
 
     def admissible(self) -> list[str]:

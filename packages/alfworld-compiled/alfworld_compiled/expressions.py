@@ -1,7 +1,7 @@
 """The small expression language of a grammar's `{...}`: `r.name or r.id`, `o.indefinite + ' ' + o.name`.
 
-The stock engine hands these to `eval`. Here they are read into a tree of five kinds of node; whatever else
-they hold is refused, and nothing of a game file is ever executed.
+The stock engine passes these to `eval`. Here they are parsed into a tree of five kinds of node; everything
+else is refused, and no code of a game file is ever executed.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Any, NamedTuple
 from alfworld_compiled.refusal import UnsupportedGame
 
 ATTRIBUTES = ("name", "id", "type", "definite", "indefinite")
-"""What an expression may ask of an entity; the others are never set in a PDDL game."""
+"""The attributes that an expression may read; the others are never set in a PDDL game."""
 
 _SHADOWED = ("self", "context", "value")
-"""Names that, in the stock engine, are its own variables rather than the game's."""
+"""Names that are the stock engine's own variables, not the game's."""
 
 _LONGEST = 2000
 
 Expression = list[Any]
 """`["text", s]`, `["entity", variable]`, `["of", variable, attribute]`; `["join", e…]`, `["or", e…]` and
-`["and", e…]` over others. Lists, because that is how they lie in the cache."""
+`["and", e…]` over others. They are lists, because they are stored like this in the cache."""
 
 
 class Entity(NamedTuple):
@@ -70,7 +70,7 @@ def _read(node: ast.expr, source: str) -> Expression:
 
 
 def _is_text(expression: Expression) -> bool:
-    """Whether the value is a text for sure; `+` of an entity is an error in the stock engine."""
+    """Whether the value is always a text; `+` of an entity is an error in the stock engine."""
     if expression[0] in ("or", "and"):
         return all(_is_text(part) for part in expression[1:])
     return bool(expression[0] != "entity")
@@ -86,7 +86,7 @@ def variables_of(expression: Expression) -> set[str]:
 
 
 def evaluate(expression: Expression, bound: Mapping[str, Entity]) -> str:
-    """The expression's text: an entity by itself is its name."""
+    """The expression's text; for an entity alone, its name."""
     value = _value(expression, bound)
     return value.name if isinstance(value, Entity) else value
 

@@ -11,24 +11,24 @@ from typing import Any
 
 GAME_FILE = "game.tw-pddl"
 SPLITS = {"train": "train", "valid_seen": "seen", "valid_unseen": "unseen"}
-"""The folder of the published data, and the split of the paper that it is."""
+"""The folders of the published data, and the paper's split of each."""
 
 MAX_BYTES = 8 * 2**20
-"""The largest published game file has some 230 kB."""
+"""The largest published game file has about 230 kB."""
 
 _KIND = re.compile(r"[a-z_]+")
 _GET_GAMES = (
-    "name a folder with train/, valid_seen/ and valid_unseen/ in it (alfworld-download fetches json_2.1.1)"
+    "give a folder with train/, valid_seen/ and valid_unseen/ in it (alfworld-download downloads json_2.1.1)"
 )
 
 
 class GameError(ValueError):
-    """A game file that is missing or cannot be read. Says which, and what to do."""
+    """A game file is missing or cannot be read. The message says which, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class GameFile:
-    """The contents of a `game.tw-pddl` file. `walkthrough` is a plan that wins, made by one who sees all."""
+    """The content of a `game.tw-pddl` file. `walkthrough` is a winning plan, made with full knowledge."""
 
     path: Path
     domain: str
@@ -42,7 +42,7 @@ def read_game(path: Path) -> GameFile:
     """Read and check a game file.
 
     Raises:
-        GameError: it is missing, too large, not JSON, or lacks a part.
+        GameError: it is missing, too large, not JSON, or incomplete.
     """
     try:
         size = path.stat().st_size
@@ -55,7 +55,7 @@ def read_game(path: Path) -> GameFile:
         raise GameError(f"the game {path} cannot be read: {error}") from error
     except (ValueError, RecursionError) as error:
         raise GameError(
-            f"{path} is not a whole JSON file ({error}); delete its folder and fetch the games again"
+            f"{path} is not a complete JSON file ({error}); delete its folder and download the games again"
         ) from error
     texts: dict[str, str] = {}
     for key in ("pddl_domain", "pddl_problem", "grammar"):
@@ -75,10 +75,10 @@ def read_game(path: Path) -> GameFile:
 
 
 def locate(games: Path, game: str) -> Path:
-    """The path of `game` (relative, as in a task's `spec`), which may not lead out of the folder `games`.
+    """The path of `game` (relative, as in a task's `spec`), which must stay inside the folder `games`.
 
     Raises:
-        GameError: it does, or is not a game's path.
+        GameError: it leads out of the folder, or is not a game's path.
     """
     root = games.resolve()
     path = (root / game).resolve()
@@ -88,9 +88,9 @@ def locate(games: Path, game: str) -> Path:
 
 
 def find_games(games: str | Path | Sequence[str | Path]) -> list[Path]:
-    """The game files that `games` names: a game file, a folder with some at any depth, or a list of either.
+    """The game files of `games`: a game file, a folder with games at any depth, or a list of these.
 
-    What is found in a folder is sorted, without those that the stock engine's own collection leaves out
+    The games of a folder are sorted, without those that the stock engine's own collection leaves out
     (movable receptacles, sliced objects).
 
     Raises:
@@ -110,7 +110,7 @@ def find_games(games: str | Path | Sequence[str | Path]) -> list[Path]:
 
 
 def list_games(games: Path, split: str) -> Iterator[str]:
-    """The games of a split's folder, as `find_games` has them, as paths relative to `games`.
+    """The games of a split's folder, found with `find_games`, as paths relative to `games`.
 
     Raises:
         GameError: the games folder is missing.

@@ -1,7 +1,7 @@
 """A game's grammar: its actions' templates and replies, and the rules that their symbols expand to.
 
-textworld's own parsers read the text, so that whatever they drop or keep is dropped or kept here; they
-execute nothing. What comes out is plain lists, as they lie in the cache:
+textworld's own parsers read the text, so the result drops and keeps the same parts; they execute no code.
+The result is plain lists, as they are stored in the cache:
 
 - a node is `["text", s]`, `["symbol", name]`, or `["slot", body, query, listed]`, where `body` is a symbol
   node or `["value", expression]`, `query` is a query or None, and `listed` says that the results are listed
@@ -33,7 +33,7 @@ LIST_SYMBOLS = ("list_empty", "list_separator", "list_last_separator")
 _MAX_DEPTH = 40
 _MAX_NODES = 20_000
 _REMEMBERED = 2048
-"""Parsed texts and queries: the games of a data set share nearly all of theirs."""
+"""Parsed texts and queries: the games of a data set share nearly all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Grammar:
 
 
 def read_grammar(text: str) -> Grammar:
-    """Read the `grammar` of a game file. Expressions and queries are read only where a symbol is reached.
+    """Read the `grammar` of a game file. Expressions and queries are parsed only if their symbol is used.
 
     Raises:
         GameError: textworld's parser does not accept it.
@@ -73,7 +73,7 @@ def read_grammar(text: str) -> Grammar:
 
 
 def _parts(document: Any, converter: Any) -> tuple[dict[str, Any], dict[str, list[dict[str, str]]]]:
-    """The actions, and the rules of all `grammar` blocks; of a symbol given twice, the later."""
+    """The actions, and the rules of all `grammar` blocks; if a symbol is given twice, the later one."""
     actions: dict[str, Any] = {}
     rules: dict[str, list[dict[str, str]]] = {}
     for part in document.parts:
@@ -148,7 +148,7 @@ def _symbols(nodes: Iterable[Node]) -> Iterator[str]:
 
 
 def reached(nodes: Iterable[Node], rules: dict[str, list[Rule]]) -> dict[str, list[Rule]]:
-    """The rules of every symbol that deriving `nodes` may come to."""
+    """The rules of every symbol that deriving `nodes` may reach."""
     found: dict[str, list[Rule]] = {}
     pending = list(_symbols(nodes))
     while pending:
@@ -160,7 +160,7 @@ def reached(nodes: Iterable[Node], rules: dict[str, list[Rule]]) -> dict[str, li
 
 
 def queries_of(nodes: Iterable[Node], rules: dict[str, list[Rule]]) -> Iterator[Query]:
-    """Every query that deriving `nodes` may ask."""
+    """Every query that deriving `nodes` may use."""
     nodes = list(nodes)
     for condition, body in [(None, nodes), *(r for rs in reached(nodes, rules).values() for r in rs)]:
         if condition is not None:
@@ -169,17 +169,17 @@ def queries_of(nodes: Iterable[Node], rules: dict[str, list[Rule]]) -> Iterator[
 
 
 def check(nodes: Iterable[Node], bound: frozenset[str], rules: dict[str, list[Rule]]) -> None:
-    """Check that `nodes` can always be derived, and within bounds, where the variables `bound` are.
+    """Check that `nodes` can always be derived, within limits, if the variables `bound` are bound.
 
     Raises:
-        UnsupportedGame: a symbol has no rule that always applies, or expands to itself or to too much; an
-            expression names a variable that nothing binds.
+        UnsupportedGame: a symbol has no rule that always applies, or expands to itself or to too many parts;
+            an expression names a variable that nothing binds.
     """
     _Check(rules).nodes(nodes, bound, ())
 
 
 class _Extent(NamedTuple):
-    """How many parts something expands to, and how deep its symbols nest."""
+    """The number of parts of an expansion, and the depth of its symbols."""
 
     parts: int
     depth: int

@@ -1,7 +1,6 @@
 """Grounding: a game's PDDL as variables, operators and axioms over small integers.
 
-The work is the library's (`fast_downward.pddl2sas`, with the options textworld uses); this reads what it
-wrote.
+The library does the work (`fast_downward.pddl2sas`, with textworld's options); this module reads its output.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ class Atom(NamedTuple):
 
 
 class Effect(NamedTuple):
-    """`variable` becomes `value` where all of `conditions` hold in the state before."""
+    """`variable` becomes `value` if all of `conditions` hold in the state before."""
 
     variable: int
     value: bool
@@ -38,7 +37,7 @@ class Effect(NamedTuple):
 
 
 class Operator(NamedTuple):
-    """A ground action. `effects` are in the library's order, which counts."""
+    """A ground action. `effects` are in the library's order, which matters."""
 
     action: str
     arguments: tuple[str, ...]
@@ -47,7 +46,7 @@ class Operator(NamedTuple):
 
 
 class Axiom(NamedTuple):
-    """`variable` is derived to be `value` where all of `conditions` hold."""
+    """`variable` is derived to be `value` if all of `conditions` hold."""
 
     variable: int
     value: bool
@@ -56,10 +55,11 @@ class Axiom(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Grounded:
-    """A planning task. Variables are binary, `atoms[v]` is what v says, `layers[v]` -1 unless v is derived.
+    """A planning task. Variables are binary, `atoms[v]` is the atom of v, `layers[v]` is -1 unless v is
+    derived.
 
     `operators` are in the order in which the library lists the applicable ones. `facts` is the initial state
-    as the text sees it, with the facts that never change. `types` maps a type to its supertypes, in order.
+    for the texts, with the facts that never change. `types` maps a type to its supertypes, in order.
     """
 
     atoms: tuple[Atom, ...]
@@ -79,7 +79,7 @@ def ground(domain: str, problem: str) -> Grounded:
 
     Raises:
         GameError: the library cannot translate it.
-        UnsupportedGame: it uses what the compiled engine does not support.
+        UnsupportedGame: it uses a construct that the compiled engine does not support.
     """
     import fast_downward
 
@@ -184,7 +184,7 @@ class _Reader:
 
 
 def _initial_facts(task: Any) -> Iterator[Atom]:
-    """The facts that textworld's state starts from, read as it reads them."""
+    """The facts of textworld's initial state, read in the same way as textworld."""
     from fast_downward.translate.pddl import conditions, f_expression
 
     for fact in task.init:

@@ -67,13 +67,15 @@ class AlfworldEnv(gymnasium.Env[str, str]):
         return self._play.observation, self._play.info()
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        """Execute a command exactly as it is written; what cannot be done is answered `Nothing happens.`"""
+        """Execute a command exactly as it is written; the answer to an impossible one is `Nothing
+        happens.`"""
         play = self._opened()
         observation = play.step(action)
         return observation, play.score, play.won, play.out_of_steps, play.info()
 
     def fork(self) -> Self:
-        """An independent copy in the same state, with as many steps left and the same games to come."""
+        """An independent copy in the same state, with the same number of steps left and the same next
+        games."""
         copy = type(self)(self.games, step_limit=self._limit, cache=self._cache)
         copy._play = self._opened().fork()
         copy._order = deepcopy(self._order)

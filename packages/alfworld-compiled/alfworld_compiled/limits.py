@@ -1,4 +1,4 @@
-"""Bounds on the time and memory that compiling a stranger's game may take, kept by the operating system."""
+"""Limits on time and memory for compiling an untrusted game, enforced by the operating system."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from pathlib import Path
 
 MAX_SECONDS = 300.0
 MAX_BYTES = 3 * 2**30
-"""What compiling a game may take of processor time and of memory. The largest published one takes 1 s."""
+"""Limits of processor time and memory for compiling a game. The largest published one takes 1 s."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Processor time in seconds, and bytes of memory beside what the process has already."""
+    """Processor time in seconds, and bytes of memory in addition to what the process already has."""
 
     seconds: float = MAX_SECONDS
     bytes: int = MAX_BYTES
 
     @property
     def construct(self) -> str:
-        """What a game that goes beyond them is refused for."""
+        """The reason for refusing a game that exceeds them."""
         return f"a game that takes more than {self.seconds:.0f} s or {self.bytes / 2**30:.1f} GiB to ground"
 
 
 def limit_this_process(limits: Limits) -> None:
-    """Bound what this process takes from now on, counted anew at each call.
+    """Limit the time and memory of this process from now on; each call starts the count again.
 
-    Beyond the time it is ended by SIGXCPU, to the second; beyond the memory Python raises `MemoryError`, and
-    native code may end the process. macOS keeps the first alone.
+    Above the time, SIGXCPU ends the process, exact to the second. Above the memory, Python raises
+    `MemoryError`, and native code may end the process. macOS enforces only the time.
     """
     usage = resource.getrusage(resource.RUSAGE_SELF)
     seconds = math.ceil(usage.ru_utime + usage.ru_stime + limits.seconds)
@@ -45,7 +45,8 @@ def limit_this_process(limits: Limits) -> None:
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Without the cyclic garbage collector, whose passes over the translator's many objects cost a third."""
+    """Switch off the cyclic garbage collector, which takes a third of the time on the translator's many
+    objects."""
     enabled = gc.isenabled()
     gc.disable()
     try:

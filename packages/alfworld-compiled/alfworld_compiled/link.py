@@ -16,9 +16,9 @@ _MAX_COMBINATIONS = 2_000_000
 
 
 class Linker:
-    """Makes the tables that queries ask for, each once.
+    """Makes the tables that queries need, each once.
 
-    `slots` has the facts that an action can change, `stated` all that the text begins with.
+    `slots` has the facts that an action can change, `stated` all facts of the text's initial state.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Linker:
         """A query whose predicates are `[tables, placeholders, bit]`.
 
         Raises:
-            UnsupportedGame: it names a type that there is not, or has too many combinations to try.
+            UnsupportedGame: it names an unknown type, or has too many combinations.
         """
         linked = [self._predicate(name, placeholders) for name, placeholders in query]
         self._check_size(linked)
@@ -76,7 +76,7 @@ class Linker:
         """The types, and all tuples of their subtypes, in textworld's order."""
         known = {t.name for t in self._types}
         if unknown := [t for t in types if t not in known]:
-            raise UnsupportedGame(f"a query over the type {unknown[0]!r}, which its domain lacks")
+            raise UnsupportedGame(f"a query over the type {unknown[0]!r}, which is not in its domain")
         wanted = [self._types.get(t) for t in types]
         if prod(1 + len(list(t.descendants)) for t in wanted) > _MAX_SIGNATURES:
             raise UnsupportedGame("a query over so many types")
@@ -93,7 +93,7 @@ class Linker:
         return self._numbers[predicate, types]
 
     def _check_size(self, linked: list[Any]) -> None:
-        """Refuse a query that could take for ever: unrelated conjuncts multiply."""
+        """Refuse a query that could take too long, because unrelated conjuncts multiply."""
         combinations, seen = 1, set[tuple[str, str]]()
         for numbers, placeholders, _ in linked:
             keys = [(name, type_) for name, type_ in placeholders]

@@ -1,4 +1,4 @@
-"""In which order an environment goes through its games."""
+"""The order in which an environment plays its games."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.random import RandomState
 
 
 class GameOrder(Iterator[Path]):
-    """The games, shuffled by `seed`, and again each time all of them have come: as textworld does it."""
+    """The games, shuffled by `seed`, and shuffled again each time all were played, as in textworld."""
 
     def __init__(self, games: Sequence[Path], seed: int | None) -> None:
         self._random = RandomState(seed)

@@ -1,4 +1,4 @@
-"""One game being played under a step limit, with the information that ALFWorld's users know."""
+"""One game being played with a step limit, with ALFWorld's `infos`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from alfworld_compiled.cache import default_cache
 from alfworld_compiled.engine import CompiledEpisode, CompiledGame
 
 STEP_LIMIT = 50
-"""ALFWorld's own: `max_nb_steps_per_episode` of its configurations."""
+"""ALFWorld's own limit: `max_nb_steps_per_episode` of its configurations."""
 
 _OPEN_GAMES = 256
-"""Compiled games that a process keeps open, of some 1 MB each."""
+"""A process keeps this many compiled games open, of about 1 MB each."""
 
 
 class Play:
-    """An episode with a step limit: `score` is 1 while the goal holds, `done` then or with no step left."""
+    """An episode with a step limit: `score` is 1 while the goal holds; `done` if it holds or no step is
+    left."""
 
     __slots__ = ("_episode", "_limit", "_steps", "game_file", "observation", "won")
 
@@ -29,7 +30,7 @@ class Play:
 
     @classmethod
     def start(cls, game_file: Path, limit: int | None, cache: Path | None) -> Self:
-        """Open a game; `limit` None is without end.
+        """Open a game; with `limit` None there is no step limit.
 
         Raises:
             GameError: it is missing, malformed or unsupported.
@@ -55,9 +56,9 @@ class Play:
         return self.observation
 
     def info(self) -> dict[str, Any]:
-        """`won`, `admissible_commands` and `extra.gamefile`, as ALFWorld's `infos` have them.
+        """`won`, `admissible_commands` and `extra.gamefile`, as in ALFWorld's `infos`.
 
-        ALFWorld has the game's file in those of `reset` alone, and None afterwards.
+        ALFWorld gives the game's file only at `reset`, and None afterwards.
         """
         return {
             "won": self.won,
@@ -66,14 +67,14 @@ class Play:
         }
 
     def fork(self) -> Self:
-        """An independent copy in the same state, with as many steps left."""
+        """An independent copy in the same state, with the same number of steps left."""
         copy = type(self)(self.game_file, self._episode.fork(), self._limit)
         copy._steps, copy.observation = self._steps, self.observation
         return copy
 
 
 def open_game(game_file: Path, cache: Path) -> CompiledGame:
-    """The game, which a process reads once unless its file changes."""
+    """The game. A process reads it once, unless its file changes."""
     try:
         status = game_file.stat()
         written = (status.st_mtime_ns, status.st_size)

@@ -29,8 +29,8 @@ class Lexicon:
 class Mechanics:
     """The rules of a game over its state, of which a *slot* is a byte; a *literal* is `slot << 1 | value`.
 
-    Operators are numbered so that those of a command follow one another, in the order in which the stock
-    engine takes the first applicable one. `x_starts` holds offsets: what belongs to item i lies in `x` from
+    Operators are numbered so that those of a command are consecutive, in the order in which the stock
+    engine chooses the first applicable one. `x_starts` holds offsets: the part of `x` for item i is from
     `x_starts[i]` to `x_starts[i + 1]`.
     """
 
@@ -40,13 +40,14 @@ class Mechanics:
     """Sorted, without duplicates."""
 
     conditional: dict[str, list[list[Any]]]
-    """By operator that has conditional effects: all its effects `[literal, condition literals]`, in order."""
+    """For each operator with conditional effects: all its effects `[literal, condition literals]`, in
+    order."""
 
     axioms: list[list[list[Any]]]
     """By layer: `[slot, value, condition literals]`."""
 
     defaults: list[int]
-    """The derived slots as they are before the axioms are applied, as literals."""
+    """The derived slots before the axioms are applied, as literals."""
 
     operator_starts: array[int]
     """The operators of each command."""
@@ -60,7 +61,8 @@ class Mechanics:
     effect_starts: array[int]
 
     pivots: array[int]
-    """Operators by one slot that each wants true, in the order of the slots; last, those that want none."""
+    """Operators by one slot that each needs to be true, in the order of the slots; at the end, those that
+    need none."""
 
     pivot_starts: array[int]
 

@@ -1,9 +1,9 @@
 """Conjunctive queries over a state's facts, answered in the order in which textworld answers them.
 
-A state is a text of bytes, one for every fact that can change. Its lowest bit is the planner's truth. The
-other two are what the texts go by, which is not the same: textworld keeps its own facts, begun from those
-that are true, and adds or removes every effect of an action, also a conditional one that did not fire; and a
-fact is *known to be false* (`not_p`) only once an action made it so.
+A state is a string of bytes, one for every fact that can change. Its lowest bit is the planner's truth. The
+other two bits decide the texts, and may differ from it: textworld keeps its own facts. They start as the true
+facts, and every effect of an action is added or removed, even a conditional effect that did not fire. And a
+fact is *known to be false* (`not_p`) only after an action made it false.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ TRUE, STATED, DENIED = 1, 2, 4
 """Bits of a fact: true for the planner; a fact of the text; a negated fact of the text."""
 
 ALWAYS = -1
-"""In the place of a fact's slot: stated, and never changed."""
+"""Instead of a slot: the fact is stated and never changes."""
 
 NEGATION = "not_"
 
@@ -24,7 +24,7 @@ Placeholder = tuple[str, str]
 """Name and type."""
 
 Binding = dict[Placeholder, int]
-"""What the placeholders stand for: variables, i.e. objects under a type."""
+"""The values of the placeholders: variables, i.e. objects under a type."""
 
 
 class Row(NamedTuple):
@@ -35,7 +35,7 @@ class Row(NamedTuple):
 
 
 class Predicate(NamedTuple):
-    """One conjunct: the tables that it is looked up in, in order, and how to bind their columns."""
+    """One conjunct: the tables to search, in order, and how to bind their columns."""
 
     tables: tuple[Table, ...]
     placeholders: tuple[Placeholder, ...]
@@ -44,13 +44,13 @@ class Predicate(NamedTuple):
 
 @dataclass(eq=False, slots=True)
 class Table:
-    """All facts that there can be of a predicate over given types, sorted by their arguments' identifiers."""
+    """All possible facts of a predicate over given types, sorted by their arguments' identifiers."""
 
     rows: tuple[Row, ...]
     _index: dict[tuple[int, ...], dict[tuple[int, ...], tuple[Row, ...]]] = field(default_factory=dict)
 
     def matching(self, columns: tuple[int, ...], values: tuple[int, ...]) -> tuple[Row, ...]:
-        """The rows that hold `values` in `columns`, in order."""
+        """The rows with `values` in `columns`, in order."""
         if not columns:
             return self.rows
         if columns not in self._index:
@@ -62,7 +62,8 @@ class Table:
 
 
 def read_table(types: list[str], rows: list[int]) -> Table:
-    """A table as a compiled game holds it: its rows one after another, each its arguments and its slot."""
+    """A table in the form of a compiled game: its rows one after another, each with its arguments and its
+    slot."""
     width = len(types) + 1
     return Table(
         tuple(Row(tuple(rows[i : i + width - 1]), rows[i + width - 1]) for i in range(0, len(rows), width))
@@ -81,7 +82,7 @@ def answers(
 
 
 def holds(query: tuple[Predicate, ...], state: bytes, binding: Mapping[Placeholder, int]) -> bool:
-    """Whether there is any answer."""
+    """Whether there is an answer."""
     return next(answers(query, state, binding), None) is not None
 
 

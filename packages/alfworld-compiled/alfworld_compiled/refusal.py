@@ -1,4 +1,4 @@
-"""What the compiler says to a game that it does not take."""
+"""The compiler's error for a game that it does not support."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from alfworld_compiled.games import GameError
 
 
 class UnsupportedGame(GameError):
-    """A game whose text the compiled engine could not give exactly. `construct` names what it is."""
+    """The compiled engine might not give a game's exact text. `construct` names the reason."""
 
     def __init__(self, construct: str, path: Path | None = None) -> None:
         place = f"{path}: " if path else ""

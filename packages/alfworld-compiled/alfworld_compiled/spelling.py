@@ -1,7 +1,7 @@
-"""The two grammars of ALFWorld's game files, and how one is put into the other.
+"""The two grammars of ALFWorld's game files, and the translation between them.
 
-Files of alfworld 0.3 say `put X in/on Y`, files of 0.4 and later `move X to Y`; Figure 7 tells the agent
-`put {obj} in/on {recep}` and `toggle {obj} {recep}`. Which grammar a game speaks is read off its templates.
+Files of alfworld 0.3 use `put X in/on Y`, files of 0.4 and later `move X to Y`; Figure 7 gives the agent
+`put {obj} in/on {recep}` and `toggle {obj} {recep}`. A game's templates show which grammar it uses.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _TEMPLATE = re.compile(r'template\s*::\s*"([^"]*)"')
 
 @dataclass(frozen=True, slots=True)
 class Spelling:
-    """How a grammar writes the two actions that have two spellings, and what it answers to the first."""
+    """A grammar's form of the two actions that have two spellings, and its answer to the first."""
 
     place: Literal["put", "move"]
     switch: Literal["toggle", "use"]
 
     def respell(self, action: str) -> str:
-        """`action` in this spelling; any other action is returned as it is."""
+        """`action` in this spelling; any other action is returned unchanged."""
         if place := _PUT.fullmatch(action) or _MOVE.fullmatch(action):
             form = "put {} in/on {}" if self.place == "put" else "move {} to {}"
             return form.format(place["o"], place["r"])
@@ -38,7 +38,7 @@ class Spelling:
         return action
 
     def reword(self, observation: str) -> str:
-        """`observation` as a game of this spelling would have put it."""
+        """`observation` as a game of this spelling would write it."""
         if self.place == "put":
             return _MOVED.sub(r"You put the \g<o> in/on the \g<r>.", observation)
         return _PLACED.sub(r"You move the \g<o> to the \g<r>.", observation)
@@ -49,7 +49,7 @@ PUT_TOGGLE = Spelling("put", "toggle")
 
 
 def spelling_of(grammar: str) -> Spelling:
-    """The spelling of a game, read off the action templates of its grammar."""
+    """The spelling of a game, from the action templates of its grammar."""
     templates = _TEMPLATE.findall(grammar)
     return Spelling(
         "put" if any("in/on" in t and t.startswith("put ") for t in templates) else "move",
@@ -58,5 +58,5 @@ def spelling_of(grammar: str) -> Spelling:
 
 
 def as_written(action: str) -> str:
-    """An action as the agent wrote it, white space folded and trailing full stops dropped."""
+    """An action as the agent wrote it, with single spaces and no trailing full stops."""
     return " ".join(action.split()).rstrip(". ")

@@ -1,4 +1,4 @@
-"""The reference: a game played by textworld's own PDDL engine, as alfworld sets it up."""
+"""The reference: a game played by textworld's own PDDL engine, set up as in alfworld."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from alfworld_compiled.translator import translator
 
 
 class StockEpisode:
-    """See `Episode`. Slow: a load or reset takes 0.3 to 2.5 s, a step 30 to 125 ms; `fork` replays.
+    """See `Episode`. It is slow: a load or reset takes 0.3 to 2.5 s, a step 30 to 125 ms; `fork` replays.
 
-    The file's grammar goes through Python's `eval` here: play games of a source that you trust.
+    The file's grammar is passed to Python's `eval` here: play only games from a source that you trust.
 
     Raises:
         GameError: the file is missing or torn, or the engine cannot load it.
     """
 
     def __init__(self, path: Path, environment: Any = None) -> None:
-        """Load the game at `path`, unless `environment` is that already."""
+        """Load the game at `path`, unless `environment` already has it."""
         self._path = path
         self._history: list[tuple[str, str]] = []
         self._environment: Any = environment or load_stock(path)
@@ -48,18 +48,18 @@ class StockEpisode:
         return list(self._state["admissible_commands"])
 
     def fork(self) -> Self:
-        """A new engine, brought here by replay.
+        """A new engine, brought to this state by replay.
 
         Raises:
-            ForkError: an observation differs from what was seen the first time.
+            ForkError: an observation differs from the first time.
         """
         copy = type(self)(self._path)
         for index, (command, expected) in enumerate(self._history):
             found = copy.step(command)
             if found != expected:
                 raise ForkError(
-                    f"{self._path}: replayed for a fork, step {index} ({command!r}) gave {found!r}, where "
-                    f"it gave {expected!r} at first"
+                    f"{self._path}: in the replay for a fork, step {index} ({command!r}) gave {found!r}, but "
+                    f"at first it gave {expected!r}"
                 )
         return copy
 
@@ -68,7 +68,7 @@ class StockEpisode:
 
 
 def load_stock(path: Path) -> Any:
-    """textworld's environment for the game at `path`, with alfworld's names for things.
+    """textworld's environment for the game at `path`, with alfworld's names for objects.
 
     Raises:
         GameError: the engine cannot load it.

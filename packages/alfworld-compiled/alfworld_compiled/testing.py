@@ -1,6 +1,6 @@
 """Fixtures for pytest: a hand-made game over alfworld's domain and grammar, and published games.
 
-A `conftest.py` gets them by `from alfworld_compiled.testing import *`.
+A `conftest.py` imports them with `from alfworld_compiled.testing import *`.
 """
 
 from __future__ import annotations
@@ -113,10 +113,10 @@ def kitchen(write_game: WriteGame) -> Path:
 
 @pytest.fixture(scope="session")
 def published_games(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Published games: two, or as many as ALFWORLD_COMPILED_TEST_GAMES says; skips where there are none.
+    """Published games: two, or as many as ALFWORLD_COMPILED_TEST_GAMES says; skips if there are none.
 
-    They are taken from what ALFWORLD_COMPILED_GAMES names, a folder or an archive of it, else from
-    `$ALFWORLD_DATA/json_2.1.1`, where alfworld-download puts them.
+    They come from ALFWORLD_COMPILED_GAMES, a folder or a tar archive, else from `$ALFWORLD_DATA/json_2.1.1`,
+    the folder of alfworld-download.
     """
     count = int(os.environ.get("ALFWORLD_COMPILED_TEST_GAMES", "2"))
     data = Path(os.environ.get("ALFWORLD_DATA", Path.home() / ".cache" / "alfworld"))

@@ -1,4 +1,4 @@
-"""Deriving a game's texts from its grammar, in a state."""
+"""Deriving a game's texts from its grammar in a state."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Value(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """`{body | query}`: the body once for every answer; `[{…}]`: those as a list in prose."""
+    """`{body | query}`: the body once for every answer; `[{…}]`: the same as a list in prose."""
 
     body: Symbol | Value
     query: Query | None
@@ -50,14 +50,14 @@ Rules = dict[str, tuple[tuple[Query | None, tuple[Node, ...]], ...]]
 
 
 class Scope(NamedTuple):
-    """What is bound where a node is derived: variables for queries, entities by name for expressions."""
+    """The bindings for deriving a node: variables for queries, entities by name for expressions."""
 
     binding: Binding
     entities: dict[str, Entity]
 
 
 def read_texts(lexicon: Lexicon) -> Texts:
-    """The texts of a compiled game, made to be derived."""
+    """The texts of a compiled game, ready to be derived."""
     tables = [read_table(types, rows) for _, types, rows in lexicon.tables]
     rules = {
         name: tuple(
@@ -95,14 +95,14 @@ def _read_query(query: list[Any] | None, tables: Sequence[Table]) -> Query | Non
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """The grammar of a game, and the entity that each variable is."""
+    """The grammar of a game, and the entity of each variable."""
 
     rules: Rules
     tables: Sequence[Table]
     entity_of: Sequence[Entity]
 
     def read(self, nodes: Iterable[list[Any]]) -> tuple[Node, ...]:
-        """Nodes as a compiled game holds them (see `grammar` and `link`), made to be derived."""
+        """The nodes of a compiled game (see `grammar` and `link`), ready to be derived."""
         return _read_nodes(nodes, self.tables)
 
     def intro(self, state: bytes) -> str:
@@ -120,7 +120,7 @@ class Texts:
         return "".join(pieces)
 
     def scope(self, binding: Binding) -> Scope:
-        """The scope of an action: its parameters alone."""
+        """The scope of an action: only its parameters."""
         return Scope(binding, {name: self.entity_of[v] for (name, _), v in binding.items()})
 
     def _derive(self, nodes: Iterable[Node], state: bytes, scope: Scope, pieces: list[str]) -> None:

@@ -1,4 +1,5 @@
-"""fast_downward's translator and textworld's parsers are global to a process: one thread at a time."""
+"""A lock for fast_downward's translator and textworld's parsers: they use global state, so one thread at a
+time."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ _LOCK = RLock()
 
 @contextmanager
 def translator() -> Iterator[None]:
-    """Hold while `pddl2sas` or a parser of textworld's runs. Restores `sys.argv`, which the former spoils."""
+    """Hold this while `pddl2sas` or a parser of textworld runs. Restores `sys.argv`, which `pddl2sas`
+    changes."""
     with _LOCK:
         arguments = sys.argv
         try:

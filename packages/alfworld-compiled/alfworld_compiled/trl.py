@@ -1,6 +1,6 @@
 """Games for TRL's `GRPOTrainer(environment_factory=…)`; needs the extra `trl`.
 
-Every public method of such an environment but `reset` and `get_reward` is a tool that the model may call.
+Every public method of such an environment except `reset` and `get_reward` is a tool that the model may call.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ class AlfworldToolEnv:
 
 
 def dataset(games: str | Path | Sequence[str | Path], instruction: str = INSTRUCTION) -> Dataset:
-    """A row for each game file (see `find_games`): `game`, and the `prompt` that its first observation ends.
+    """A row for each game file (see `find_games`): `game`, and the `prompt`, which ends with the first
+    observation.
 
     Raises:
         GameError: there is no game.

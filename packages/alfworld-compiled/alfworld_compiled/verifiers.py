@@ -28,10 +28,10 @@ _MARK = "Action:"
 
 
 class AlfworldConfig(vf.TasksetConfig):
-    """Which games there are."""
+    """The games of the taskset."""
 
     games: list[Path] = Field(description="game files, and folders with some at any depth")
-    cache: Path | None = Field(None, description="folder of compiled games; the package's own without it")
+    cache: Path | None = Field(None, description="folder of compiled games; default: the package's own")
 
 
 class AlfworldData(vf.TaskData):
@@ -49,7 +49,7 @@ class AlfworldTask(vf.Task[AlfworldData, vf.State, vf.TaskConfig]):
 
 
 class AlfworldTaskset(vf.Taskset[AlfworldTask, AlfworldConfig]):
-    """The games of a configuration, one task each, compiled as they are read."""
+    """The games of a configuration, one task each, compiled when they are read."""
 
     def load(self) -> Iterator[AlfworldTask]:
         for game in find_games(self.config.games):
@@ -62,7 +62,7 @@ class AlfworldTaskset(vf.Taskset[AlfworldTask, AlfworldConfig]):
 
 
 class AlfworldEnvConfig(vf.EnvConfig):
-    """The agent, and how long it may play."""
+    """The agent, and its step limit."""
 
     player: vf.AgentConfig = vf.AgentConfig(harness={"id": "null"}, runtime={"type": "subprocess"})
     """It answers in text: it has no tools and runs no code, so it needs no container."""
@@ -92,7 +92,7 @@ class AlfworldEnv(vf.Env[AlfworldEnvConfig]):
 
 
 def action_in(reply: str) -> str:
-    """The action in a reply: what follows the last `Action:` on its line, else the last line."""
+    """The action in a reply: the text after the last `Action:` on its line, else the last line."""
     _, mark, after = reply.rpartition(_MARK)
     lines = (after if mark else reply).strip().splitlines()
     return (lines[0 if mark else -1]).strip() if lines else ""

@@ -1,4 +1,4 @@
-"""ALFWorld's own interface over compiled games: the same lists as the stock environment gives."""
+"""ALFWorld's own interface over compiled games: the same lists as from the stock environment."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_in_the_place_of_alfworlds_class(
         ({"training_method": "ppo"}, "expected dqn or dagger"),
     ],
 )
-def test_what_cannot_be_compiled_is_said(
+def test_what_cannot_be_compiled_is_an_error(
     kitchens: list[Path], tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
@@ -100,7 +100,7 @@ def test_evaluation_takes_the_limit_of_dagger(kitchens: list[Path], tmp_path: Pa
     assert dones == [False, False, False, True]
 
 
-def test_nobody_waits(kitchens: list[Path], tmp_path: Path) -> None:
+def test_no_game_waits_for_another(kitchens: list[Path], tmp_path: Path) -> None:
     env = AlfworldBatchEnv(kitchens, 2, cache=tmp_path / "cache")
     (before, other), _ = env.reset()
     for command in WALKTHROUGH:
@@ -139,7 +139,7 @@ def test_a_fork_goes_its_own_way(kitchens: list[Path], tmp_path: Path) -> None:
 
     assert fork.step([WALKTHROUGH[-1], "look"])[1] == [1.0, 0.0]
     assert env.step(["look", "look"])[1] == [0.0, 0.0]
-    assert fork.reset() == env.reset(), "the same games are to come"
+    assert fork.reset() == env.reset(), "the same games come next"
 
 
 def test_mistakes_are_explained(kitchens: list[Path], tmp_path: Path) -> None:

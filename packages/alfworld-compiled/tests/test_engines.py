@@ -1,4 +1,4 @@
-"""The compiled engine says what the stock engine says, to the letter."""
+"""The compiled engine gives exactly the stock engine's texts."""
 
 from __future__ import annotations
 

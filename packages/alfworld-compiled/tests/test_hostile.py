@@ -1,4 +1,4 @@
-"""Game files from strangers cannot run code, eat the machine or leave the folder; refusals name why."""
+"""Untrusted game files cannot run code, use up the machine or leave the folder; refusals name the reason."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_a_query_without_end_is_refused(
 
 @pytest.fixture
 def endless(write_game: WriteGame, shipped: dict[str, str]) -> Path:
-    """A game of which grounding makes some 6^12 operators."""
+    """A game whose grounding has about 6^12 operators."""
     names = [f"?x{i}" for i in range(12)]
     facts = " ".join(f"(checked {name})" for name in names)
     explosion = f"(:action help :parameters ({' '.join(f'{n} - receptacle' for n in names)})"
@@ -187,7 +187,7 @@ def test_a_malformed_part_is_named(
 
 def test_a_torn_or_missing_file_is_named(kitchen: Path, tmp_path: Path) -> None:
     kitchen.write_text(kitchen.read_text()[:1000])
-    with pytest.raises(GameError, match="not a whole JSON file"):
+    with pytest.raises(GameError, match="not a complete JSON file"):
         read_game(kitchen)
     kitchen.write_text('{"a": 1}')
     with pytest.raises(GameError, match="'pddl_domain'"):

@@ -104,7 +104,7 @@ def test_the_trainer_plays_a_game(kitchen: Path, tmp_path: Path, monkeypatch: py
 
 
 def _tokenizer() -> Any:
-    """A tokenizer of bytes with the chat template that TRL knows Qwen2.5 by."""
+    """A tokenizer of bytes with the chat template by which TRL recognises Qwen2.5."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
     from trl import chat_template_utils

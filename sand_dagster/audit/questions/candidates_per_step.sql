@@ -1,4 +1,4 @@
--- Candidates a step
+-- Candidates per step
 -- How many different actions the policy's samples gave, how often the expert's was among them, and how many steps deliberate.
 WITH steps AS (
     SELECT iteration, step_id, count(*) AS candidates, max(votes) FILTER (is_expert) AS expert_votes, any_value(deliberates) AS deliberates

@@ -1,5 +1,5 @@
 -- Cost by stage
--- Tokens that went in and came out, by iteration and stage; of checkpoints the tokens that training went over.
+-- Prompt and completion tokens by iteration and stage; for checkpoints the tokens of the training.
 WITH cost AS (
     SELECT iteration, 'candidate_actions' AS stage, prompt_tokens, completion_tokens FROM candidate_actions WHERE is_expert
     UNION ALL SELECT iteration, 'rollouts', prompt_tokens, completion_tokens FROM rollouts

@@ -1,7 +1,7 @@
 -- Critiques that contradict rewards
--- Critiques that speak well of a candidate whose rollout failed, or badly of one whose rollout won; the words are parameters.
--- $bad = "fail|poor|wander|delay|useless|invalid|refused|not where|mistake|should not": what speaks against an action
--- $good = "good|sound|right|sensible|strong|useful|progress|advance|promising|should": what speaks for it
+-- Critiques that praise a candidate whose rollout failed, or reject one whose rollout won; the words are parameters.
+-- $bad = "fail|poor|wander|delay|useless|invalid|refused|not where|mistake|should not": words against an action
+-- $good = "good|sound|right|sensible|strong|useful|progress|advance|promising|should": words for it
 WITH said AS (
     SELECT q.iteration, q.critique_id, c.action, r.reward, q.critique,
         regexp_matches(q.critique, $bad, 'i') AS bad, regexp_matches(q.critique, $good, 'i') AS good

@@ -1,7 +1,7 @@
 -- Deliberation rate by difficulty and iteration
--- Tasks in three bands by their reward in one iteration (Figure 4): of each iteration the share of deliberating steps, and the
--- reward. Tasks that are level are ordered by their type's average reward.
--- $by = "00": the iteration whose rewards say how hard a task is
+-- Tasks in three bands by their reward in one iteration (Figure 4): for each iteration the share of deliberating steps, and the
+-- reward. Tasks with equal rewards are ordered by their type's average reward.
+-- $by = "00": the iteration whose rewards define difficulty
 WITH first AS (
     SELECT task_id, reward, avg(reward) OVER (PARTITION BY kind) AS of_kind FROM eval_episodes WHERE iteration = $by
 ), banded AS (SELECT task_id, ntile(3) OVER (ORDER BY reward, of_kind, task_id) AS band FROM first)

@@ -1,5 +1,5 @@
 -- Deliberations against rewards
--- Deliberated steps that end in an action whose rollout earned less than another candidate's: the thought argues for the worse.
+-- Deliberated steps whose action got a lower rollout reward than another candidate: the thought argues for the worse action.
 WITH played AS (
     SELECT d.iteration, d.step_id, d.action AS chosen, c.action, c.is_expert, r.reward
     FROM deliberation_trajectories d

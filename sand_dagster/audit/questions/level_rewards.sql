@@ -1,5 +1,5 @@
--- Steps whose rollouts tell nothing
--- Share of deliberating steps whose candidates all earned the same: their critiques are guided by no difference.
+-- Steps whose rollouts show no difference
+-- Share of deliberating steps whose candidates all got the same reward: it cannot guide their critiques.
 WITH steps AS (
     SELECT iteration, step_id, count(DISTINCT reward) AS rewards, max(reward) AS best FROM rollouts GROUP BY ALL
 )

@@ -1,5 +1,5 @@
 -- Repeated texts
--- Critiques and deliberations whose text stands there more than once: a model that repeats itself teaches little.
+-- Critiques and deliberations with the same text: little can be learnt from a model that repeats itself.
 -- $times = 2: the fewest times
 WITH texts AS (
     SELECT 'critiques' AS "table", iteration, critique AS text FROM critiques WHERE critique <> ''

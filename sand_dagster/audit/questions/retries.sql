@@ -1,5 +1,5 @@
 -- Retries
--- What came of the first attempts at critiques and deliberations that did not parse, and of the second.
+-- Outcomes of first attempts at critiques and deliberations that did not parse, and of the second attempts.
 WITH asked AS (
     SELECT iteration, 'critiques' AS "table", first_outcome, outcome, attempts FROM critiques
     UNION ALL

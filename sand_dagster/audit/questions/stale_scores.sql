@@ -1,5 +1,5 @@
 -- Stale scores
--- Scores that stand on a table that was made again since, however far up, and the nearest such table.
+-- Scores that depend, directly or not, on a table that was made again since, and the nearest such table.
 WITH RECURSIVE stands_on AS (
     SELECT experiment, "table", iteration, input_experiment, input_table, input_iteration, input_hash, fresh, 1 AS steps
     FROM inputs WHERE current AND "table" = 'eval_scores'

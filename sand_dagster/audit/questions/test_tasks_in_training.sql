@@ -1,6 +1,6 @@
 -- Test tasks in training
 -- Leaks: tasks that were trained on and are also evaluated, by their id, by the content of the file that opens them, or by the
--- words of the task. No row is what you want to see.
+-- words of the task. There should be no row.
 WITH trained AS (SELECT DISTINCT e.task_id, t.content, e.instruction FROM expert_data e JOIN tasks t USING (task_id)),
 tested AS (SELECT DISTINCT v.task_id, t.content, v.instruction FROM eval_episodes v JOIN tasks t USING (task_id))
 SELECT s.task_id AS tested, r.task_id AS trained, CASE WHEN s.task_id = r.task_id THEN 'same task'

@@ -1,5 +1,5 @@
 -- Votes against rewards
--- Steps where the candidate with the most votes earned less than another one: what the policy prefers is not what pays.
+-- Steps whose candidate with the most votes got a lower reward than another one: the policy prefers a worse action.
 WITH played AS (
     SELECT c.iteration, c.step_id, c.trajectory_id, c."index", c.candidate_id, c.action, c.votes, c.is_expert, r.reward
     FROM candidate_actions c JOIN rollouts r ON r.iteration = c.iteration AND r.candidate_id = c.candidate_id

@@ -1,5 +1,5 @@
 -- Tasks won and lost
--- Evaluated tasks whose reward is another in one iteration than in another.
+-- Evaluated tasks whose reward differs between two iterations.
 -- $from = "00": the earlier iteration
 -- $to = "01": the later one
 SELECT b.split, b.kind, b.task_id, a.reward AS before, b.reward AS after, CASE WHEN b.reward > a.reward THEN 'won' ELSE 'lost' END

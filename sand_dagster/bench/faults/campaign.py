@@ -1,4 +1,4 @@
-"""The campaign: one injection after another, and what has to hold after each."""
+"""The campaign: one injection after another, and what has to be true after each."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from sand_dagster.jobs.interrupts import Interrupts
 
 _TRACEBACK = "Traceback (most recent call last)"
 _MESSAGE = 500
-"""Characters of a message that are kept."""
+"""A message is cut to this many characters."""
 _GRACE_S = 10.0
 _ROOM = 2 << 30
 """Bytes that a campaign may need."""
@@ -47,7 +47,7 @@ _LEFT_OVER = (".writing", ".training", ".unfinished", "-journal.writing")
 
 @dataclass(frozen=True, slots=True)
 class Injected:
-    """What came of one injection; `problems` is what should not have been."""
+    """The result of one injection; `problems` lists what went wrong."""
 
     kind: str
     number: int
@@ -101,7 +101,7 @@ class Campaign:
         }
 
     def render(self) -> Printed:
-        """A row a kind."""
+        """One row for each kind."""
         title = f"{len(self.injected)} faults, seed {self.seed}: {len(self.failed)} with a problem"
         table = Printed(title=title, title_justify="left")
         table.add_column("fault")
@@ -133,16 +133,16 @@ def run(
     only: Sequence[str] = (),
     first: int = 0,
 ) -> Campaign:
-    """`injections` faults, the kinds in turn, each at a moment that `seed` and its number draw.
+    """Inject `injections` faults, the kinds in turn, each at a random moment (from `seed` and its number).
 
     Args:
         injections: how many over the scripted server and trainer.
         seed: of everything that is drawn.
-        real: how many more over vLLM and TRL.
-        sand: the function that is `sand`, by its full name.
-        progress: told of every injection.
-        only: kinds; none named: all.
-        first: the number of the first injection, to do one again.
+        real: how many more with vLLM and TRL.
+        sand: the full name of the function behind `sand`.
+        progress: called after every injection.
+        only: kinds; empty: all.
+        first: the number of the first injection, to repeat a single one.
 
     Raises:
         ValueError: there is no such kind.
@@ -184,7 +184,7 @@ def run(
 
 
 def _in_memory() -> str | None:
-    """A disk in memory, where there is one: hundreds of homes need not wait for a real one."""
+    """A disk in memory, if there is one: then hundreds of homes do not wait for a real disk."""
     memory = Path("/dev/shm")
     roomy = memory.is_dir() and shutil.disk_usage(memory).free > _ROOM
     return str(memory) if roomy and os.access(memory, os.W_OK) else None
@@ -218,7 +218,7 @@ def _put(made: Ground, kind: str, injection: Injection, number: int, campaign: C
 
 
 def _inject(scene: Scene, injection: Injection) -> tuple[list[str], str, str]:
-    """Do it, run again, and look at everything."""
+    """Inject the fault, run again, and check everything."""
     problems: list[str] = []
     disturbed = injection(scene)
     code = disturbed.wait()
@@ -229,7 +229,7 @@ def _inject(scene: Scene, injection: Injection) -> tuple[list[str], str, str]:
     if not scene.killed:
         ended = "by itself" if code == 0 else "with a message"
         message = _message(disturbed, scene)
-        problems += _told_well(code, scene.codes, disturbed, message)
+        problems += _bad_ends(code, scene.codes, disturbed, message)
     if "UNEXPECTED" in scene.detail:
         problems.append(scene.detail)
     problems += _left_running(scene.mark)
@@ -239,9 +239,9 @@ def _inject(scene: Scene, injection: Injection) -> tuple[list[str], str, str]:
     again = scene.start()
     code = again.wait()
     if code != 0:
-        problems.append(f"run again, it ended with {code}: {again.said()[-1500:]}")
-    if _TRACEBACK in again.said():
-        problems.append(f"run again, it printed a traceback: {again.said()[-1500:]}")
+        problems.append(f"the second run ended with {code}: {again.output()[-1500:]}")
+    if _TRACEBACK in again.output():
+        problems.append(f"the second run printed a traceback: {again.output()[-1500:]}")
     problems += _left_running(scene.mark)
     problems += _wrong_in(scene)
     problems += _secrets(scene.home, [disturbed, again])
@@ -249,25 +249,25 @@ def _inject(scene: Scene, injection: Injection) -> tuple[list[str], str, str]:
 
 
 def _message(run: Run, scene: Scene) -> str:
-    """What the run ended with, without this machine's folders."""
-    found = re.search(r"^sand: (.*)", run.said(), re.MULTILINE | re.DOTALL)
-    said = found[1].strip() if found else ""
+    """The last message of the run, without this machine's folders."""
+    found = re.search(r"^sand: (.*)", run.output(), re.MULTILINE | re.DOTALL)
+    text = found[1].strip() if found else ""
     for folder, name in ((scene.home, "$SAND_HOME"), (scene.ground.folder, "…")):
-        said = said.replace(str(folder), name)
-    return said.partition("\nTraceback")[0][:_MESSAGE]
+        text = text.replace(str(folder), name)
+    return text.partition("\nTraceback")[0][:_MESSAGE]
 
 
-def _told_well(code: int | None, expected: tuple[int, ...], run: Run, message: str) -> Iterator[str]:
+def _bad_ends(code: int | None, expected: tuple[int, ...], run: Run, message: str) -> Iterator[str]:
     if code not in expected:
-        yield f"it ended with {code}, one of {expected} was expected: {run.said()[-1500:]}"
-    if _TRACEBACK in run.said():
-        yield f"it printed a traceback: {run.said()[-1500:]}"
+        yield f"it ended with {code}, expected one of {expected}: {run.output()[-1500:]}"
+    if _TRACEBACK in run.output():
+        yield f"it printed a traceback: {run.output()[-1500:]}"
     elif code != 0 and not message:
-        yield f"it ended with {code} and no message: {run.said()[-1500:]}"
+        yield f"it ended with {code} and no message: {run.output()[-1500:]}"
 
 
 def _left_running(mark: str) -> Iterator[str]:
-    """Processes with the injection's mark, after the time that they may take to end."""
+    """Processes with the injection's mark that are still there after the allowed time."""
     until = time.monotonic() + _GRACE_S
     while found := dict(_marked(mark)):
         if time.monotonic() > until:
@@ -289,7 +289,7 @@ def _marked(mark: str) -> Iterator[tuple[int, str]]:
 
 
 def _wrong_in(scene: Scene) -> Iterator[str]:
-    """What differs from the undisturbed home, once the run is complete again."""
+    """Differences from the undisturbed home, after the run is complete again."""
     found = scene.ground.hashes(scene.home)
     for place, expected in scene.ground.expected.items():
         if found.get(place) != expected:
@@ -308,8 +308,8 @@ def _wrong_in(scene: Scene) -> Iterator[str]:
 
 
 def _secrets(home: Path, runs: Sequence[Run]) -> Iterator[str]:
-    """Files that the endpoint's key stands in."""
+    """Files that contain the endpoint's key."""
     key = KEY.encode()
     for path in [*home.rglob("*"), *(run.log for run in runs)]:
         if path.is_file() and key in path.read_bytes():
-            yield f"the endpoint's key stands in {path}"
+            yield f"the endpoint's key is in {path}"

@@ -19,10 +19,10 @@ from pathlib import Path
 from sand_dagster.bench.faults.trainer import launcher
 
 CLOCK = "SAND_BENCH_CLOCK"
-"""Seconds that the clock jumps by, at a moment of the run."""
+"""Seconds that the clock jumps by, at some moment of the run."""
 
 MARK = "SAND_BENCH_MARK"
-"""In the environment of every process of a run: what is left of it is found by it."""
+"""In the environment of every process of a run, so that processes that are left over can be found."""
 
 PRELOADED = [
     "sand_dagster.bench.faults.child",
@@ -44,13 +44,13 @@ PRELOADED = [
     "dagster._core.scheduler.scheduler",
     "dagster._core.remote_representation.external_data",
 ]
-"""What a run would import when it comes to it; one that cannot be imported is passed over."""
+"""Modules that a run imports later; one that cannot be imported is skipped."""
 
 
 def start(
     context: ForkServerContext, sand: str, arguments: Sequence[str], environment: Mapping[str, str], log: Path
 ) -> ForkServerProcess:
-    """Start `sand`, a function by its full name, with `arguments`; its output goes to the file `log`."""
+    """Start `sand`, the full name of a function, with `arguments`; its output goes to the file `log`."""
     process = context.Process(target=_main, args=(sand, list(arguments), dict(environment), str(log)))
     process.start()
     return process
@@ -76,7 +76,7 @@ def _main(sand: str, arguments: list[str], environment: dict[str, str], log: str
     except SystemExit as ended:
         code = ended.code
     finally:
-        # A forked process leaves these out.
+        # A forked process does not run these by itself.
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -84,7 +84,7 @@ def _main(sand: str, arguments: list[str], environment: dict[str, str], log: str
 
 
 def _let_the_clock_jump(by: float) -> None:
-    """From a moment within the next seconds, `time.time` says another time."""
+    """From a moment within the next seconds, `time.time` returns another time."""
     real, real_ns = time.time, time.time_ns
     offset = 0.0
 

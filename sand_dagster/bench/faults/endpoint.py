@@ -1,4 +1,4 @@
-"""A scripted OpenAI-compatible server that errs when it is told to: `python -m …faults.endpoint PORT`."""
+"""A scripted OpenAI-compatible server that fails on request: `python -m …faults.endpoint PORT`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 CONTROL = "/control"
-"""A POST of `{"fault": NAME, "times": N}` here makes the next N completions wrong in that way."""
+"""A POST of `{"fault": NAME, "times": N}` here gives the next N completions that fault."""
 
 CONTEXT = 512
 _TOKENS_A_MESSAGE = 12
 _STALL_S = 60.0
 _WORK_S = 0.004
-"""What a completion takes, so that a fault finds some under way."""
+"""How long a completion takes, so that some are in progress when a fault comes."""
 
 Body = bytes
 
@@ -36,7 +36,7 @@ def _completion(text: object, prompt_tokens: object, model: str = "scripted") ->
 
 
 def script(messages: Sequence[dict[str, str]], seed: int) -> str:
-    """What the scripted model says: two samples of a turn differ, every critique and deliberation parses."""
+    """The scripted model's reply: two samples of a turn differ, every critique and deliberation parses."""
     last = messages[-1]["content"]
     if "Action Evaluation" in last:
         return "Action Evaluation: it changes nothing."
@@ -56,7 +56,7 @@ LIES: dict[str, Callable[[str], Body]] = {
     "the key": lambda key: json.dumps({"error": f"unknown key {key}"}).encode(),
     "nothing": lambda _: b"",
 }
-"""Bodies that are no completion, each with HTTP 200; some repeat the key that came with the request."""
+"""Bodies that are not completions, each with HTTP 200; some repeat the key that came with the request."""
 
 STATUSES = {"400": 400, "401": 401, "404": 404, "429": 429, "500": 500, "503": 503}
 STALLS, HALVES, HANGS_UP = "stalls", "halves", "hangs up"
@@ -64,7 +64,7 @@ FAULTS = (*LIES, *STATUSES, STALLS, HALVES, HANGS_UP)
 
 
 class Scripted(ThreadingHTTPServer):
-    """The server, and which fault the next completions have."""
+    """The server, and the fault of the next completions."""
 
     daemon_threads = True
     allow_reuse_address = True
@@ -75,15 +75,15 @@ class Scripted(ThreadingHTTPServer):
         self._fault, self._times = "", 0
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Nothing is told of clients that were killed while they waited."""
+        """Clients that were killed while they waited are not reported."""
 
     def set_fault(self, fault: str, times: int) -> None:
-        """Have the next `times` completions this fault."""
+        """Give the next `times` completions this fault."""
         with self._lock:
             self._fault, self._times = fault, times
 
     def next_fault(self) -> str:
-        """The fault of the completion that is now asked for; empty: none."""
+        """The fault of the current completion; empty: none."""
         with self._lock:
             if self._times <= 0:
                 return ""
@@ -108,8 +108,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(200, b"{}")
         time.sleep(_WORK_S)
         tokens = _TOKENS_A_MESSAGE * len(asked["messages"])
-        said = script(asked["messages"], asked.get("seed", 0))
-        body = json.dumps(_completion(said, tokens, asked["model"])).encode()
+        reply_text = script(asked["messages"], asked.get("seed", 0))
+        body = json.dumps(_completion(reply_text, tokens, asked["model"])).encode()
         fault = self.server.next_fault()
         key = (self.headers["Authorization"] or "").removeprefix("Bearer ")
         if fault == STALLS:
@@ -143,7 +143,7 @@ def _end_with_parent() -> None:
 
 
 def main() -> None:
-    """Serve on the port that the command line names (0: any), and print which it is."""
+    """Serve on the port of the command line (0: any), and print it."""
     with Scripted(int(sys.argv[1])) as server:
         print(server.server_port, flush=True)
         threading.Thread(target=_end_with_parent, daemon=True).start()

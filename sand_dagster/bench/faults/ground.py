@@ -1,4 +1,4 @@
-"""What the faults are put to: a small experiment that ran undisturbed once, and copies of its home."""
+"""What the faults are injected into: a small experiment that ran undisturbed once, and copies of its home."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from sand_dagster.bench.faults.endpoint import CONTEXT, CONTROL
 
 NAME, UNTIL = "small", "01"
 KEY_VARIABLE, KEY = "SAND_BENCH_KEY", "sk-bench-0123456789abcdef"
-"""The endpoint's key: it may stand nowhere."""
+"""The endpoint's key: no file may contain it."""
 
 Place = tuple[str, str | None]
 """A partition: table and iteration."""
@@ -64,7 +64,7 @@ _PATIENCE_S = 300.0
 
 
 class Process(Protocol):
-    """What a run is to whoever waits for it."""
+    """The interface of a run for its caller."""
 
     @property
     def pid(self) -> int | None: ...
@@ -122,22 +122,22 @@ class Run:
         return self.process.exitcode is not None
 
     def wait(self, seconds: float = _PATIENCE_S) -> int | None:
-        """Its exit code; None where it has not ended within `seconds`."""
+        """Its exit code; None if it has not ended within `seconds`."""
         self.process.join(seconds)
         return self.process.exitcode
 
-    def said(self) -> str:
+    def output(self) -> str:
         """What it printed."""
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     def send(self, number: signal.Signals) -> None:
-        """Send it a signal, if it is still there."""
+        """Send it a signal, if it is still running."""
         if not self.ended:
             os.kill(self.pid, number)
 
 
 class Endpoint:
-    """The scripted server, which is killed and started again on the same port."""
+    """The scripted server, which can be killed and started again on the same port."""
 
     def __init__(self) -> None:
         self.port = 0
@@ -145,13 +145,13 @@ class Endpoint:
         self.start()
 
     def start(self) -> None:
-        """Start it, unless it runs."""
+        """Start it, unless it is running."""
         if self._process is not None and self._process.poll() is None:
             return
         module = "sand_dagster.bench.faults.endpoint"
         self._process = subprocess.Popen(
             [sys.executable, "-m", module, str(self.port)],
-            # It ends when this pipe closes, as it does if we are killed.
+            # The server ends when this pipe closes, which also happens if we are killed.
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -166,19 +166,19 @@ class Endpoint:
             self._process.communicate()
 
     def err(self, fault: str, times: int) -> None:
-        """Have the next completions a fault; see `endpoint`."""
+        """Give the next completions a fault; see `endpoint`."""
         body = json.dumps({"fault": fault, "times": times}).encode()
         urllib.request.urlopen(f"http://127.0.0.1:{self.port}{CONTROL}", body, timeout=10).close()
 
 
 class Ground:
-    """An experiment that ran undisturbed in `folder / "undisturbed"`, and the means to run it again."""
+    """An experiment that ran undisturbed in `folder / "undisturbed"`, with methods to run it again."""
 
     def __init__(self, folder: Path, sand: str, environment: str = HOUSEHOLD, *, real: bool = False) -> None:
         """
         Args:
-            folder: for all that the campaign writes.
-            sand: the function that is `sand`, by its full name.
+            folder: for everything that the campaign writes.
+            sand: the full name of the function behind `sand`.
             environment: the experiment's section `environment`, as YAML.
             real: vLLM and TRL, instead of the scripted server and trainer.
         """
@@ -229,7 +229,7 @@ class Ground:
         return context
 
     def run_undisturbed(self) -> None:
-        """Run the experiment to its end; what comes out is what every disturbed run has to end in.
+        """Run the experiment to its end; every disturbed run has to end with the same rows.
 
         Raises:
             RuntimeError: it fails.
@@ -237,7 +237,7 @@ class Ground:
         started = time.monotonic()
         run = self.start(self.undisturbed)
         if run.wait() != 0:
-            raise RuntimeError(f"the undisturbed run failed:\n{run.said()[-3000:]}")
+            raise RuntimeError(f"the undisturbed run failed:\n{run.output()[-3000:]}")
         self.seconds = time.monotonic() - started
         self.expected = self.hashes(self.undisturbed)
 
@@ -282,7 +282,7 @@ _MACHINE = {
     "SAND_ENDPOINT_TIMEOUT": "2",
     "SAND_ENDPOINT_RETRIES": "2",
 }
-"""Little at once, so that a fault finds some units done and some not; little patience with a server."""
+"""Few units at once, so that at a fault some units are done and some are not; short waits for a server."""
 
 
 @contextmanager
@@ -305,7 +305,7 @@ def places() -> list[Place]:
 
 
 def forget_from(home: Path, place: Place) -> None:
-    """Remove the partition and all that are made after it, journals too."""
+    """Remove the partition and all that are made after it, with their journals."""
     order = places()
     store = ArtifactStore(home, NAME)
     for table, iteration in order[order.index(place) :]:

@@ -1,4 +1,4 @@
-"""The faults: each is done to a home and a run in it, at a moment that a seed draws."""
+"""The faults. Each is injected into a home and a run in it, at a random moment drawn from a seed."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from sand_dagster.bench.faults.endpoint import HALVES, HANGS_UP, LIES, STALLS, S
 from sand_dagster.bench.faults.ground import NAME, Ground, Place, Run, begun, forget_from, places
 
 _SPAN_S, _REAL_SPAN_S = 0.6, 40.0
-"""Seconds within which a fault comes, from when its stage begins: on vLLM and TRL, which take half a minute
-to start, a longer time."""
+"""A fault comes within this many seconds after its stage starts. With vLLM and TRL, which take half a minute
+to start, the time is longer."""
 
 _PLAYING = ("rollouts", "eval_episodes")
 _ASKING = ("candidate_actions", "rollouts", "critiques", "deliberation_trajectories", "eval_episodes")
@@ -28,7 +28,7 @@ _DAY_S = 86_400
 
 @dataclass
 class Scene:
-    """One injection: where it happens, and what it left to be undone before the next run."""
+    """One injection: where it happens, and what has to be undone before the next run."""
 
     ground: Ground
     home: Path
@@ -36,9 +36,9 @@ class Scene:
     rng: random.Random
     detail: str = ""
     killed: bool = False
-    """Whether the run was killed, so that nothing can be expected of what it says."""
+    """Whether the run was killed, so that no message can be expected."""
     lost: str = ""
-    """The table whose finished work was lost, so that it has to be done again."""
+    """The table whose finished work was lost and has to be done again."""
     codes: tuple[int, ...] = (0, 1)
     """The exit codes that the disturbed run may have."""
     undo: list[Callable[[], object]] = field(default_factory=list)
@@ -74,7 +74,7 @@ class Scene:
 
 
 Injection = Callable[[Scene], Run]
-"""Does the fault; gives the run that it was done to, or that comes upon it."""
+"""Injects the fault; returns the run that was disturbed, or that finds the damage."""
 
 
 def _signal(number: signal.Signals) -> Injection:
@@ -89,7 +89,7 @@ def _signal(number: signal.Signals) -> Injection:
 
 
 def kill_at_any_moment(scene: Scene) -> Run:
-    """SIGKILL of the run, from an empty home on, also before and between its stages."""
+    """SIGKILL of a run that starts with an empty home, at any time, also before and between its stages."""
     forget_from(scene.home, places()[0])
     run = scene.start()
     time.sleep(scene.rng.uniform(0, scene.ground.seconds))
@@ -99,7 +99,7 @@ def kill_at_any_moment(scene: Scene) -> Run:
 
 
 def kill_child(named: str, tables: tuple[str, ...], within_s: float) -> Injection:
-    """SIGKILL of a process that the run started, found by its command line, some time after it is there."""
+    """SIGKILL of a process that the run started, found by its command line, some time after its start."""
 
     def inject(scene: Scene) -> Run:
         run, _ = scene.begin(tables)
@@ -122,7 +122,7 @@ def kill_child(named: str, tables: tuple[str, ...], within_s: float) -> Injectio
 
 
 def kill_the_server(scene: Scene) -> Run:
-    """SIGKILL of the server that the models answer from, which comes back, or does not."""
+    """SIGKILL of the models' server. It comes back or does not."""
     run, _ = scene.begin(_ASKING)
     endpoint = scene.ground.endpoint
     assert endpoint is not None
@@ -151,7 +151,7 @@ def _server_errs(faults: tuple[str, ...]) -> Injection:
 
 
 def _damage(file: str, tables: tuple[str, ...] | None = None) -> Injection:
-    """A file of a finished partition is torn, flipped or taken away; then the experiment is run."""
+    """A file of a finished partition is cut, has a bit flipped, or is removed; then the experiment is run."""
 
     def inject(scene: Scene) -> Run:
         place = scene.partition(tables)
@@ -211,7 +211,7 @@ def _clock(by: float) -> Injection:
 
 
 def full_disk(scene: Scene) -> Run:
-    """The disk has room for a part of what a stage and those after it write."""
+    """The disk has room for only a part of what the stage and later stages write."""
     place = scene.partition()
     forget_from(scene.home, place)
     needed = sum(path.stat().st_blocks * 512 for path in scene.home.rglob("*") if path.is_file())
@@ -224,7 +224,7 @@ def full_disk(scene: Scene) -> Run:
     if not mounted:
         scene.home.rmdir()
         whole.rename(scene.home)
-        raise NotPossible("a disk of its own takes the right to mount")
+        raise NotPossible("mounting a small disk needs the right to mount")
     shutil.copytree(whole, scene.home, dirs_exist_ok=True)
     shutil.rmtree(whole)
     scene.detail += f", room for {room // 1024} KiB"
@@ -241,24 +241,24 @@ def _mount(*arguments: str | Path) -> int:
 
 
 def unmount(home: Path) -> None:
-    """Give back the disk of its own, if the home has one."""
+    """Unmount the home's small disk, if it has one."""
     if os.path.ismount(home):
         subprocess.run(["umount", str(home)], check=True)
 
 
 def two_at_once(scene: Scene) -> Run:
-    """A second `sand run` while the first is in some stage: it is refused at once, and the first goes on."""
+    """A second `sand run` during some stage of the first: it is refused at once, and the first continues."""
     first, _ = scene.begin()
     second = scene.start()
     code = second.wait(30)
-    said = second.said()
-    if not first.ended and (code != 1 or "is held by process" not in said):
-        scene.detail += f" UNEXPECTED: the second ended with {code}: {said[-300:]}"
+    output = second.output()
+    if not first.ended and (code != 1 or "is held by process" not in output):
+        scene.detail += f" UNEXPECTED: the second ended with {code}: {output[-300:]}"
     return first
 
 
 def older_version(scene: Scene) -> Run:
-    """Tables of an earlier layout lie there: the run says so; moved away as it says, it runs."""
+    """The home has tables of an earlier layout: the run says so; after they are moved as it says, it runs."""
     below = scene.home / NAME
     forget_from(scene.home, places()[0])
     (below / "demonstrations" / "iteration=00").mkdir(parents=True)
@@ -314,10 +314,10 @@ SCRIPTED: dict[str, Injection] = {
     "two runs at once": two_at_once,
     "home of an older version": older_version,
 }
-"""By name, over the scripted server and trainer."""
+"""By name, with the scripted server and trainer."""
 
 JVM: dict[str, Injection] = {"SIGKILL of a JVM": kill_child("java", _PLAYING, 4.0)}
-"""Over ScienceWorld, whose games run in a JVM each."""
+"""With ScienceWorld, whose games each run in a JVM."""
 
 REAL: dict[str, Injection] = {
     "SIGKILL of the run, on vLLM and TRL": _signal(signal.SIGKILL),
@@ -325,4 +325,4 @@ REAL: dict[str, Injection] = {
     "SIGKILL of TRL's process": kill_child("sand_dagster.training.sft", ("checkpoints",), 25.0),
     "SIGTERM, on vLLM and TRL": _signal(signal.SIGTERM),
 }
-"""Over vLLM and TRL."""
+"""With vLLM and TRL."""

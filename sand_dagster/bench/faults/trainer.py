@@ -1,7 +1,7 @@
 """A finetuning that learns nothing: `python -m sand_dagster.bench.faults.trainer JOB.json`.
 
-In the place of `sand_dagster.training.sft`: the same job, the same lines of progress, the same files, and an
-end when the parent's pipe closes. The weights are a hash of all that decides them.
+It replaces `sand_dagster.training.sft`: the same job, the same lines of progress, the same files, and it also
+ends when the parent's pipe closes. The weights are a hash of everything that decides them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _end_with_parent() -> None:
 
 
 def main() -> None:
-    """Read the job that the command line names, and write its model."""
+    """Read the job named on the command line, and write its model."""
     _end_with_parent()
     job = Job.model_validate_json(Path(sys.argv[1]).read_text())
     job.output.mkdir(parents=True)

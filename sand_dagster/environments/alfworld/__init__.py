@@ -30,17 +30,17 @@ PATHS = ("games", "experts")
 PLAYING = ("engine", "unsupported", "grammar")
 
 _OPEN_GAMES = 256
-"""Compiled games that a process keeps open, of some 1 MB each."""
+"""A process keeps this many compiled games open, of about 1 MB each."""
 
 
 class Limits(BaseModel):
-    """How many games of a split are used; all, where there is no number."""
+    """How many games of a split are used; all if there is no number."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     train: int | None = Field(None, ge=0, description="training games")
     seen: int | None = Field(None, ge=0, description="test games in rooms of the training games")
-    unseen: int | None = Field(None, ge=0, description="test games in rooms never trained in")
+    unseen: int | None = Field(None, ge=0, description="test games in rooms without training games")
 
 
 class Options(BaseModel):
@@ -50,7 +50,7 @@ class Options(BaseModel):
 
     games: UserPath = Field(description="folder of json_2.1.1: train/, valid_seen/, valid_unseen/")
     engine: Literal["compiled", "stock"] = Field(
-        "compiled", description="our engine, which plays the same texts and forks, or textworld's own"
+        "compiled", description="our engine, which plays the same texts and can fork, or textworld's own"
     )
     unsupported: Literal["leave_out", "stock"] = Field(
         "leave_out",
@@ -58,7 +58,7 @@ class Options(BaseModel):
     )
     grammar: Literal["as_published", "put_toggle"] = Field(
         "as_published",
-        description="words the agent reads: the game file's own, or the older grammar of Figure 7's actions",
+        description="the agent's words: the game file's own, or the older grammar of Figure 7's actions",
     )
     limits: Limits = Field(Limits(), description="how many games of each split")
     step_limit: int = Field(
@@ -67,7 +67,7 @@ class Options(BaseModel):
     experts: UserPath | None = Field(None, description="expert trajectories in ETO's format (JSON)")
     keep: Keep = Field(
         "winning",
-        description="expert trajectories of the file that are taken once they are replayed: those that still "
+        description="which expert trajectories of the file are accepted after their replay: those that still "
         "win, every action accepted; or all that can be replayed, with the reward that they reach",
     )
 
@@ -108,15 +108,15 @@ def files(options: Options, home: Path) -> Mapping[str, str]:
 
 
 def compiled_games(home: Path) -> Path:
-    """The folder in which compiled games are kept."""
+    """The folder of compiled games."""
     return home / "alfworld" / "compiled"
 
 
 def tasks(options: Options, home: Path, progress: Progress) -> list[Task]:
-    """The games of all splits, sorted by path; of a limited split, those whose path's hash comes first.
+    """The games of all splits, sorted by path. If a split has a limit, games are chosen by their path's hash.
 
-    Games marked as unsolvable are left out, as by alfworld itself. With the compiled engine all games are
-    compiled here, once; those that it refuses are left out, counted and named in the log, unless
+    Games marked as unsolvable are left out, as in alfworld itself. With the compiled engine all games are
+    compiled here, once. Games that it refuses are left out, counted and named in the log, unless
     `unsupported` is "stock".
 
     Raises:
@@ -142,7 +142,7 @@ def tasks(options: Options, home: Path, progress: Progress) -> list[Task]:
 
 
 def experts(options: Options, home: Path, tasks: Sequence[Task], progress: Progress) -> Iterator[Trajectory]:
-    """None: ALFWorld ships no expert, and what a file holds are `recordings`."""
+    """None: ALFWorld ships no expert, and trajectories from a file are `recordings`."""
     return iter(())
 
 

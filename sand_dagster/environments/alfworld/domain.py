@@ -1,4 +1,4 @@
-"""What ALFWorld says of itself without being run: Figure 7's prompt, and when two actions are the same."""
+"""What is known of ALFWorld without running it: Figure 7's prompt, and when two actions are the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ALFWorld as SAND's agent meets it: the raw game with the published data's manners."""
+"""ALFWorld for SAND's agent: the game, with observations in the form of the published data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ARRIVAL = re.compile(r"\AYou arrive at [^.\n]+\. ")
 
 @dataclass(frozen=True, slots=True)
 class OpenedGame:
-    """A game at its start: `spoken` is the game's own spelling, `heard` the one that the agent reads."""
+    """A game at its start: `spoken` is in the game's own spelling, `heard` in the agent's spelling."""
 
     play: Episode
     spoken: Spelling
@@ -39,7 +39,7 @@ class AlfworldEnvironment:
     def __init__(self, open_game: Callable[[Task], OpenedGame], cheap_fork: bool = False) -> None:
         self._open_game = open_game
         self.cheap_fork = cheap_fork
-        """Whether the worker pool shall fork parked prefixes instead of replaying them."""
+        """Whether the worker pool forks parked prefixes instead of replaying them."""
         self._game: OpenedGame | None = None
         self._won = False
 

@@ -25,10 +25,10 @@ _NO_GAME = (
 def read_recordings(
     path: Path, tasks: Sequence[Task], reword: Callable[[Task, str], str]
 ) -> Iterator[Recording]:
-    """The rows of `path`, in the file's order, each with the task among `tasks` that its game is.
+    """The rows of `path`, in the file's order, each with the one of `tasks` that has its game.
 
-    `reword` puts an observation into the words that the task's environment uses (the published data has the
-    older grammar).
+    `reword` changes an observation to the words of the task's environment (the published data has the older
+    grammar).
 
     Raises:
         RecordError: nothing in the file can be read, or none of its rows names a game.
@@ -61,7 +61,7 @@ def _recording(
 
 
 def _game_folder(game: str) -> str:
-    """`train/<task>/<trial>` of a game's path, whatever stands before `json_2.1.1/` and after the trial."""
+    """`train/<task>/<trial>` of a game's path, without the part before `json_2.1.1/` and after the trial."""
     found = _GAME.search(game)
     parts = PurePosixPath(found["game"] if found else game).parts
     return "/".join(parts[:-1] if parts and parts[-1].endswith(".tw-pddl") else parts)

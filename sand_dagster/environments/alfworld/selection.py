@@ -16,9 +16,9 @@ _NAMED = 5
 
 
 class Selection:
-    """Chooses games of the folder `games`; `total` is how many it will look at, for `progress`.
+    """Chooses games of the folder `games`; `total` is how many it will check, for `progress`.
 
-    Where `compile_into` is a folder, the games are compiled into it, and those that the compiler refuses are
+    If `compile_into` is a folder, the games are compiled into it, and those that the compiler refuses are
     left out. `refused` has them, with the construct.
     """
 
@@ -29,7 +29,7 @@ class Selection:
         self._games, self._progress, self._done, self._total = games, progress, 0, total
 
     def choose(self, names: Sequence[str], limit: int | None) -> list[str]:
-        """At most `limit` of `names`, sorted: which, is decided by the hashes of their paths.
+        """At most `limit` of `names`, sorted. The hashes of their paths decide which.
 
         Raises:
             GameError: a game cannot be read.
@@ -43,14 +43,14 @@ class Selection:
         return sorted(chosen)
 
     def log(self) -> None:
-        """Say what was left out."""
+        """Log what was left out."""
         if self.unsolvable:
             _LOG.warning("left out %d games that are marked as unsolvable", self.unsolvable)
         if self.refused:
             some = "; ".join(f"{game}: {what}" for game, what in list(self.refused.items())[:_NAMED])
             _LOG.warning(
                 "left out %d games that the compiled engine does not support (%s); "
-                "`unsupported: stock` has the stock engine play them",
+                "with `unsupported: stock` the stock engine plays them",
                 len(self.refused),
                 some,
             )

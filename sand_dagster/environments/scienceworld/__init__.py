@@ -73,7 +73,7 @@ def files(options: Options, home: Path) -> Mapping[str, str]:
 
 
 def experts(options: Options, home: Path, tasks: Sequence[Task], progress: Progress) -> Iterator[Trajectory]:
-    """The gold paths of `tasks`; none where the experts are those of a file, which are `recordings`."""
+    """The gold paths of `tasks`; none if the experts are those of a file, which are `recordings`."""
     if options.experts == "gold_paths":
         yield from gold_trajectories(tasks, progress)
 
@@ -92,7 +92,7 @@ def recordings(options: Options, home: Path, tasks: Sequence[Task]) -> Recording
     if not any(isinstance(record, Record) and from_eto_id(record.id) for record in records):
         raise RecordError(
             f"{options.experts}: no row's `id` names a task, as `20_31` does (task number and variation); "
-            "a file whose rows have a `game_file` is ALFWorld's"
+            "a file whose rows have a `game_file` belongs to ALFWorld"
         )
     by_name = {(str(task.spec["task"]), int(task.spec["variation"])): task for task in tasks}
     rows = [_recording(record, by_name) for record in records]

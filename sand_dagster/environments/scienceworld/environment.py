@@ -1,4 +1,4 @@
-"""ScienceWorld as SAND's agent meets it."""
+"""ScienceWorld for SAND's agent."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _SPARES = 2
 
 
 class _Spares:
-    """JVMs that the forks of one environment have done with, for its next forks. Ended with their origin."""
+    """JVMs that closed forks of an environment leave for its next forks. They end with the environment."""
 
     def __init__(self) -> None:
         self._simulators: list[Simulator] | None = []
 
     def take(self) -> Simulator:
-        """A JVM that runs; a new one where none is spare."""
+        """A running JVM; a new one if none is free."""
         while self._simulators:
             simulator = self._simulators.pop()
             if simulator.alive:
@@ -43,17 +43,17 @@ class _Spares:
 class ScienceWorldEnvironment:
     """See `Environment`.
 
-    The instruction u is the task description alone, as in ETO's data: the first look at the room is an
-    action like any other. The reward is the running maximum of the raw score, clamped at 0: a wrong
-    `focus on` ends the episode and takes nothing away. After `Ambiguous request: …` the simulator waits for
-    a bare number; any other action cancels the request and is not executed. That is left as it is.
+    The instruction u is only the task description, as in ETO's data: the first look at the room is an
+    ordinary action. The reward is the running maximum of the raw score, at least 0: a wrong
+    `focus on` ends the episode and does not lower the reward. After `Ambiguous request: …` the simulator
+    waits for a number; any other action cancels the request and is not executed. This is kept unchanged.
 
-    Bees wander by chance, in every task, since their hive stands open. After each step chance is moved on as
-    by the package's public step, which lists all valid actions and draws for their names.
+    In every task bees move at random, because their hive is open. After each step the random source is
+    advanced as by the package's public step, which lists all valid actions and draws numbers for their names.
 
-    The JVM is started by the first `reset` and kept for the next ones; one that has died is replaced by
-    the next `reset`. A fork has a JVM of its own, which its `close` leaves to the origin's next fork, and
-    the origin's `close` ends.
+    The JVM is started by the first `reset` and kept for the next ones; if it died, the next `reset` replaces
+    it. A fork has its own JVM. The fork's `close` leaves the JVM to the origin's next fork, and the origin's
+    `close` ends it.
     """
 
     exclusive: ClassVar[bool] = True
@@ -128,7 +128,7 @@ class ScienceWorldEnvironment:
         return copy
 
     def close(self) -> None:
-        """End the JVM, or leave a fork's to the next fork."""
+        """End the JVM; a fork leaves its JVM to the next fork."""
         if self._simulator is not None:
             if self._is_fork:
                 self._spares.give(self._simulator)

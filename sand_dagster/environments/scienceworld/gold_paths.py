@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 
 
 def teleporting(path: Sequence[str]) -> list[str]:
-    """A gold path in the words of Figure 8: every walk through doors, all of which stand open, becomes one
-    teleport, and the expert looks around where it starts and arrives."""
+    """A gold path in the words of Figure 8. All doors are open, so every walk through doors becomes one
+    teleport. The expert looks around at the start and after each teleport."""
     actions: list[str] = []
     room = ""
     new_here = True
@@ -54,9 +54,9 @@ def gold_path(oracle: Simulator, task: Task) -> list[str]:
 def gold_trajectories(tasks: Sequence[Task], progress: Progress) -> Iterator[Trajectory]:
     """The gold path of every task, played in the environment up to the full score, with scripted thoughts.
 
-    A path that loses its score with teleports (some tasks take time to ripen) is played as it is. One that
-    does not reach the full score then, or takes more than `step_limit` turns, is left out; how many were
-    is logged.
+    A path that loses its score with teleports (some tasks need time to ripen) is played unchanged. If it then
+    does not reach the full score, or takes more than `step_limit` turns, it is left out. Their number is
+    logged.
     """
     short: list[str] = []
     long: list[str] = []

@@ -27,7 +27,7 @@ _INDEX = TypeAdapter(list[tuple[str, int]])
 
 
 class Limits(BaseModel):
-    """How many tasks of a split are used; all, where there is no number."""
+    """How many tasks of a split are used; all if there is no number."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -54,7 +54,7 @@ class Options(BaseModel):
     )
     limits: Limits = Field(Limits(), description="how many tasks of each split")
     step_limit: Literal["published"] | int = Field(
-        "published", description="turns in an episode: a number, or the published table's for each task type"
+        "published", description="turns in an episode: a number, or the published number for each task type"
     )
     experts: Literal["gold_paths"] | UserPath = Field(
         "gold_paths",
@@ -62,7 +62,7 @@ class Options(BaseModel):
     )
     keep: Keep = Field(
         "winning",
-        description="expert trajectories of the file that are taken once they are replayed: those that still "
+        description="which expert trajectories of the file are accepted after their replay: those that still "
         "win, every action accepted; or all that can be replayed, with the reward that they reach",
     )
 
@@ -91,7 +91,7 @@ class Options(BaseModel):
 
 
 def list_tasks(options: Options) -> list[Task]:
-    """The tasks of all splits; of a limited split, those whose id's hash comes first.
+    """The tasks of all splits. If a split has a limit, tasks are chosen by the hash of their id.
 
     Raises:
         ValueError: an index file is missing or malformed, or a task type has no step limit.

@@ -1,4 +1,4 @@
-"""ScienceWorld's simulator in a Java process of its own, driven through the server behind the package.
+"""ScienceWorld's simulator in its own Java process, used through the server behind the package.
 
 The package's public `step` computes every valid action each time; the server's own step does not.
 """
@@ -20,13 +20,14 @@ from scienceworld.constants import BASEPATH, JAR_PATH
 from sand_dagster.interfaces import EnvironmentDied
 
 JAVA_OPTIONS = [
-    # As shipped, objects come in the order of their identity hashes, which differ from run to run, and
+    # By default, objects are ordered by their identity hashes, which differ from run to run, and
     # with them texts and scores. Mode 2 gives every object the same hash: a replay is then exact.
     "-XX:+UnlockExperimentalVMOptions",
     "-XX:hashCode=2",
     "-Xmx768m",
     "-XX:+UseSerialGC",
-    # A heap that is full ends the process, which is noticed, instead of one call, which corrupts.
+    # A full heap has to end the process, which is noticed; if it ended only one call, the state would be
+    # corrupt.
     "-XX:+ExitOnOutOfMemoryError",
 ]
 _STDERR_BYTES = 2000
@@ -56,7 +57,7 @@ def java() -> str:
 
 
 class Simulator:
-    """One JVM with ScienceWorld in it. It ends with `close`, and by itself when this process ends.
+    """One JVM with ScienceWorld in it. It ends with `close`, or when this process ends.
 
     Every method raises `EnvironmentDied` when the JVM is gone.
     """
@@ -65,7 +66,7 @@ class Simulator:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 closed by `close`
         program = java()
         try:
-            # The token keeps other users of the machine from running code through the open port.
+            # Without the token, other users of the machine could run code through the open port.
             port, token, self._process = launch_gateway(
                 classpath=JAR_PATH,
                 java_path=program,
@@ -77,10 +78,10 @@ class Simulator:
                 redirect_stderr=self._stderr,
             )
         except (ValueError, OSError) as error:
-            said = self._said()
-            if isinstance(error, ValueError) and not said:  # what fails by itself says why
+            output = self._last_output()
+            if isinstance(error, ValueError) and not output:  # a process that failed has printed the reason
                 raise EnvironmentDied(f"{program} was ended before ScienceWorld had started") from error
-            raise RuntimeError(f"{program} did not start ScienceWorld: {said or error}") from error
+            raise RuntimeError(f"{program} did not start ScienceWorld: {output or error}") from error
         self._gateway = JavaGateway(
             gateway_parameters=GatewayParameters(auto_field=True, port=port, auth_token=token),
             java_process=self._process,
@@ -102,7 +103,7 @@ class Simulator:
         return pid
 
     def load(self, task_type: str, variation: int, simplifications: str, gold_path: bool = False) -> None:
-        """Start a task. Once a gold path was asked for, the JVM goes on computing them: use one apart.
+        """Start a task. After one request for a gold path the JVM always computes them: use a separate JVM.
 
         `simplifications` are the simulator's own names, separated by commas.
 
@@ -110,12 +111,12 @@ class Simulator:
             ValueError: the simulator does not use exactly these.
         """
         self._call(self._server.load, task_type, variation, simplifications, gold_path)
-        # A name that it does not know, the simulator leaves out without a word that reaches Python.
+        # The simulator ignores a name that it does not know, and Python gets no error.
         used: str = self._call(self._server.getSimplificationsUsed)
         if _names(used) != _names(simplifications):
             raise ValueError(
-                f"{task_type}, variation {variation}: asked for the simplifications {simplifications!r}, and "
-                f"the simulator uses {used!r}; it knows "
+                f"{task_type}, variation {variation}: the simplifications {simplifications!r} were "
+                f"requested, but the simulator uses {used!r}; it knows "
                 f"{self._call(self._server.getPossibleSimplifications)}. Make the tasks again with this "
                 "version of the project"
             )
@@ -126,10 +127,10 @@ class Simulator:
         return observation
 
     def draw_as_listing_does(self) -> None:
-        """Move the source of chance on as far as a listing of all valid actions does, in half the time.
+        """Advance the random source as a listing of all valid actions does, in half the time.
 
-        The listing draws where it looks for a name of its own for each object: for those in sight, then for
-        all. What follows, and takes longer, draws nothing.
+        The listing draws numbers when it looks for a unique name for each object: first for the visible ones,
+        then for all. The rest of the listing takes longer and draws nothing.
         """
         self._call(self._draw)
 
@@ -174,7 +175,7 @@ class Simulator:
         self._process.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(10)
-        # Else every Java object that Python collects from now on logs that it cannot say so to the JVM.
+        # Otherwise every Java object that Python collects from now on logs that it cannot reach the JVM.
         self._gateway._gateway_client.is_connected = False
         self._gateway.close()
         self._stderr.close()
@@ -199,14 +200,14 @@ class Simulator:
         except (Py4JError, OSError) as error:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(2)
-            status, said = self._process.poll(), self._said()
+            status, output = self._process.poll(), self._last_output()
             self.close()
             raise EnvironmentDied(
                 f"the ScienceWorld simulator (Java process {self._process.pid}) "
                 + (f"ended with status {status}" if status is not None else f"does not answer: {error}")
-                + (f"; its last words: {said}" if said else "")
+                + (f"; its last output: {output}" if output else "")
             ) from error
 
-    def _said(self) -> str:
+    def _last_output(self) -> str:
         self._stderr.seek(0)
         return self._stderr.read()[-_STDERR_BYTES:].decode(errors="replace").strip()

@@ -1,6 +1,7 @@
-"""What a ScienceWorld task is besides its name: the simplifications, and the package's version.
+"""What a ScienceWorld task needs in addition to its name: the simplifications, and the package's version.
 
-Both belong to `Task.spec`, so that they reach the content hash of the `tasks` table, and what is made of it.
+Both are in `Task.spec`, so that they are part of the content hash of the `tasks` table, and of what is made
+from it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from importlib.metadata import version
 from sand_dagster.types import Task
 
 COMPARED = ("1.2.3",)
-"""The package's versions with which `sand bench environments --environment scienceworld` compared ours."""
+"""The package's versions that `sand bench environments --environment scienceworld` compared with ours."""
 
 _PACKAGE = "scienceworld"
 _OPEN = "teleportAction,selfWateringFlowerPots,openContainers,openDoors"
@@ -23,13 +24,13 @@ _ELECTRICAL = frozenset(
         "test-conductivity-of-unknown-substances",
     }
 )
-"""Types that are solved by wiring things up; the preset `easy`, too, leaves their electrical actions in."""
+"""Types that are solved by connecting wires; the preset `easy` also keeps their electrical actions."""
 
 
 def simplifications(task_type: str) -> str:
-    """The simplifications of a task type, as the simulator takes them.
+    """The simplifications of a task type, in the simulator's format.
 
-    They are named one by one because the preset `easy` of 1.2.3 does not open containers, while Figure 8
+    They are named one by one because the preset `easy` of 1.2.3 does not open containers, but Figure 8
     tells the agent that all are open.
     """
     return _OPEN if task_type in _ELECTRICAL else f"{_OPEN},{_NO_ELECTRICAL_ACTION}"
@@ -46,10 +47,10 @@ def spec_of(task_type: str, variation: int) -> dict[str, str | int]:
 
 
 def simplifications_of(task: Task) -> str:
-    """The simplifications that `task` is to be played with.
+    """The simplifications that `task` has to be played with.
 
     Raises:
-        ValueError: the task does not say, or was made for another version of the simulator.
+        ValueError: the task does not name them, or was made for another version of the simulator.
     """
     if missing := [name for name in ("simplifications", "version") if name not in task.spec]:
         raise ValueError(
@@ -59,15 +60,15 @@ def simplifications_of(task: Task) -> str:
     made_for, installed = task.spec["version"], version(_PACKAGE)
     if made_for != installed:
         raise ValueError(
-            f"task {task.id} was made for scienceworld {made_for}, and {installed} is installed; versions "
-            f"play differently and are not mixed: install scienceworld=={made_for}, or materialise `tasks` "
-            "again"
+            f"task {task.id} was made for scienceworld {made_for}, but {installed} is installed; versions "
+            f"play differently and must not be mixed: install scienceworld=={made_for}, or materialise "
+            "`tasks` again"
         )
     return str(task.spec["simplifications"])
 
 
 def require_compared() -> None:
-    """Refuse a version of the simulator that was not compared: it may order objects, or solve, otherwise.
+    """Raise on a version of the simulator that was not compared, because it may behave differently.
 
     Raises:
         ValueError: the installed version is not one of `COMPARED`.
@@ -75,8 +76,8 @@ def require_compared() -> None:
     installed = version(_PACKAGE)
     if installed not in COMPARED:
         raise ValueError(
-            f"scienceworld {installed} is installed; compared with this project's engine: "
+            f"scienceworld {installed} is installed; versions compared with this project's engine: "
             f"{', '.join(COMPARED)}. Install scienceworld=={COMPARED[-1]}, or run `sand bench environments "
-            "--environment scienceworld` and, where it finds no difference, add the version to COMPARED in "
+            "--environment scienceworld` and, if it finds no difference, add the version to COMPARED in "
             f"{__file__}"
         )

@@ -1,4 +1,4 @@
-"""The simulator's 30 task types, and what the published split says of them."""
+"""The simulator's 30 task types, and their data in the published split."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def from_published_name(name: str) -> str:
 
 
 def from_eto_id(identifier: str) -> tuple[str, int] | None:
-    """The (task type, variation) that an ETO record's id such as `20_31` names; None where it names none."""
+    """The (task type, variation) that an ETO record's id such as `20_31` names; None if it names none."""
     found = _ETO_ID.search(identifier)
     name = _ETO_NUMBERS.get(int(found[1])) if found else None
     return (name, int(found[2])) if found and name else None

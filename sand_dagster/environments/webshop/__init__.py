@@ -43,45 +43,46 @@ _TOY_SPLITS = {"train": slice(200, None), "seen": slice(100, 200), "unseen": sli
 
 
 class Limits(BaseModel):
-    """How many goals of a split are used; all, where there is no number."""
+    """How many goals of a split are used; all if there is no number."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     train: int | None = Field(None, ge=0, description="training goals, from number 1500 on")
     seen: int | None = Field(0, ge=0, description="goals of the published development split, 500 to 1499")
-    unseen: int | None = Field(200, ge=0, description="test goals, from number 0 on; ETO takes 200")
+    unseen: int | None = Field(200, ge=0, description="test goals, from number 0 on; ETO uses 200")
 
 
 class Options(BaseModel):
-    """The `environment` section of an experiment in WebShop. Without files it is a small shop of our own."""
+    """The `environment` section of an experiment in WebShop. Without files it is a small generated shop."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     products: UserPath | None = Field(
-        None, description="the published products, a file of JSON lines (documents.jsonl); left out: ours"
+        None,
+        description="the published products (documents.jsonl). Default: those of the small shop",
     )
     instructions: UserPath | None = Field(
         None, description="the published instructions by product (items_ins_v2*.json)"
     )
     nouns: UserPath | None = Field(
-        None, description="nouns of the titles by product (JSON); left out: found by spaCy, once"
+        None, description="nouns of the titles by product (JSON). Default: spaCy finds them, once"
     )
-    seed: int = Field(42, ge=0, description="draws prices and goals, and our own products")
+    seed: int = Field(42, ge=0, description="draws prices and goals, and the small shop's products")
     limits: Limits = Field(Limits(), description="how many goals of each split")
     step_limit: int = Field(10, ge=3, description="turns in an episode")
     experts: Literal["shopper"] | UserPath = Field(
         "shopper", description="the scripted shopper, or a file of trajectories in ETO's format (JSON)"
     )
     keep: Keep = Field(
-        "winning", description="expert trajectories of the file that are taken once they are replayed"
+        "winning", description="which expert trajectories of the file are accepted after their replay"
     )
 
     @model_validator(mode="after")
     def _together(self) -> Options:
         if (self.products is None) != (self.instructions is None):
-            raise ValueError("products and instructions belong together: name both files, or neither")
+            raise ValueError("products and instructions belong together: give both files, or neither")
         if self.products is None and self.nouns is not None:
-            raise ValueError("nouns are those of the published products: name products and instructions too")
+            raise ValueError("nouns belong to the published products: also give products and instructions")
         return self
 
 
@@ -123,9 +124,10 @@ def files(options: Options, home: Path) -> Mapping[str, str]:
 
 
 def experts(options: Options, home: Path, tasks: Sequence[Task], progress: Progress) -> Iterator[Trajectory]:
-    """The scripted shopper's trajectories of the training tasks, where it buys what the goal was made from.
+    """The scripted shopper's trajectories of the training tasks in which it gets the best possible reward.
 
-    Some goals cannot be met in full (see `scoring`): there the reward of the right purchase counts as a win.
+    Some goals cannot be met in full (see `scoring`): for them, the reward of the right purchase counts as a
+    win.
     """
     if options.experts != "shopper":
         return

@@ -1,4 +1,4 @@
-"""Text as the published index has it: words by Unicode's rules, possessives and stop words off, stems.
+"""Text as in the published index: words by Unicode's rules, without possessives and stop words, as stems.
 
 It does what Lucene's analyzer for English does: standard tokens, no possessive 's, lower case, 33 stop words,
 Porter's stems.
@@ -25,7 +25,7 @@ _PICTOGRAPHS = (
     r"\u27a1\u27b0\u27bf\u2934\u2935\u2b05-\u2b07\u2b1b\u2b1c\u2b50\u2b55\u3030\u303d\u3297\u3299"
     r"\U0001f000-\U0001faff"
 )
-"""Signs that are terms of their own: the extended pictographs of Unicode 12; later versions have fewer."""
+"""Signs that are terms by themselves: the extended pictographs of Unicode 12; later versions have fewer."""
 
 _WORD = regex.compile(rf"[\p{{L}}\p{{Nd}}{_PICTOGRAPHS}]")
 _POSSESSIVE = regex.compile(r"['’＇][sS]$")

@@ -19,7 +19,7 @@ _GET = "see docs/webshop.md for the files and where to put them"
 
 
 class CatalogueError(ValueError):
-    """A file of the shop that is missing or cannot be read. Names the file and what is wrong."""
+    """A file of the shop is missing or cannot be read. The message names the file and what is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,9 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What a shopper wants: the task's instruction, and what the purchase is scored by.
+    """What a shopper wants: the task's instruction, and the criteria of the score.
 
-    `product` is the one that it was made from, `most` the highest price, in dollars.
+    `product` is the product that the goal was made from, `most` the highest price, in dollars.
     """
 
     number: int
@@ -57,7 +57,7 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """Products in the file's order, what each costs, the goals, and the nouns of each title.
+    """Products in the file's order, the price of each, the goals, and the nouns of each title.
 
     `nouns` are the nouns and proper nouns of the titles, in order and with repetitions, which the reward
     compares.
@@ -90,7 +90,7 @@ def read_products(path: Path) -> dict[str, Product]:
 
 
 def read_instructions(path: Path) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """By product: the instruction and its attributes, of the published file `items_ins_v2*.json`.
+    """For each product, the instruction and its attributes, from the published file `items_ins_v2*.json`.
 
     Raises:
         CatalogueError: it is missing or malformed.
@@ -127,10 +127,10 @@ def read_nouns(path: Path) -> dict[str, tuple[str, ...]]:
 def drawn_prices_and_goals(
     products: Mapping[str, Product], instructions: Mapping[str, tuple[str, tuple[str, ...]]], seed: int
 ) -> tuple[dict[str, float], list[Goal]]:
-    """What each product costs, and the goals in their order; `seed` draws both, in the published order.
+    """The price of each product, and the goals in their order; `seed` draws both, in the published order.
 
     A product with two prices costs something between them. A goal asks for one combination of its product's
-    options, below one of the next four multiples of ten dollars, where there are two or more.
+    options, below one of the next four multiples of ten dollars, if there are two or more.
     """
     draw = random.Random(seed)
     prices = {product.id: _price(product, draw) for product in products.values()}

@@ -1,4 +1,4 @@
-"""What WebShop says of itself without being run: the agent's prompt, and when two actions are the same."""
+"""What is known of WebShop without running it: the agent's prompt, and when two actions are the same."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from sand_dagster.prompts.figures import agent_prompt, fill
 
 REFUSAL = "That is no action of the shop: write search[words] or click[what]."
-"""The answer to a turn that holds no action. The shop itself answers an invalid action by the same page."""
+"""The answer to a turn without an action. The shop itself answers an invalid action with the same page."""
 
 _ACTION = re.compile(r"(search|click)\[(.+)\]")
 
@@ -25,14 +25,14 @@ class WebShopDomain:
     opening = "WebShop [SEP] Instruction:"
 
     def normalise(self, action: str) -> str:
-        """Lower case, as the shop takes what stands in the brackets; of a search, single spaces."""
+        """Lower case, as the shop reads the text in the brackets; for a search, single spaces."""
         written = as_written(action)
-        said = _ACTION.match(written)
-        if said is None:
+        match = _ACTION.match(written)
+        if match is None:
             return written
-        name, argument = said.groups()
+        name, argument = match.groups()
         return f"{name}[{' '.join(argument.lower().split()) if name == 'search' else argument.lower()}]"
 
     def prompt(self, instruction: str) -> str:
-        """Our wording: the paper shows no prompt for WebShop. The first page stands for `{task}`."""
+        """Our wording: the paper shows no prompt for WebShop. `{task}` is replaced by the first page."""
         return fill(agent_prompt(__package__), {"task": instruction})

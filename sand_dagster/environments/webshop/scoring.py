@@ -17,7 +17,7 @@ _NO_NOUNS = 0.2
 
 
 class Score(NamedTuple):
-    """The reward of a purchase, and its parts; `options` is None where the goal asks for none."""
+    """The reward of a purchase, and its parts; `options` is None if the goal asks for none."""
 
     total: float
     kind: float
@@ -30,7 +30,7 @@ class Score(NamedTuple):
 
 
 def score(catalogue: Catalogue, goal: Goal, product: Product, chosen: Mapping[str, str]) -> Score:
-    """What buying `product` with the options `chosen` (value by name) gives for `goal`."""
+    """The score of buying `product` with the options `chosen` (value by name) for `goal`."""
     wanted = catalogue.products[goal.product]
     same_query = product.query == wanted.query
     shared = set(_categories(product)) & set(_categories(wanted))
@@ -78,8 +78,8 @@ def _has_attribute(product: Product, attribute: str) -> bool:
 def _matched_options(asked: Mapping[str, str], chosen: Mapping[str, str]) -> int:
     """How many options of a goal were chosen.
 
-    As published, a goal's option is compared as the pair of its name and value, and a chosen value only by
-    its first colour word, if it has one: so some goals cannot be met in full.
+    As in the published engine, a goal's option is compared as the pair of its name and value, but a chosen
+    value only by its first colour word, if it has one. So some goals cannot be met in full.
     """
     values = [colour_of(value) for value in chosen.values()]
     return sum(any(_alike(value, _pair(name, wanted)) for value in values) for name, wanted in asked.items())

@@ -1,6 +1,6 @@
 """The search engine of the shop: BM25 over the products' texts, ranked as the published index ranks them.
 
-A library's BM25 does not give the published order: Lucene keeps a text's length in one byte, leaves the
+    A library's BM25 does not give the published order: Lucene keeps a text's length in one byte, leaves the
 factor k1 + 1 out, and computes in float32. A few lines do that exactly.
 """
 
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from sand_dagster.environments.webshop.analysis import terms
 
 KEPT = 50
-"""Products that a search finds at most."""
+"""A search finds at most this many products."""
 
 _K1, _B = np.float32(0.9), np.float32(0.4)
 _EXACT_LENGTHS = 24

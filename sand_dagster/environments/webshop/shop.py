@@ -1,4 +1,4 @@
-"""The shop as a text game: an immutable state, and what an action makes of it."""
+"""The shop as a text game: immutable states, and the effect of an action."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Page = Literal["start", "results", "item", "description", "features", "reviews",
 
 _ACTION = re.compile(r"(.+)\[(.+)\]")
 _BREAKS = re.compile(r"<a>( .*)?|<c>")
-"""Searches that end the published engine with an error: here they are invalid."""
+"""Searches that make the published engine fail: here they are invalid."""
 _SEPARATOR = " [SEP] "
 _BACK, _NEXT, _PREVIOUS, _BUY = "back to search", "next >", "< prev", "buy now"
 _SUB_PAGES: tuple[Page, ...] = ("description", "features", "reviews")
@@ -25,7 +25,7 @@ _ON_A_PAGE = 10
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Where a shopper stands. `results` are those of the last search, `page_number` counts from 1."""
+    """A shopper's position. `results` are those of the last search, `page_number` counts from 1."""
 
     page: Page = "start"
     results: tuple[str, ...] = ()
@@ -43,7 +43,7 @@ class Turn(NamedTuple):
 
 
 class Shop:
-    """A catalogue with its search engine. It holds no state of a shopper: all episodes may share it."""
+    """A catalogue with its search engine. It has no state of a shopper, so all episodes may share it."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self.catalogue = catalogue
@@ -51,9 +51,9 @@ class Shop:
         self._by_id = {product.lower(): product for product in catalogue.products}
 
     def act(self, state: State, goal: Goal, action: str) -> Turn:
-        """What `search[words]` or `click[what]` makes of `state`; anything else changes nothing."""
-        said = _ACTION.match(action)
-        name, argument = (said[1], said[2].lower()) if said else ("", "")
+        """The result of `search[words]` or `click[what]` in `state`; anything else changes nothing."""
+        match = _ACTION.match(action)
+        name, argument = (match[1], match[2].lower()) if match else ("", "")
         if name == "search" and not _BREAKS.fullmatch(argument):
             return Turn(State("results", tuple(self._search(argument))), True)
         if name == "click" and argument in self.clickables(state):

@@ -20,12 +20,12 @@ _INSTRUCTION = re.compile(
 _OPTION = re.compile(r"([^:]+): (.+)")
 _SEPARATOR = " [SEP] "
 _OPENED = 3
-"""Products that it opens at most: the last of them it buys."""
+"""It opens at most this many products, and buys the last of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What an instruction asks for: the words to search for, the values of options, the highest price."""
+    """The content of an instruction: the words to search for, the values of options, the highest price."""
 
     what: str
     options: tuple[str, ...]
@@ -39,7 +39,7 @@ class _Result(NamedTuple):
 
 
 def read_wish(page: str) -> Wish:
-    """What the instruction on a page asks for.
+    """The content of the instruction on a page.
 
     Raises:
         ValueError: the page has no instruction.
@@ -53,7 +53,7 @@ def read_wish(page: str) -> Wish:
 
 
 def shop(environment: Environment, page: str, step_limit: int) -> tuple[list[Step], float]:
-    """Play the task that `environment` has open, from its first `page`; the steps, and the reward."""
+    """Play the task that `environment` has open, from its first `page`; returns the steps and the reward."""
     steps: list[Step] = []
     reward = 0.0
     turns = _turns(read_wish(page))
@@ -72,7 +72,7 @@ def shop(environment: Environment, page: str, step_limit: int) -> tuple[list[Ste
 
 
 def _turns(wish: Wish) -> Generator[tuple[str, str], str, None]:
-    """Yields thought and action, and is sent the page that they lead to."""
+    """Yields thought and action, and receives the next page."""
     words = " ".join([wish.what, *wish.options])
     page = yield f"I want {wish.what}. I search for that and the options asked for.", f"search[{words}]"
     opened: set[str] = set()

@@ -1,4 +1,4 @@
-"""A small catalogue of our own making, drawn by a seed: what tests and the laptop's experiment shop in."""
+"""A small generated catalogue, drawn with a seed, for tests and the experiment `toy-webshop`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _KINDS = (
 _MAKERS = ("Norvik", "Alder", "Bluefin", "Castellan", "Dovetail", "Elmwood", "Fennimore", "Greystone")
 _SERIES = ("Classic", "Studio", "Harbor", "Meadow", "Summit", "Atlas", "Willow", "Ember")
 _COLOURS = ("crimson", "cobalt", "saffron", "jade", "onyx", "pearl")
-"""No words of the published list of colours: with those, some goals cannot be met in full."""
+"""Without words of the published list of colours: with them, some goals could not be met in full."""
 _SIZES = ("small", "medium", "large")
 _SHOWN_FEATURES = 3
 
@@ -47,7 +47,7 @@ def toy_products(seed: int, count: int = PRODUCTS) -> dict[str, Product]:
 
 
 def toy_instructions(products: Sequence[Product]) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Of every product, what somebody who wants it asks for, and the attributes in it."""
+    """For every product, the instruction of a shopper who wants it, and the attributes in it."""
     return {
         product.id: (f"Find me {', '.join(product.attributes)} {product.query}", product.attributes)
         for product in products
@@ -67,12 +67,12 @@ def _product(number: int, draw: random.Random) -> Product:
     if category in ("clothing", "bedding", "luggage"):
         options["size"] = tuple(size for size in _SIZES if size != draw.choice(_SIZES))
     price = draw.randrange(500, 9000) / 100
-    said = " ".join(f"This {kind} is {feature}." for feature in features)
+    description = " ".join(f"This {kind} is {feature}." for feature in features)
     offered = ", and ".join(f"{name}: {', '.join(values)}" for name, values in options.items())
     return Product(
         id=f"B{number:09}",
         title=title,
-        description=said,
+        description=description,
         features=features,
         options=options,
         attributes=features[:2],
@@ -81,5 +81,5 @@ def _product(number: int, draw: random.Random) -> Product:
         product_category=f"Home › {category} › {kind}s",
         price_text=f"${price}",
         prices=(price,),
-        text=f"{title} {said} {features[0]} {offered}".lower(),
+        text=f"{title} {description} {features[0]} {offered}".lower(),
     )

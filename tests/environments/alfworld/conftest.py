@@ -14,7 +14,7 @@ from alfworld_compiled.testing import *  # noqa: F403
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of shared data; skips where there is none."""
+    """The folder of shared data; skips if there is none."""
     folder = Path(os.environ.get("SAND_SHARED", Path.cwd().parent / "shared"))
     if not (folder / "data/alfworld").is_dir():
         pytest.skip(f"no published data: {folder}/data/alfworld is missing (set SAND_SHARED)")

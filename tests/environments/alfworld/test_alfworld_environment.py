@@ -1,4 +1,4 @@
-"""ALFWorld as the agent meets it."""
+"""ALFWorld for SAND's agent."""
 
 from __future__ import annotations
 

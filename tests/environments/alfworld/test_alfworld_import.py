@@ -1,4 +1,4 @@
-"""Expert trajectories in ETO's format, whole and broken in two hundred ways, imported through real games."""
+"""Expert trajectories in ETO's format, valid and damaged in two hundred ways, imported through real games."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class World:
 
 @pytest.fixture(scope="session")
 def generated_world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """Games that the project generates, and its own expert's trajectories as ETO would have written them."""
+    """Generated games, and the project's expert trajectories in ETO's format."""
     home = tmp_path_factory.mktemp("generated")
     options = household.Options(train=3, seen=0, unseen=0, seed=7)
     tasks = household.tasks(options, home, lambda *_: None)
@@ -83,7 +83,7 @@ def world(request: pytest.FixtureRequest) -> World:
 
 
 def variants(records: list[Record]) -> Iterator[tuple[Record | str, str]]:
-    """Rows of a file, or the text of a torn one, each with the verdict that it has to be given."""
+    """Rows of a file, or the text of a damaged one, each with its expected verdict."""
     for record in records:
         turns = record["conversations"]
         actions = range(3, len(turns), 2)
@@ -115,7 +115,7 @@ def variants(records: list[Record]) -> Iterator[tuple[Record | str, str]]:
             yield with_turns([*before, MOON, LANDED, *after]), "refused_action"
             yield (
                 with_turns([*before, {"role": "assistant", "content": "Hm."}, NOTHING, *after]),
-                "refused_action" if place > 3 else "kept_reworded",  # the agent's first words are no turn
+                "refused_action" if place > 3 else "kept_reworded",  # the agent's first words are not a turn
             )
             yield (
                 with_turns([*before, {"role": "assistant", "content": "Action: look"}, LANDED, *after]),
@@ -157,7 +157,7 @@ def _in_the_newer_grammar(turn: Record) -> Record:
 
 
 def written(path: Path, records: list[Record]) -> tuple[Path, list[str]]:
-    """The file of all variants, each with an id of its own but for a few that are there twice."""
+    """The file of all variants, each with its own id, except for a few duplicates."""
     rows: list[str] = []
     expected: list[str] = []
     for number, (row, verdict) in enumerate(variants(records)):
@@ -196,7 +196,7 @@ async def test_two_hundred_broken_variants_each_get_their_verdict(world: World, 
         _explained(rows)
         kept = list(kept_trajectories(rows, {task.id: task for task in tasks}))
         for trajectory in kept[::7]:
-            # What is kept replays in the later stages, however far.
+            # Kept trajectories can be replayed in later stages, to any step.
             await (await pool.open(trajectory.task, trajectory.steps)).close()
     assert len(kept) == sum(verdict.startswith("kept") for verdict in expected)
     assert {trajectory.reward for trajectory in kept} == {1.0}
@@ -208,7 +208,7 @@ async def test_two_hundred_broken_variants_each_get_their_verdict(world: World, 
 
 
 def _explained(rows: list[ImportRow]) -> None:
-    """Every verdict comes with what it is given for."""
+    """Every verdict has its reason."""
     for row in rows:
         match row.verdict:
             case "kept":
@@ -236,7 +236,7 @@ def test_the_sample_itself_replays_text_for_text(world: World, tmp_path: Path) -
     assert [row.steps[-1].observation != "" for row in rows] == [True] * 3
 
 
-def test_all_that_can_be_replayed_is_kept_where_the_knob_says_so(world: World, tmp_path: Path) -> None:
+def test_all_that_can_be_replayed_is_kept_if_configured(world: World, tmp_path: Path) -> None:
     lost, moon = deepcopy(world.records[0]), deepcopy(world.records[1])
     lost["conversations"] = lost["conversations"][:-2]
     moon["conversations"][3:3] = [MOON, NOTHING]

@@ -177,7 +177,7 @@ def test_experts_of_an_eto_file(tmp_path: Path) -> None:
         ("", "focus on apple tree"),
     ]
     path.write_text(json.dumps([{"id": "alfworld_0", "game_file": "a/b", "conversations": conversation}]))
-    with pytest.raises(RecordError, match=r"no row's `id` names a task.*is ALFWorld's"):
+    with pytest.raises(RecordError, match=r"no row's `id` names a task.*belongs to ALFWorld"):
         recordings(options, HOME, tasks(options, HOME, silent))
 
 

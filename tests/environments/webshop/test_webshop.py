@@ -1,4 +1,4 @@
-"""The small shop of our own: episodes, the pool, the shopper, files that others made."""
+"""The small generated shop: episodes, the pool, the shopper, and trajectory files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OPTIONS = webshop.Options(limits=webshop.Limits(train=30, seen=10, unseen=10))
 
 
 def quiet(done: int, total: int) -> None:
-    """Progress that nobody reads."""
+    """Progress that is not shown."""
 
 
 @pytest.fixture(scope="module")

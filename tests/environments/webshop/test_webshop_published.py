@@ -1,4 +1,4 @@
-"""The shop against what the published engine says of the same products: searches, walks, rewards, goals."""
+"""The shop against the published engine's records of the same products: searches, walks, rewards, goals."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ _FORK_REPEATS = 20
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Where the engines differed: `commands` lead there from the start of the game."""
+    """The point where the engines differed: `commands` lead there from the start of the game."""
 
     game: str
     what: str
@@ -32,7 +32,7 @@ class Difference:
 
 @dataclass(slots=True)
 class Samples:
-    """Seconds that each engine took for the same thing, one entry a time."""
+    """Seconds that each engine took for the same action, one entry for each time."""
 
     stock: list[float] = field(default_factory=list)
     compiled: list[float] = field(default_factory=list)
@@ -43,7 +43,7 @@ OPERATIONS = ("compile", "load", "reset", "step", "step_with_admissible", "fork_
 
 @dataclass(slots=True)
 class Tally:
-    """What was compared, over all games so far."""
+    """Counts and times over all games so far."""
 
     games: int = 0
     steps: int = 0
@@ -54,12 +54,14 @@ class Tally:
 
 
 def compare(path: Path, name: str, seed: int, walk: int, cache: Path, tally: Tally) -> None:
-    """Play the walkthrough and on after it, then a random walk from the start, on both engines.
+    """Play the walkthrough with more random steps after it, then a random walk from the start, on both
+    engines.
 
-    The random walk has `walk` steps, the one after the walkthrough half as many. Everything goes to `tally`.
+    The random walk has `walk` steps, the one after the walkthrough half as many. Everything is added to
+    `tally`.
 
     Raises:
-        GameError: the game cannot be opened; `UnsupportedGame` where the compiler refuses it.
+        GameError: the game cannot be opened; `UnsupportedGame` if the compiler refuses it.
     """
     start = time.perf_counter()
     CompiledGame.load(path, cache)
@@ -101,11 +103,11 @@ class _Side:
         self.commands: list[str] = []
 
     def follow(self, commands: list[str]) -> bool:
-        """Play `commands`; whether the engines agreed to the end."""
+        """Play `commands`; returns whether the engines agreed to the end."""
         return self._agree_at_start() and all(self._step(command) for command in commands)
 
     def wander(self, walker: Walker, steps: int) -> bool:
-        """Play what `walker` chooses; whether the engines agreed to the end."""
+        """Play the commands of `walker`; returns whether the engines agreed to the end."""
         return self._agree_at_start() and all(
             self._step(walker.choose(self._stock.admissible())) for _ in range(steps)
         )

@@ -25,7 +25,7 @@ _WALK = 30
 """Random steps from a game's start; half as many more follow its walkthrough."""
 
 _TARGETS = {"compile": 1.0, "reset": 300.0, "step": 100.0, "fork_at_depth_10": 1000.0}
-"""Stock's median time over the compiled engine's, at least."""
+"""Targets: the stock engine's median time divided by the compiled engine's, at least."""
 
 _MAX_STEP_MS = 1.0
 _MAX_LOAD_MS = 20.0
@@ -44,11 +44,11 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a run found. `refused` are the games that the compiler does not take, with the construct."""
+    """The results of a run. `refused` are the games that the compiler refuses, with the construct."""
 
     games: int
     left: int
-    """Games that were drawn and not begun, for want of time."""
+    """Games that were drawn but not started, because the time was over."""
 
     steps: int
     wins: int
@@ -113,11 +113,11 @@ def run(
     progress: Callable[[int, int], None] = lambda done, total: None,
     minutes: float | None = None,
 ) -> Report:
-    """Compare the engines over `limit` games of the folder `games`, drawn by `seed`; all where it is None.
+    """Compare the engines over `limit` games of the folder `games`, drawn by `seed`; all if `limit` is None.
 
-    Once `minutes` are over no further game is begun, and the report says how many were left.
+    After `minutes` no new game is started, and the report says how many were left.
 
-    Compiles into a folder of its own, so that the times hold whatever was compiled before.
+    It compiles into a new folder, so that the times do not depend on what was compiled before.
 
     Raises:
         GameError: there are no games, or one cannot be read.

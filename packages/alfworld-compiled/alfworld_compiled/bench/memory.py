@@ -1,4 +1,4 @@
-"""How much memory compiled games take: many open at once, and very many one after another."""
+"""The memory of compiled games: many open at once, and very many one after another."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ _HELD = 200
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Resident memory, in MB: what each of `open_games` held at once adds, and what is added between
-    the game `settled_after` and the game `opened` while they are opened, played and dropped in turn."""
+    """Resident memory, in MB: the increase for each of `open_games` that are open at once, and the increase
+    between the game `settled_after` and the game `opened` while games are opened, played and closed in
+    turn."""
 
     open_games: int
     mb_a_game: float
@@ -32,7 +33,7 @@ class Memory:
 
 
 def measure_memory(games: Sequence[Path], cache: Path) -> Memory:
-    """Measure, in a process of its own, over `games` that are compiled in `cache` already."""
+    """Measure, in a separate process, over `games` that are already compiled in `cache`."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(_measure, list(games), cache).result()
 
@@ -53,7 +54,7 @@ def _measure(games: list[Path], cache: Path) -> Memory:
 
 
 def _play(path: Path, cache: Path) -> CompiledGame:
-    """The game, its walkthrough played, so that what it makes on demand is there."""
+    """The game, after its walkthrough was played, so that its lazy parts are loaded."""
     game = CompiledGame.load(path, cache)
     state = game.initial
     for command in [*read_game(path).walkthrough, "look", "inventory"]:
@@ -66,5 +67,7 @@ def _resident_mb() -> float:
     gc.collect()
     status = Path("/proc/self/statm")
     if not status.exists():
-        raise OSError("memory is read from /proc/self/statm, which this system lacks: run this on Linux")
+        raise OSError(
+            "memory is read from /proc/self/statm, which this system does not have: run this on Linux"
+        )
     return int(status.read_text().split()[1]) * resource.getpagesize() / 2**20

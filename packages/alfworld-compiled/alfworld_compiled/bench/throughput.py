@@ -24,12 +24,12 @@ BATCH = 8
 
 _STEP_LIMIT = 30
 _LEAST_SECONDS = 3.0
-"""A way that is faster plays the games again, until this is over."""
+"""A fast way plays the games again until this time is over."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """What one way did. An episode lasts from opening its game, compiled before, to its last step."""
+    """The figures of one way. An episode lasts from opening its game, already compiled, to its last step."""
 
     way: str
     episodes: int
@@ -38,7 +38,7 @@ class Rate:
     episodes_a_second: float
     steps_a_second: float
     transcripts: str
-    """A hash of all that was read in the games' first episodes."""
+    """A hash of all texts in the games' first episodes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Throughput:
 
     @property
     def same_episodes(self) -> bool:
-        """Whether every way read the same."""
+        """Whether every way gave the same texts."""
         return len({rate.transcripts for rate in self.rates}) == 1
 
     def render(self) -> str:
@@ -68,7 +68,7 @@ class Throughput:
 
 
 def measure_throughput(games: Sequence[Path], seed: int, cache: Path) -> Throughput:
-    """Measure, in a process of its own, over `games` that are compiled in `cache` already."""
+    """Measure, in a separate process, over `games` that are already compiled in `cache`."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(_measure, list(games), seed, cache).result()
 
@@ -104,7 +104,7 @@ def _rate(way: str, play: Callable[[], list[list[str]]]) -> Rate:
 
 
 def _one_by_one(games: Sequence[Path], seed: int, start: Callable[[Path], Episode]) -> list[list[str]]:
-    """What is read in an episode of each game."""
+    """The texts of an episode of each game."""
     transcripts = []
     for game in games:
         player, episode = Player(f"{seed}/{game.parent.name}"), start(game)
@@ -141,7 +141,7 @@ def _in_step(games: Sequence[Path], seed: int, make: Callable[[], Any]) -> list[
 
 
 def _stock_batch(games: Sequence[Path]) -> Any:
-    """What `AlfredTWEnv.init_env` makes, without the files that its own search for games needs."""
+    """The environment of `AlfredTWEnv.init_env`, without the files that its own search for games needs."""
     import textworld
     import textworld.gym
     from alfworld.agents.environment.alfred_tw_env import AlfredDemangler, AlfredInfos
@@ -161,7 +161,8 @@ def _stock_batch(games: Sequence[Path]) -> Any:
 
 @contextmanager
 def _silent_forks() -> Iterator[None]:
-    """Processes forked meanwhile have no standard error: textworld's print a traceback at their end."""
+    """Processes forked in this block have no standard error, because textworld's print a traceback at their
+    end."""
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:

@@ -1,4 +1,4 @@
-"""Seeded walks through a text game: every kind of command, well and badly written."""
+"""Seeded walks through a text game: every kind of command, correct and malformed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _WEIGHTS = {
     "inventory": 0.5,
     "help": 0.2,
 }
-"""How often a verb is drawn, against 1: what is seldom possible, and leads on, more often."""
+"""Weights of verbs, default 1: verbs that are rarely possible, and make progress, are drawn more often."""
 
 _SHARES = (
     ("admissible", 68),
@@ -50,14 +50,15 @@ _SHARES = (
 
 
 class Walker:
-    """Chooses the next command from what is admissible, by a seed."""
+    """Chooses the next command from the admissible ones, by a seed."""
 
     def __init__(self, seed: str) -> None:
         self._random = random.Random(seed)
         self._seen: list[str] = []
 
     def choose(self, admissible: Sequence[str]) -> str:
-        """A command: mostly one that is admissible, its verb drawn first so that rare verbs are taken."""
+        """A command, usually an admissible one; its verb is drawn first, so that rare verbs are chosen
+        too."""
         self._seen.extend(admissible)
         kinds, weights = zip(*_SHARES, strict=True)
         kind = self._random.choices(kinds, weights)[0]

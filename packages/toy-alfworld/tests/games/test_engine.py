@@ -1,4 +1,4 @@
-"""The engines play the generated games as the simulation does, and the expert's data replay on them."""
+"""The engines play the generated games like the simulation, and the expert's data can be replayed on them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STEPS = 24
 
 
 def quiet(done: int, total: int) -> None:
-    """Progress that nobody reads."""
+    """Progress that is not shown."""
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,5 @@
-"""The expert reads what the agent reads, acts from any point, and errs as often as it is told to."""
+"""The expert reads the same texts as the agent, acts from any point, and makes mistakes as often as
+configured."""
 
 from __future__ import annotations
 

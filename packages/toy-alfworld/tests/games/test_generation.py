@@ -1,4 +1,5 @@
-"""Games are of all six types, won by walkthrough and expert, equal for equal seeds, in rooms kept apart."""
+"""Games have all six types, walkthrough and expert win them, equal seeds give equal games, rooms are
+separate."""
 
 from __future__ import annotations
 

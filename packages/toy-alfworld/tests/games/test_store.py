@@ -23,7 +23,7 @@ _GENERATE = (
 
 
 def quiet(done: int, total: int) -> None:
-    """Progress that nobody reads."""
+    """Progress that is not shown."""
 
 
 def folder_of(home: Path) -> Path:

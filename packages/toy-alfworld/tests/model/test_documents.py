@@ -29,7 +29,7 @@ def _notes(prompt: str) -> str:
 
 
 def _chosen(prompt: str) -> str:
-    """The expert's action, in which a deliberation's prompt wants it to end."""
+    """The expert's action, in which the deliberation has to end."""
     return prompt.partition("Your final **Action** line must be **")[2].partition("**. Everything")[0]
 
 

@@ -11,7 +11,7 @@ GAMES = 3
 
 
 class Player:
-    """Answers as a player of some skill would, who reads the game off the chat; critiques it cannot write."""
+    """Answers like a player of some skill, who reads the game from the chat; it cannot write critiques."""
 
     def __init__(self, advises: bool) -> None:
         self.advises = advises

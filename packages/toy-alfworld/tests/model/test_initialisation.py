@@ -16,7 +16,7 @@ def test_untrained_heads_read_a_few_places_back_and_where_a_token_stood_before()
     ids = torch.cat([once, once])[None]
 
     def looks(layer: int, head: int, back: int) -> float:
-        """Mean share of the second half's attention that goes so many places back."""
+        """Mean share of the second half's attention at so many places back."""
         with torch.no_grad():
             attention = model(ids, output_attentions=True, use_cache=False).attentions[layer][0, head]
         return attention.diagonal(-back)[-LENGTH + 2 :].mean().item()
@@ -25,5 +25,5 @@ def test_untrained_heads_read_a_few_places_back_and_where_a_token_stood_before()
     assert looks(1, 0, induction) < 0.05
     initialise(model, seed=1)
     assert [looks(0, head, head + 1) > 0.7 for head in range(3)] == [True] * 3
-    assert looks(1, 0, induction) > 0.25, "to what followed the token"
+    assert looks(1, 0, induction) > 0.25, "to the token after the same token"
     assert looks(1, 1, LENGTH + 1) > 0.15, "to the token before it"

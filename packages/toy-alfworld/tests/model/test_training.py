@@ -33,7 +33,7 @@ def small_and_single_threaded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 
 
 def small(vocabulary: int) -> LlamaConfig:
-    """As many layers and heads as `initialise` sets, and little else."""
+    """A model with just the layers and heads that `initialise` sets."""
     return LlamaConfig(
         vocab_size=vocabulary,
         hidden_size=256,
@@ -49,7 +49,7 @@ def losses(folder: Path) -> list[float]:
 
 
 @pytest.mark.slow
-def test_a_stopped_run_goes_on_with_the_same_losses(
+def test_a_stopped_run_continues_with_the_same_losses(
     tmp_path: Path, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     settings, config = Settings(steps=5, warmup=2), small(len(tokenizer))

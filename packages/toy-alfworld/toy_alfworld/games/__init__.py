@@ -36,13 +36,14 @@ class Options(BaseModel):
 
     train: int = Field(default=80, ge=0, description="training games")
     seen: int = Field(default=100, ge=0, description="new test games in the rooms of the training games")
-    unseen: int = Field(default=100, ge=0, description="test games in rooms never trained in")
+    unseen: int = Field(default=100, ge=0, description="test games in rooms without training games")
     seed: int = Field(default=0, ge=0, description="draws the rooms, the objects and the tasks")
     step_limit: int = Field(
         default=STEP_LIMIT, ge=20, description="turns in an episode; the expert wins every game within them"
     )
     engine: Literal["compiled", "stock"] = Field(
-        default="compiled", description="our engine, which plays the same texts and forks, or textworld's own"
+        default="compiled",
+        description="our engine, which plays the same texts and can fork, or textworld's own",
     )
 
 
@@ -62,7 +63,7 @@ def tasks(options: Options, home: Path, progress: Progress) -> list[Task]:
 
 
 def files(options: Options, home: Path) -> Mapping[str, str]:
-    """Which generated game was altered since: none, unless somebody did; `tasks` makes it again."""
+    """The first generated game that was changed since, usually none; `tasks` makes it again."""
     return {"altered game": altered(_folder(options, home)) or ""}
 
 

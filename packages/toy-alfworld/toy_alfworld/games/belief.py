@@ -1,4 +1,4 @@
-"""What a player knows: read off the instruction and the observations alone, as the agent's are."""
+"""What a player knows, from only the instruction and the observations, like the agent."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def parse_goal(instruction: str) -> Goal:
     """The goal that an instruction ends with.
 
     Raises:
-        ValueError: the task is worded in none of ALFWorld's templates.
+        ValueError: the task has none of the forms of ALFWorld's templates.
     """
     task = _TASK.search(instruction)
     if task is not None:
@@ -71,12 +71,12 @@ class Belief:
         receptacles: all receptacles of the room, in the order of the instruction.
         location: the receptacle the player stands at, None in the middle of the room.
         holding: the object in hand.
-        contents: what is (as last seen) in each receptacle that was seen into.
+        contents: the objects (as last seen) in each receptacle that was looked into.
         closed: for each openable receptacle that was visited, whether it is closed.
-        states: the preparations (`clean`, `heat`, `cool`) that each object has had and not lost.
+        states: the preparations (`clean`, `heat`, `cool`) that each object has now.
         lit: the lamps that were turned on.
-        steps: the actions and observations so far; the thoughts are the player's own affair.
-        refused: the actions refused since the last one that was not.
+        steps: the actions and observations so far, without the thoughts.
+        refused: the actions refused since the last accepted one.
     """
 
     def __init__(self, instruction: str) -> None:
@@ -99,7 +99,7 @@ class Belief:
         return other
 
     def update(self, action: str, observation: str) -> None:
-        """Take in one step: an action, its own or another's, and what was observed."""
+        """Add one step: an action, its own or another player's, and the observation."""
         observation = _ARRIVAL.sub("", observation.strip())
         self.steps = (*self.steps, Step("", action, observation))
         if observation == REFUSAL:
@@ -136,7 +136,7 @@ class Belief:
             self.states[thing] = (self.states.get(thing, frozenset()) | {verb}) - undone
 
     def prepared(self, thing: str) -> bool:
-        """Whether an object is as the goal wants it: cleaned, heated or cooled, if that is asked for."""
+        """Whether an object is in the state that the goal needs: cleaned, heated or cooled, if required."""
         return self.goal.preparation is None or self.goal.preparation in self.states.get(thing, ())
 
     def fits(self, thing: str) -> bool:
@@ -148,7 +148,7 @@ class Belief:
         return [receptacle for receptacle in self.receptacles if type_of(receptacle) == kind]
 
     def appliance(self) -> str | None:
-        """The receptacle that prepares the goal's object; None where none is needed, or the room has none."""
+        """The receptacle that prepares the goal's object; None if none is needed, or the room has none."""
         if self.goal.preparation is None:
             return None
         return self.nearest(self.of_type(APPLIANCES[self.goal.preparation]))
@@ -163,14 +163,14 @@ class Belief:
         return known[0] if known else None
 
     def end(self) -> str | None:
-        """Where the goal's objects are to be put: where most of them are already, else the nearest."""
+        """The receptacle for the goal's objects: the one that already has most of them, else the nearest."""
         ends = self.of_type(self.goal.target)
         counts = {end: len(self.delivered(end)) for end in ends}
         best = max(counts.values(), default=0)
         return self.nearest([end for end in ends if counts[end] == best])
 
     def delivered(self, end: str) -> list[str]:
-        """The objects that already lie in `end` as the goal wants them."""
+        """The objects that are already in `end`, in the state that the goal needs."""
         return [thing for thing in self.contents.get(end, ()) if self.fits(thing) and self.prepared(thing)]
 
     def known(self, kind: str) -> Iterator[tuple[str, str]]:
@@ -182,24 +182,24 @@ class Belief:
                     yield thing, receptacle
 
     def wanted(self) -> tuple[str, str] | None:
-        """(object, receptacle) of a goal's object that is known and not yet where it should be."""
+        """(object, receptacle) of a goal's object whose place is known and not yet right."""
         end = None if self.goal.looks else self.end()
         done = () if end is None else self.delivered(end)
         return next((found for found in self.known(self.goal.thing) if found[0] not in done), None)
 
     def lamp(self) -> tuple[str, str] | None:
-        """(lamp, receptacle), where a lamp has been seen."""
+        """(lamp, receptacle), if a lamp has been seen."""
         return next(self.known(LAMP), None)
 
     def unexplored(self) -> list[str]:
-        """The receptacles never seen into."""
+        """The receptacles that were never looked into."""
         return [receptacle for receptacle in self.receptacles if receptacle not in self.contents]
 
     def promise(self, receptacle: str, thing: str) -> float:
         """How likely an object of type `thing` is in this receptacle, for a step of looking.
 
         By common sense: the likelihood of the receptacle's type, shared among the room's receptacles of that
-        type, halved where it has to be opened.
+        type, and halved if it has to be opened.
         """
         kind = type_of(receptacle)
         steps = 2 if self.closed.get(receptacle, kind in OPENABLE) and receptacle != self.location else 1

@@ -1,7 +1,7 @@
-"""What a household holds and where common sense puts it: known to the generator and to the expert.
+"""The objects of a household and their usual places, for the generator and the expert.
 
-Receptacles and objects are ALFRED's, and so is what may go where (`alfworld.gen.constants`); how often a
-thing lies where is this project's, sharper than ALFRED's so that knowing where to look pays.
+Receptacles, objects and the allowed places are ALFRED's (`alfworld.gen.constants`). The frequencies are this
+project's; they are more uneven than ALFRED's, so that knowing where to look helps.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ APPLIANCES: Mapping[str, str] = {"clean": "SinkBasin", "heat": "Microwave", "coo
 
 @dataclass(frozen=True, slots=True)
 class Habit:
-    """How common an object type is in a kind of room, and the receptacle types it lies in, with weights."""
+    """How common an object type is in a kind of room, and its receptacle types with weights."""
 
     frequency: float
     places: Mapping[str, float]
@@ -40,7 +40,7 @@ class Habit:
 
 @dataclass(frozen=True, slots=True)
 class RoomKind:
-    """A kind of room: its receptacle types with the least and the most of each, and its objects' habits."""
+    """A kind of room: its receptacle types with the least and most of each, and its objects' usual places."""
 
     name: str
     first_scene: int
@@ -214,10 +214,10 @@ def types_by_word() -> Mapping[str, str]:
 
 @cache
 def likelihood(thing: str, receptacle: str) -> float:
-    """How likely, by common sense, a receptacle of this type is the one an object of this type lies in.
+    """How likely, by common sense, an object of this type is in a receptacle of this type.
 
-    A weight in (0, 1], the mean over the kinds of room that have both; receptacles never named with the
-    object keep a small weight, because things do get misplaced.
+    A weight in (0, 1], the mean over the kinds of room that have both. Receptacles that are never named with
+    the object have a small weight, because objects can be misplaced.
     """
     weights = []
     for kind in ROOM_KINDS.values():

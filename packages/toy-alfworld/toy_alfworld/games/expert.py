@@ -1,11 +1,12 @@
-"""The expert: explores as a person would, from the observations alone, and says what it thinks (D_exp).
+"""The expert: explores like a person, using only the observations, and says what it thinks (D_exp).
 
     expert = Expert(instruction, seed=7)
     turn = expert.act()
     expert.observe(turn.action, observation)
 
-To act from any point of a game, its own or another's, `observe` the steps so far and then `act`. What it does
-next depends on the seed, the skill and those steps only: replaying its own steps leads to the same next one.
+To act from any point of a game, `observe` the steps so far, its own or another player's, and then `act`. The
+next step depends only on the seed, the skill and those steps: after its own steps it takes the same next
+step.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from toy_alfworld.games.mistakes import Mistake, make_mistake, slip
 from toy_alfworld.games.thoughts import think
 
 _TASTE = 0.5
-"""Spread of the factors by which a player's eagerness to search a place departs from common sense."""
+"""Spread of the factors by which a player's order of searching differs from common sense."""
 _HABIT = 0.9
-"""How likely a player of half the skill or less has each of the habits."""
+"""The probability that a player of half the skill or less has each habit."""
 _HABITS: Mapping[Mistake, float] = {
     "unprepared": 1.0,
     "overcommits": 1.0,
@@ -34,12 +35,12 @@ _HABITS: Mapping[Mistake, float] = {
     "wrong place": 0.3,
     "known place": 0.3,
 }
-"""Mistakes that a player makes all game long, and how often where they can be made."""
+"""Mistakes that a player makes during the whole game, and how often, when they are possible."""
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What the player writes, what it is for, and the mistake it makes by it, if any."""
+    """The player's text, its intent, and the mistake in it, if any."""
 
     thought: str
     action: str
@@ -53,7 +54,7 @@ class Expert:
     Args:
         instruction: the first observation with the task, as the environment gives it.
         seed: varies the order of searching, the wording, and the mistakes.
-        skill: the probability that a turn is no slip, where one can be made; below 1 it has habits as well.
+        skill: the probability that a turn has no mistake, when one is possible; below 1 it also has habits.
     """
 
     def __init__(self, instruction: str, seed: int | str = 0, skill: float = 1.0) -> None:
@@ -66,20 +67,20 @@ class Expert:
         self._habits = [name for name in _HABITS if rng.random() < habit]
 
     def observe(self, action: str, observation: str) -> None:
-        """Take in one step, whoever acted."""
+        """Add one step, of any player."""
         self.belief.update(action, observation)
 
     def replay(self, steps: Iterable[Step]) -> None:
-        """Take in all of `steps`."""
+        """Add all of `steps`."""
         for step in steps:
             self.observe(step.action, step.observation)
 
     def intend(self) -> Intent:
-        """The sensible next step, whatever the skill."""
+        """The sensible next step, for any skill."""
         return best(self.belief, self._taste)
 
     def act(self) -> Turn:
-        """The next turn. Changes nothing: the step is known only once it is observed."""
+        """The next turn. It changes nothing: the step is known only after it is observed."""
         rng = Random(f"household turn {self._seed} {len(self.belief.steps)}")
         intent, mistake = self._decide(rng)
         return Turn(think(self.belief, intent, rng), intent.action, intent, mistake)

@@ -1,4 +1,4 @@
-"""A household game as a value: the room, what lies where, and the goal; and its one full-knowledge plan."""
+"""A household game as a value: the room, the objects' places, the goal, and a plan with full knowledge."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ PREPARATIONS: Mapping[TaskKind, str] = {
     "pick_heat_then_place_in_recep": "heat",
     "pick_cool_then_place_in_recep": "cool",
 }
-"""The verb that prepares the object, for the kinds of task that ask for it."""
+"""The verb that prepares the object, for the kinds of task that need it."""
 
 _FOLDERS = {split: folder for folder, split in SPLITS.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What is to be done. `thing` and `target` are types (`Apple`, `Fridge`); a look's target is the lamp."""
+    """The goal. `thing` and `target` are types (`Apple`, `Fridge`); for a look the target is the lamp."""
 
     kind: TaskKind
     thing: str
@@ -59,15 +59,16 @@ class Goal:
 
     @property
     def looks(self) -> bool:
-        """Whether the object is to be held under the lamp instead of being put somewhere."""
+        """Whether the object has to be held under the lamp instead of being put somewhere."""
         return self.kind == "look_at_obj_in_light"
 
 
 @dataclass(frozen=True)
 class Game:
-    """A game. `places` says for every object (`apple 1`) which receptacle it lies in at first.
+    """A game. `places` gives the first receptacle of every object (`apple 1`).
 
-    `types` has the types of the objects; `sentence` is the task as the player reads it, without its stop.
+    `types` has the types of the objects; `sentence` is the task as the player reads it, without the full
+    stop.
     """
 
     split: Split
@@ -90,7 +91,7 @@ class Game:
 
     @cached_property
     def walkthrough(self) -> tuple[str, ...]:
-        """The shortest plan of the obvious shape, in the game's own commands, by one who sees everything."""
+        """The shortest direct plan, in the game's own commands, with full knowledge."""
         return min(
             (_plan(self, things, end) for things, end in _choices(self)), key=lambda plan: (len(plan), plan)
         )
@@ -124,7 +125,7 @@ def _pairs(things: list[str]) -> list[tuple[str, ...]]:
 
 
 def _plan(game: Game, things: tuple[str, ...], end: str) -> tuple[str, ...]:
-    """Bring `things` to `end`, preparing them on the way where the goal says so."""
+    """Bring `things` to `end`, and prepare them on the way if the goal needs it."""
     goal, room = game.goal, game.room
     opened, plan, here = set(room.opened), list[str](), ""
 

@@ -1,4 +1,4 @@
-"""Making games: rooms, goals and placements drawn by seed, kept only where the expert wins in time."""
+"""Making games: rooms, goals and placements are drawn by seed, and kept only if the expert wins in time."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ from toy_alfworld.games.playing import wins
 from toy_alfworld.games.rooms import Room, Split, rooms
 
 VERSION = 1
-"""Of the generator: it, the seed, the split and the kind determine a game. Raise it with any change."""
+"""The generator's version: it, the seed, the split and the kind determine a game. Raise it with any
+change."""
 
 STEP_LIMIT = 20
 
 _MOST_TRIES = 1000
 _FEWEST_OBJECTS, _MOST_OBJECTS = 8, 16
 _BY_ACCIDENT = 0.15
-"""How often a thing lies where habit does not say: enough that looking around stays worth while."""
+"""How often an object is in an unusual place: often enough that looking around stays useful."""
 _NO_TARGETS = frozenset(
     {"SinkBasin", "BathtubBasin", "TowelHolder", "HandTowelHolder", "Toaster", "TVStand", "LaundryHamper"}
 )
-"""Receptacle types that no task of ALFRED's asks to put something in."""
+"""Receptacle types that no ALFRED task puts something in."""
 _ROOM_WEIGHTS: Mapping[TaskKind, Mapping[str, int]] = {
     "pick_and_place_simple": {"kitchen": 1, "living room": 1, "bedroom": 1, "bathroom": 1},
     "pick_two_obj_and_place": {"kitchen": 1, "living room": 1, "bedroom": 1, "bathroom": 1},
@@ -55,13 +56,14 @@ def make_game(
     Args:
         seed: any value; different ones give different games.
         split: `train` and `seen` draw from the same rooms, `unseen` from the held-out ones.
-        kind: the type of task; drawn where it is not given.
-        pool: the rooms to draw from, if not all of the split's; those unsuited to the kind are passed over.
+        kind: the type of task; drawn if it is not given.
+        pool: the rooms to draw from; default: all of the split's. Rooms that do not suit the kind are
+            skipped.
         step_limit: the turns that the expert may take.
 
     Raises:
         ValueError: `pool` has no room for that kind of task, or rooms of the wrong side of the partition; or
-            no game that was tried is won in time.
+            the expert won no game in time.
     """
     rng = Random(f"household game {VERSION} {seed} {split} {kind}")
     trial = f"trial_{digest('household', VERSION, seed, split, kind, [r.layout for r in pool or ()])[:12]}"
@@ -77,7 +79,7 @@ def make_game(
         if game is not None and wins(game, step_limit):
             return game
     raise ValueError(
-        f"no {kind or 'game'} for split {split!r} out of {_MOST_TRIES} tries is won by the expert within "
+        f"the expert won no {kind or 'game'} for split {split!r} out of {_MOST_TRIES} tries within "
         f"{step_limit} steps: raise the step limit, or give other rooms"
     )
 
@@ -101,7 +103,7 @@ def _draw_room(rng: Random, kind: TaskKind, split: Split, pool: Sequence[Room] |
 
 
 def _draw_goal(rng: Random, kind: TaskKind, room: Room) -> Goal | None:
-    """A goal that the room's receptacles allow, or None where the drawn object has none."""
+    """A goal that the room's receptacles allow, or None if the drawn object has none."""
     habits = _habits_here(room)
     preparation = PREPARATIONS.get(kind)
     allowed = PROPERTIES[f"{preparation}able"] if preparation else habits.keys() - {LAMP}
@@ -122,7 +124,7 @@ def _draw_goal(rng: Random, kind: TaskKind, room: Room) -> Goal | None:
 
 
 def _habits_here(room: Room) -> dict[str, dict[str, float]]:
-    """By object type, the weights of the receptacle types of this room that it may lie in."""
+    """For each object type, the weights of the receptacle types of this room that it may be in."""
     kind: RoomKind = ROOM_KINDS[room.kind]
     present = set(room.types.values())
     habits = {
@@ -133,7 +135,7 @@ def _habits_here(room: Room) -> dict[str, dict[str, float]]:
 
 
 def _furnish(rng: Random, split: Split, trial: str, room: Room, goal: Goal) -> Game | None:
-    """Place the goal's objects and others; None where the goal would hold from the start."""
+    """Place the goal's objects and others; None if the goal would hold from the start."""
     habits = _habits_here(room)
     wanted = goal.count + rng.choices((0, 1), (3, 1))[0]
     kinds = [goal.thing] * wanted
@@ -156,7 +158,7 @@ def _furnish(rng: Random, split: Split, trial: str, room: Room, goal: Goal) -> G
 
 
 def _draw_place(rng: Random, room: Room, thing: str, weights: Mapping[str, float]) -> str:
-    """A receptacle by habit, or by accident any that may hold the thing."""
+    """A usual receptacle, or sometimes any other that may hold the object."""
     kind = rng.choices(list(weights), list(weights.values()))[0]
     if rng.random() < _BY_ACCIDENT:
         kind = rng.choice([t for t in dict.fromkeys(room.types.values()) if can_contain(t, thing)] or [kind])
@@ -164,7 +166,8 @@ def _draw_place(rng: Random, room: Room, thing: str, weights: Mapping[str, float
 
 
 def _begun(game: Game) -> bool:
-    """Whether the goal's objects lie in receptacles of its type at the start: little is left to do."""
+    """Whether the goal's objects are already in receptacles of its type at the start, so that little is left
+    to do."""
     goal = game.goal
     if goal.preparation or goal.looks:
         return False

@@ -1,4 +1,4 @@
-"""What a sensible player does next, given what it knows: the expert's decision, apart from its words."""
+"""What a sensible player does next, given its knowledge: the expert's decision, without the wording."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from toy_alfworld.games.catalogue import LAMP, OPENABLE, can_contain
 Purpose = Literal[
     "search",  # go and look where the object (or the lamp) may be
     "look inside",  # open what is closed, to look
-    "fetch",  # go back to where the object was seen
+    "fetch",  # go back to the place where the object was seen
     "take",
     "go prepare",  # go to the sink, microwave or fridge
     "prepare",
@@ -21,14 +21,14 @@ Purpose = Literal[
     "put",
     "go to lamp",
     "light",
-    "lay down",  # a wrong object out of the hand
-    "check again",  # everything was seen and nothing found, or all is done as far as is known
+    "lay down",  # put down a wrong object
+    "check again",  # everything was seen and nothing found, or everything seems to be done
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """An action and what it is for. `thing` is the object that it is about, or the type that is sought."""
+    """An action and its purpose. `thing` is its object, or the type that the player looks for."""
 
     purpose: Purpose
     action: str
@@ -42,7 +42,7 @@ def go(receptacle: str) -> str:
 
 
 def visit(belief: Belief, receptacle: str) -> str:
-    """Going to a receptacle; where that was just refused because it is within reach, looking at it."""
+    """Going to a receptacle; or looking at it, if going was just refused because it is within reach."""
     return f"examine {receptacle}" if go(receptacle) in belief.refused else go(receptacle)
 
 
@@ -52,11 +52,11 @@ def put(thing: str, receptacle: str) -> str:
 
 
 def best(belief: Belief, taste: Mapping[str, float] | None = None) -> Intent:
-    """The next step of a player that knows what `belief` does.
+    """The next step of a player with the knowledge `belief`.
 
     Args:
         belief: what is known.
-        taste: a factor by receptacle on how promising it looks, which varies the order of searching.
+        taste: a factor for each receptacle's likelihood, which varies the order of searching.
     """
     if belief.holding is None:
         return _without(belief, taste or {})
@@ -66,7 +66,7 @@ def best(belief: Belief, taste: Mapping[str, float] | None = None) -> Intent:
 
 
 def search(belief: Belief, thing: str, taste: Mapping[str, float]) -> Intent:
-    """Look for an object of type `thing` where it is likeliest among what was not seen yet."""
+    """Look for an object of type `thing` in the most likely receptacle that was not looked into yet."""
     here = belief.location
     if here is not None and here not in belief.contents and belief.closed.get(here, False):
         return Intent("look inside", f"open {here}", thing, here)
@@ -80,7 +80,7 @@ def search(belief: Belief, thing: str, taste: Mapping[str, float]) -> Intent:
 
 
 def deliver(belief: Belief, thing: str) -> Intent:
-    """Bring what is in the hand to where the goal wants it."""
+    """Bring the object in the hand to the goal's place."""
     end = belief.end()
     if end is None:
         return Intent("check again", "look", thing, belief.location or "")

@@ -1,4 +1,4 @@
-"""What an imperfect player does instead: slips that the base model's teachers need to see and to judge."""
+"""Mistakes of an imperfect player, which the base model's teachers need as examples to judge."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from toy_alfworld.games.catalogue import APPLIANCES, LAMP, ROOM_KINDS, can_conta
 from toy_alfworld.games.intents import Intent, deliver, go, put
 
 Mistake = Literal[
-    "unlikely place",  # searches where common sense says it is not
-    "known place",  # goes again to what it has already seen
+    "unlikely place",  # searches in a place that is unlikely by common sense
+    "known place",  # goes again to a place that it has already seen
     "passes by",  # goes on from a closed receptacle without opening it
-    "overcommits",  # takes the object from where it did not see it
+    "overcommits",  # takes the object from a place where it did not see it
     "wrong object",  # takes another object
     "unprepared",  # brings the object without cleaning, heating or cooling it
-    "wrong place",  # puts the object down where it does not belong
+    "wrong place",  # puts the object down in the wrong place
     "still closed",  # acts on a closed receptacle as if it were open
-    "stays",  # goes to where it stands
+    "stays",  # goes to the place where it already is
     "nowhere",  # goes to a place that the room does not have
-    "wrong tool",  # prepares with what cannot do it, or without the object in hand
-    "elsewhere",  # takes from where it stands what it has seen somewhere else
-    "no lamp",  # turns on a lamp that is not where it stands
-    "opens again",  # opens what is open, or cannot be opened
-    "anything",  # does what can be said with the names at hand
+    "wrong tool",  # prepares with a receptacle that cannot do it, or without the object in hand
+    "elsewhere",  # takes from here an object that it has seen somewhere else
+    "no lamp",  # turns on a lamp that is not here
+    "opens again",  # opens a receptacle that is open or cannot be opened
+    "anything",  # does any action that can be formed with the known names
     "repeats",  # does the last action again
     "garbled",  # writes an action that the environment cannot read
 ]
@@ -54,7 +54,7 @@ _RECEPTACLES = sorted({receptacle for kind in ROOM_KINDS.values() for receptacle
 
 
 def slip(belief: Belief, intended: Intent, rng: Random) -> tuple[Mistake, Intent] | None:
-    """One of the mistakes that can be made here instead of `intended`; None where none can."""
+    """One of the mistakes that can be made here instead of `intended`; None if none can."""
     found = {name: make_mistake(name, belief, intended, rng) for name in _MAKERS}
     open_to = {name: made for name, made in found.items() if made is not None}
     if not open_to:
@@ -64,7 +64,7 @@ def slip(belief: Belief, intended: Intent, rng: Random) -> tuple[Mistake, Intent
 
 
 def make_mistake(name: Mistake, belief: Belief, intended: Intent, rng: Random) -> Intent | None:
-    """This mistake in place of `intended`; None where it cannot be made."""
+    """This mistake in place of `intended`; None if it cannot be made."""
     made = _MAKERS[name](belief, intended, rng)
     return None if made is None or made.action == intended.action else made
 
@@ -87,7 +87,7 @@ def _passes_by(belief: Belief, intended: Intent, rng: Random) -> Intent | None:
 
 
 def _overcommits(belief: Belief, intended: Intent, rng: Random) -> Intent | None:
-    """Take the goal's object from where the player stands, though it was not seen there."""
+    """Take the goal's object from the player's place, although it was not seen there."""
     here = belief.location
     if belief.holding is not None or here is None or intended.purpose == "take":
         return None

@@ -1,4 +1,4 @@
-"""A game as ALFWorld writes it: `game.tw-pddl` with the domain and the grammar that alfworld ships."""
+"""A game in ALFWorld's format: `game.tw-pddl` with the domain and the grammar that alfworld ships."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _identifier(kind: str, rank: int) -> str:
 
 @cache
 def help_text() -> str:
-    """What the shipped grammar answers to `help`."""
+    """The shipped grammar's answer to `help`."""
     found = _HELP.search(_shipped("alfred.twl2"))
     assert found is not None
     text: str = json.loads(found[1])
@@ -109,7 +109,7 @@ def _problem(game: Game) -> str:
 
 
 def _goal(game: Game) -> str:
-    """The goal, which closes the problem's parenthesis as well: so the library's texts are written."""
+    """The goal, which also closes the problem's parenthesis, as in the library's texts."""
     goal = game.goal
     text: str = gdict[goal.kind]["pddl"]
     return text.format(obj=goal.thing, recep=goal.target, toggle=goal.target).replace("#", "-").strip() + "\n"

@@ -1,4 +1,4 @@
-"""The expert at the simulated game: whole games, played in about a millisecond."""
+"""The expert plays simulated games: a whole game takes about a millisecond."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def expert_seed(trial: str, number: int = 0) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Playthrough:
-    """A game played to its end: the turns, the steps they made, and the reward."""
+    """A game played to its end: the turns, the resulting steps, and the reward."""
 
     instruction: str
     turns: Sequence[Turn]
@@ -29,7 +29,7 @@ class Playthrough:
 
 
 def play(game: Game, step_limit: int, seed: int | str = 0, skill: float = 1.0) -> Playthrough:
-    """Play `game` on the simulation until it is won or `step_limit` turns are spent."""
+    """Play `game` on the simulation until it is won or `step_limit` turns are used."""
     simulation = Simulation(game)
     expert = Expert(simulation.instruction, seed, skill)
     turns: list[Turn] = []

@@ -1,10 +1,11 @@
 """Layouts of rooms, and which of them are held out.
 
-A layout is a kind of room and its numbered receptacles. Whether it is held out is decided by the layout
-itself: a fifth of all possible layouts, by the hash of what they consist of, belong to `unseen`, the others
-to `train` and `seen`. So no room of one side can equal one of the other, whatever seeds are drawn, how many
-rooms are made, or who makes them: the experiment and the base model's teachers share the partition.
-Which of its openable receptacles stand open is part of a room, and does not make it another layout.
+A layout is a kind of room and its numbered receptacles. The hash of a layout decides whether it is held out:
+a fifth of all possible layouts belong to `unseen`, the others to `train` and `seen`. So a room of one side
+never equals one of the other, for any seed and any number of rooms. The experiment and the base model's
+teachers share this partition.
+
+A room also says which of its openable receptacles are open at first; this does not change the layout.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _STANDS_OPEN = 0.12
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """A room: the names (`cabinet 1`) of its receptacles, their types, and those that stand open at first.
+    """A room: the names (`cabinet 1`) of its receptacles, their types, and those that are open at first.
 
     `scene` is the number in a task's name: below 500 in its kind's thousand for training, from 500 held out.
     """
@@ -44,7 +45,7 @@ class Room:
 
     @property
     def layout(self) -> tuple[str, ...]:
-        """What makes two rooms the same layout."""
+        """The key of the room's layout."""
         return (self.kind, *sorted(self.receptacles))
 
     @property

@@ -1,7 +1,7 @@
-"""A household game in plain Python, with the very text of ALFWorld's engine, at some microseconds a step.
+"""A household game in plain Python, with exactly the texts of ALFWorld's engine; a step takes microseconds.
 
-For making games by the thousand, and for teachers that play them. The experiment itself plays the game files
-on ALFWorld's engine; a test holds this simulation to that engine's text.
+It is used to make thousands of games, and by teachers that play them. The experiment itself plays the game
+files on ALFWorld's engine; a test compares this simulation with that engine.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from toy_alfworld.games.game import Game
 from toy_alfworld.games.pddl import help_text, identifiers
 
 _MIDDLE = "You are in the middle of a room. Looking quickly around you, you see {}."
-"""The engine lists the receptacles in its first observation only; a later `look` from there sees nothing."""
+"""The engine lists the receptacles only in its first observation; a later `look` from there shows nothing."""
 
 _COMMAND = re.compile(
     r"(go to|open|close|examine|use) (\S+ \d+)|"
@@ -82,7 +82,7 @@ class Simulation:
         )
 
     def _execute(self, command: str) -> str | None:
-        """The engine's answer, or None where it refuses."""
+        """The engine's answer, or None if it refuses."""
         if command == "look":
             return self._look()
         if command == "help":
@@ -177,7 +177,8 @@ class Simulation:
         return f"You are facing the {self.location}. Next to it, you see nothing."
 
     def _examine(self, thing: str) -> str | None:
-        """What is said of what is in hand. The engine refuses others, though the domain means to allow it."""
+        """The text about the object in hand. The engine refuses other objects, although the domain should
+        allow them."""
         if thing != self.holding:
             return None
         if self._types[thing] in PROPERTIES["isReceptacleObject"]:

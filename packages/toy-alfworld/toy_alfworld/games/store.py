@@ -1,4 +1,4 @@
-"""The generated games as files: made once for given options, whole or not at all, and found again."""
+"""The generated games as files: made once for given options, completely or not at all, and found again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ _UNFINISHED = ".unfinished"
 
 
 def games_folder(home: Path, counts: Mapping[Split, int], seed: int, step_limit: int) -> Path:
-    """Where the games of these options lie below `home`: its name is the hash of all that determines them."""
+    """The folder of the games of these options, below `home`: its name is the hash of all that determines
+    them."""
     key = digest("household games", VERSION, version("alfworld"), dict(counts), seed, step_limit)[:12]
     return home / "games" / f"household-{key}"
 
@@ -33,8 +34,8 @@ def generated(
 ) -> dict[Split, list[str]]:
     """The games' paths below `folder` by split, in their order; those not there yet are made.
 
-    The list of games is written last: while it is missing, or a game that it names is missing or altered,
-    what is there is kept where it is right, and the rest is made. Several processes may ask at once.
+    The list of games is written last. If it is missing, or if a game in it is missing or changed, the correct
+    games are kept and the others are made. Several processes may call this at once.
     """
     total = sum(counts.values())
     with locked(folder):
@@ -69,14 +70,15 @@ def make_games(counts: Mapping[Split, int], seed: int, step_limit: int) -> Itera
 
 
 def altered(folder: Path) -> str | None:
-    """The first game below `folder` that is missing or not as it was made; None where all are, or none is."""
+    """The first game below `folder` that is missing or changed; None if there is none, or no list of
+    games."""
     listed = _listed(folder) or {}
     contents = {path: content for games in listed.values() for path, content in games.items()}
     return next((path for path, content in contents.items() if _content(folder / path) != content), None)
 
 
 def _complete(folder: Path) -> dict[Split, dict[str, str]] | None:
-    """The list of games with their SHA-256, if it is there and every game is as it says."""
+    """The list of games with their SHA-256, if it exists and every game matches it."""
     found = _listed(folder)
     return None if found is None or altered(folder) else found
 
@@ -94,7 +96,7 @@ def _content(path: Path) -> str | None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Put `content` at `path` in one piece, unless it is there."""
+    """Write `content` to `path` completely or not at all, unless it is already there."""
     if path.is_file() and path.read_bytes() == content:
         return
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -25,7 +25,7 @@ _INSIDE = frozenset(
     }
 )
 _SAID_BY_PLAN = frozenset({"prepare", "put", "light"})
-"""Purposes whose plans tell where the player is, so that a remark would mostly say it twice."""
+"""Purposes whose plans name the player's place, so that a remark would usually repeat it."""
 _LIKELY, _POSSIBLE = 0.25, 0.08
 STATES: Mapping[str, str] = {"clean": "clean", "heat": "hot", "cool": "cool"}
 
@@ -139,7 +139,7 @@ def preposition(receptacle: str) -> str:
 
 
 def think(belief: Belief, intent: Intent, rng: Random) -> str:
-    """A thought that leads to `intent`: mostly what is seen and what to do, sometimes only the latter."""
+    """A thought that leads to `intent`: usually a remark and a plan, sometimes only the plan."""
     unsaid = 0.7 if intent.purpose in _SAID_BY_PLAN else 0.0 if belief.refused else 0.15
     seen = None if rng.random() < unsaid else remark(belief, rng)
     plan = _plan(belief, intent, rng)
@@ -171,7 +171,7 @@ def _plan(belief: Belief, intent: Intent, rng: Random) -> str:
 
 
 def remark(belief: Belief, rng: Random) -> str | None:
-    """What the last observation means; None where it means nothing."""
+    """A remark on the last observation; None if there is nothing to say."""
     if not belief.steps:
         return f"I need to {goal_phrase(belief.goal)}."
     last = belief.steps[-1]
@@ -196,7 +196,7 @@ def _sight(belief: Belief, rng: Random) -> str | None:
         return rng.choice((f"I am at the {here} with the {belief.holding}.", f"This is the {here}."))
     if not things and rng.random() < 0.3:
         return f"The {here} is empty."
-    # The object's name comes first, so that what is said of it can follow from the name.
+    # The object's name comes first, so that the statement can follow from the name.
     sought = article(belief.goal.thing.lower())
     if wanted:
         return rng.choice(

@@ -1,4 +1,4 @@
-"""The household model: a small causal language model that stands in for the instruction-tuned base π_base."""
+"""The household model: a small causal language model that replaces the instruction-tuned base π_base."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def weights() -> Path:
 
 
 def folder(home: Path) -> Path:
-    """See `PackagedModel`: the weights are in the Hugging Face format as they ship."""
+    """See `PackagedModel`: the weights are shipped in the Hugging Face format."""
     return weights()
 
 

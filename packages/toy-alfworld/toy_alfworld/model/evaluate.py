@@ -1,7 +1,7 @@
 """The household model's own evaluation: `python -m toy_alfworld.model.evaluate`.
 
-On games of held-out rooms: critiques and deliberations are asked for with the real prompts about real
-rollouts, acting is whole games.
+It uses games of held-out rooms: critiques and deliberations are requested with the real prompts about real
+rollouts, and acting is measured on whole games.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from toy_alfworld.model.teachers.situations import DOMAIN, MOST_CANDIDATES, Situ
 from toy_alfworld.model.teachers.verdicts import Verdict
 
 Complete = Callable[[Sequence[Sequence[Message]], int], list[str]]
-"""Completes a batch of chats greedily, with at most so many tokens each."""
+"""Completes a batch of chats greedily, each with at most the given number of tokens."""
 
 _BATCH = 16
 _CRITIQUE_TOKENS, _DELIBERATION_TOKENS, _TURN_TOKENS = 160, 320, 96
 CANDIDATE = re.compile(r"^- (.+?): (.+)$", re.MULTILINE)
-"""A line of a deliberation's list: the action, and what is said of it."""
+"""A line of a deliberation's list: the action, and its judgement."""
 
 _CHOICE = re.compile(r"the best choice is to (.+?), because")
 _REFUSED = re.compile(
@@ -52,11 +52,11 @@ _GRADES = {
 class Figures:
     """Shares in [0, 1], over `critiques`, `deliberations`, `turns` and `games` tries.
 
-    A critique agrees in validity when it says that the action is refused just where it was; in grade when its
-    last sentence is as favourable as the teacher's verdict; in outcome when it expects the task to be
-    completed just where the rollout completed it. A deliberation agrees with itself when its list calls the
-    expert's action best, and it alone. An advised game is played by the answers, at every step, to the
-    question what is best now: how far its deliberations would carry an agent that followed them.
+    A critique agrees in validity if it says that the action is refused exactly when it was refused; in grade
+    if its last sentence is as favourable as the teacher's verdict; in outcome if it expects the task to be
+    completed exactly when the rollout completed it. A deliberation agrees with itself if its list calls only
+    the expert's action best. An advised game is played by asking at every step what is best now: it shows how
+    well an agent would play that follows the model's deliberations.
     """
 
     critiques: int
@@ -163,12 +163,12 @@ def _deliberations(complete: Complete, situations: Sequence[Situation]) -> dict[
 
 
 def called_best(thought: str) -> list[str]:
-    """The actions that a deliberation's list calls the best choice."""
+    """The actions that a deliberation's list calls best."""
     return [action for action, judged in CANDIDATE.findall(thought) if "best choice" in judged]
 
 
 def _lists(thought: str, verdicts: Sequence[Verdict]) -> bool:
-    """Whether the list holds just the candidates, in their order."""
+    """Whether the list has exactly the candidates, in their order."""
     return [action for action, _ in CANDIDATE.findall(thought)] == [verdict.action for verdict in verdicts]
 
 
@@ -189,7 +189,7 @@ def _games(complete: Complete, games: int, seed: int | str) -> dict[str, float]:
 
 
 def _follow(advice: str) -> Reply:
-    """What is done by somebody who follows advice and thinks nothing of their own."""
+    """The action of a player that only follows the advice."""
     chosen = _CHOICE.search(advice.rpartition("\n")[2])
     return Reply("", chosen[1] if chosen else None)
 
@@ -223,7 +223,7 @@ def _share(found: Iterable[bool]) -> float:
 
 
 def main(
-    folder: Annotated[Path | None, typer.Option(help="The model; the shipped one if left out.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="The model. Default: the shipped one.")] = None,
     situations: Annotated[int, typer.Option(help="Steps to write critiques and deliberations about.")] = 100,
     games: Annotated[int, typer.Option(help="Games to play.")] = 50,
 ) -> None:

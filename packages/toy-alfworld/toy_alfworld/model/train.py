@@ -1,7 +1,7 @@
-"""Make the household model again from nothing: `python -m toy_alfworld.model.train`.
+"""Train the household model from random weights: `python -m toy_alfworld.model.train`.
 
-A killed run goes on when the same command is given again. Several processes share the work, as many as
-there are cores and parts of a step.
+A killed run continues when the same command is given again. Several processes share the work: one for each
+core, but not more than a step has parts.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from toy_alfworld.model.teachers.documents import LESSONS, document
 _TOKENIZER_DOCUMENTS = 2500
 _SHOW_EVERY = 10
 _GENTLE = partial(Settings, seed=2, matrix_rate=0.006, other_rate=0.001, skip=LESSONS)
-"""For weights that know something already: other documents, no lessons, and lower learning rates, as the full
-ones would make them forget it first."""
+"""Settings to continue from trained weights: other documents, no lessons, and lower learning rates, because
+with the full rates the model would first forget what it has learnt."""
 
 
 def make_tokenizer(folder: Path, start: Path | None = None) -> PreTrainedTokenizerBase:
-    """The run's tokenizer, kept in `folder`: that of the model in `start`, or built once."""
+    """The run's tokenizer, kept in `folder`: the one of the model in `start`, or a new one."""
     if start is not None:
         AutoTokenizer.from_pretrained(start).save_pretrained(folder)
     if not (folder / "tokenizer.json").exists():
@@ -48,7 +48,7 @@ def make_tokenizer(folder: Path, start: Path | None = None) -> PreTrainedTokeniz
 
 
 def export(training: Training, target: Path) -> None:
-    """Write the model as it is now to `target`, an ordinary Hugging Face folder, stored in bfloat16."""
+    """Write the current model to `target`, an ordinary Hugging Face folder, stored in bfloat16."""
     target.mkdir(parents=True, exist_ok=True)
     state = {name: tensor.to(torch.bfloat16) for name, tensor in training.weights().items()}
     training.model.save_pretrained(target, state_dict=state)
@@ -56,18 +56,18 @@ def export(training: Training, target: Path) -> None:
 
 
 def main(
-    folder: Annotated[Path, typer.Option(help="Where the run is kept; again the same, to go on.")] = Path(
+    folder: Annotated[Path, typer.Option(help="The run's folder; give the same one to continue.")] = Path(
         ".sand/household-model"
     ),
-    steps: Annotated[int, typer.Option(help="Length of the run, in steps of some 9,000 tokens.")] = STEPS,
+    steps: Annotated[int, typer.Option(help="Length of the run, in steps of about 9,000 tokens.")] = STEPS,
     until: Annotated[int | None, typer.Option(help="Stop at this step for now.")] = None,
     processes: Annotated[int, typer.Option(help="Processes that share each step.")] = 0,
     start: Annotated[
-        Path | None, typer.Option(help="Begin a new run with this model's weights and tokenizer.")
+        Path | None, typer.Option(help="Start a new run with this model's weights and tokenizer.")
     ] = None,
     install: Annotated[bool, typer.Option(help="Copy the result into the package.")] = False,
 ) -> None:
-    """Train the household model, going on where the run in `folder` has stopped."""
+    """Train the household model, and continue the run in `folder` if there is one."""
     folder.mkdir(parents=True, exist_ok=True)
     make_tokenizer(folder / "tokenizer", start)
     count = processes or (1 if torch.cuda.is_available() else min(os.cpu_count() or 1, PARTS))
@@ -90,7 +90,7 @@ def _work(
     until: int | None,
     start: Path | None,
 ) -> None:
-    """One of the processes that train; it is interrupted when the first process ends, however that ends."""
+    """One of the training processes; it is interrupted when the first process ends for any reason."""
     signal.signal(signal.SIGINT, lambda *_: os._exit(1))
     if processes > 1:
         torch.set_num_threads(1)

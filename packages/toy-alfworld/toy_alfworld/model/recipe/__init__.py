@@ -1,1 +1,1 @@
-"""How the household model is trained from nothing: tokenizer, network, first weights, optimiser, loop."""
+"""The training of the household model: tokenizer, network, initial weights, optimiser, loop."""

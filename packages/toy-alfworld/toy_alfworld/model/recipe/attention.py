@@ -20,7 +20,7 @@ def blocked_attention(
     scaling: float,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention over whole sequences from their beginning: right-padded, no cache, no mask but causality.
+    """Attention over whole sequences from their beginning: right-padded, no cache, only the causal mask.
 
     `query`, `key` and `value` are (B, heads, T, head width); the result is (B, T, heads, head width).
     """

@@ -1,6 +1,6 @@
-"""Documents as batches of tokens: each batch determined by (seed, part, step) alone.
+"""Documents as batches of tokens: each batch is determined by (seed, part, step).
 
-A step of training is made of `PARTS` batches, so that as many processes can share it without changing it.
+A step of training has `PARTS` batches, so that up to this many processes can share it with the same result.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ PARTS = 2
 """Batches of a step."""
 
 CHUNK = 320
-"""Documents that are drawn together, sorted by length, and cut into batches."""
+"""This many documents are drawn together, sorted by length, and cut into batches."""
 
 BATCHES = 24
-"""Batches of a chunk: some 4,000 tokens each."""
+"""Batches of a chunk: about 4,000 tokens each."""
 
 _OTHERS = 0.1
-"""Weight in the loss of a token that the assistant did not write: observations teach names, and copying."""
+"""Loss weight of a token that the assistant did not write: observations teach names and copying."""
 
 _DECISIONS = 3.0
-"""Weight of what is hard to find: a name's or number's token that the assistant wrote, what it says next of
-that name, and what it says after a colon or a semicolon (what follows of a fact)."""
+"""Loss weight of tokens that are hard to predict: the assistant's names and numbers, the text after such a
+name, and the text after a colon or a semicolon (the conclusion from a fact)."""
 
 
 class Encoded(NamedTuple):
     """A conversation's token ids, and the weight of each as a target.
 
-    It is 0 for the prompts' fixed pieces, and for what the assistant says before it is taught.
+    It is 0 for the prompts' fixed parts, and for the assistant's earlier messages that are only context.
     """
 
     ids: Sequence[int]
@@ -127,7 +127,7 @@ def group(documents: Sequence[Encoded], count: int) -> list[list[Encoded]]:
 
 
 def collate(documents: Sequence[Encoded], pad: int) -> Batch:
-    """One padded batch; padding weighs nothing."""
+    """One padded batch; padding has weight 0."""
     length = max(len(d.ids) for d in documents)
     ids = torch.full((len(documents), length), pad, dtype=torch.long)
     weights = torch.zeros(len(documents), length)

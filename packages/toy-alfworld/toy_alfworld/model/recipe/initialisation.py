@@ -1,10 +1,12 @@
-"""Attention heads that begin as what they would become, after Trockman and Kolter's mimetic initialisation.
+"""Attention heads that start with the weights they should learn, after Trockman and Kolter's mimetic
+initialisation.
 
-A model this small needs many millions of tokens to find by itself how to look something up in its context.
-Here heads of layer 0 read the token a few places back and write it, projected, into a subspace of its own;
-heads of two later layers match one of these subspaces with tokens, or tokens with it, and write what they
-find towards the output: to go on after a token as it went on before (induction), or to find the thing just
-named. They are trained on like all other weights.
+A model this small needs many millions of tokens to learn how to look something up in its context.
+Here heads of layer 0 read the token a few places back and write its projection into their own subspace. Heads
+of two later layers match one of these subspaces with tokens, or tokens with it, and write the result towards
+the
+output: to continue after a token as before (induction), or to find the object that was just named. They are
+then trained like all other weights.
 """
 
 from __future__ import annotations
@@ -21,20 +23,21 @@ _LAYERS = (1, 3)
 """Where heads match."""
 
 _EMBEDDINGS = 0.06
-"""Standard deviation of the embeddings: large enough for what heads write to leave them readable."""
+"""Standard deviation of the embeddings: large enough that they stay readable after the heads' output is
+added."""
 
 _CONSTANT = 4.0
-"""The embeddings' first dimension, in their standard deviations: for heads that look at places alone."""
+"""The embeddings' first dimension, in their standard deviations: for heads that use only positions."""
 
 _WRITTEN = 0.08
-"""Scale of what the heads write."""
+"""Scale of the heads' output."""
 
 _MATCH, _PLACE = 2.0, 6.0
 """Scale of the scores of equal tokens, and how far the right place's score is above a distant one's."""
 
 _NEAR, _FAR = 14, 12
-"""The pairs of a head's dimensions before the first turn fast enough to tell places apart; those from the
-second on turn so slowly that contents can be matched over a whole game."""
+"""Pairs of a head's dimensions before the first number rotate fast enough to distinguish positions; those
+from the second number on rotate so slowly that contents can be matched over a whole game."""
 
 
 @torch.no_grad()

@@ -1,4 +1,5 @@
-"""Muon in the precision that is fast here: `torch.optim.Muon` is in bfloat16 even where that is emulated."""
+"""Muon in the precision that is fast on this machine: `torch.optim.Muon` always uses bfloat16, even if it is
+emulated."""
 
 from __future__ import annotations
 

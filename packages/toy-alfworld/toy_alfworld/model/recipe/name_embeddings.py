@@ -1,7 +1,7 @@
-"""Names made of parts: while training, the embedding of ` cabinet 2` has those of ` cabinet` and ` 2` in it.
+"""Names made of parts: in training, the embedding of ` cabinet 2` includes those of ` cabinet` and ` 2`.
 
-What is learnt about a word then holds for all that bear it from the first step on: that ` cabinet 2` is a
-cabinet need not be learnt for each number. What is exported is an ordinary table.
+So what is learnt about a word holds for all names with that word from the first step on: it need not be
+learnt for each number that ` cabinet 2` is a cabinet. The exported model has an ordinary table.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from toy_alfworld.model.recipe.tokenizer import household_names
 
 
 class NameEmbeddings:
-    """Converts between a table of parts, which is trained, and the table that a model looks tokens up in."""
+    """Converts between a table of parts, which is trained, and the model's table of token embeddings."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         tokens = [(name, *name.split()) for name in household_names()]
@@ -21,7 +21,7 @@ class NameEmbeddings:
         self.names, self.words, self.numbers = torch.tensor(ids).unbind(1)
 
     def whole(self, parts: torch.Tensor) -> torch.Tensor:
-        """The table (V, width) that the model is given."""
+        """The model's table (V, width)."""
         table = parts.clone()
         table[self.names] += parts[self.words] + parts[self.numbers]
         return table
@@ -43,5 +43,5 @@ class NameEmbeddings:
 def _single(tokenizer: PreTrainedTokenizerBase, text: str) -> int:
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     if len(ids) != 1:
-        raise ValueError(f"the tokenizer splits {text!r} into {len(ids)} tokens: build it anew")
+        raise ValueError(f"the tokenizer splits {text!r} into {len(ids)} tokens: build it again")
     return int(ids[0])

@@ -11,7 +11,8 @@ from toy_alfworld.model import CONTEXT
 from toy_alfworld.model.recipe import attention
 
 ROPE_BASE = 500_000.0
-"""So high that most of a head's dimensions hardly turn over a game: what was read is found by what it is."""
+"""So high that most of a head's dimensions hardly rotate over a game: tokens are found by content, not
+position."""
 
 
 def configuration(vocabulary: int, pad: int, end: int) -> LlamaConfig:
@@ -35,7 +36,7 @@ def configuration(vocabulary: int, pad: int, end: int) -> LlamaConfig:
 
 
 def network(config: LlamaConfig, device: torch.device, precision: torch.dtype) -> LlamaForCausalLM:
-    """A model of this architecture with fresh random weights, whose attention reads whole sequences only."""
+    """A model of this architecture with new random weights, whose attention reads only whole sequences."""
     model = cast(Any, LlamaForCausalLM)(config)
     if device.type == "cpu":
         model.set_attn_implementation(attention.NAME)

@@ -1,9 +1,10 @@
-"""The household model's tokenizer: byte-level BPE, lossless for any text, cheap where the household speaks.
+"""The household model's tokenizer: byte-level BPE, lossless for any text, with few tokens for household
+texts.
 
-Three things keep contexts short and copying easy. A household name (` cabinet 2`) is one token wherever it
-stands; one with a higher number is two, its word and its number. What stands between names is merged across
-words, so that a recurring phrase is one token. And the fixed texts of the prompts of Figures 5 to 8 are one
-added (not special) token for each piece between two slots.
+Three things keep contexts short and copying easy. A household name (` cabinet 2`) is always one token; a name
+with a higher number is two tokens, its word and its number. The text between names is merged across words, so
+that a frequent phrase is one token. And the fixed texts of the prompts of Figures 5 to 8 are one added (not
+special) token for each part between two slots.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _VERBS = "go to|take|put|move|open|close|toggle|use|clean|heat|cool|examine|look
 _MARKERS = "Action Evaluation|Action|Thought|Observation"
 _NUMBERS = 100
 _IN_NAMES = range(1, 5)
-"""Numbers that are one token together with the word that they follow; rooms seldom have more of a type."""
+"""Numbers that form one token with the word before them; rooms rarely have more of a type."""
 _REPEATS = 300
 
 _SCIENCE = (
@@ -58,12 +59,12 @@ _SCIENCE = (
     "room is, you see, In it, you also see, is open, is closed, No known action matches that input, Your "
     "task is to, First, Then, Finally, you have, chemistry, find, living thing, non-living"
 )
-"""What ScienceWorld speaks of, so that its contexts stay moderate too."""
+"""Words of ScienceWorld, so that its contexts also stay moderate."""
 
 
 @cache
 def prompt_pieces() -> tuple[str, ...]:
-    """The texts of Figures 5 to 8 between their slots, without the pieces too short to matter."""
+    """The texts of Figures 5 to 8 between their slots, without very short parts."""
     filled = [
         critique_prompt(_SLOT, _SLOT, _SLOT, _SLOT),
         deliberation_prompt(_SLOT, _SLOT, [(_SLOT, "")], _SLOT),

@@ -1,7 +1,8 @@
-"""Training from nothing: a loop that a kill does not lose, Muon for the matrices and AdamW for the rest.
+"""Training from random weights: a loop that survives a kill, with Muon for the matrices and AdamW for the
+rest.
 
-Several processes share a step, one thread each: where other work competes for the cores, that is many times
-faster than one process of several threads, which all wait for the slowest at every operation.
+Several processes share a step, with one thread each. On a busy machine this is many times faster than one
+process with several threads, which all wait for the slowest one at every operation.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ _LOG = "log.jsonl"
 _AHEAD = 48
 
 STEPS = 2600
-"""Length of a whole run, in steps of some 8,000 tokens."""
+"""Length of a whole run, in steps of about 8,000 tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to train, for `steps` of some 8,000 fresh tokens.
+    """Settings of a training of `steps` steps, each with about 8,000 new tokens.
 
-    The rates rise over the first `warmup` steps, stay, and fall to nothing over the last share `decay`. The
+    The rates rise over the first `warmup` steps, stay, and fall to 0 over the last share `decay`. The
     first `skip` documents of the stream are left out.
     """
 
@@ -55,7 +56,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One step, for the log and whoever watches: loss (nats a token), tokens seen, seconds of the step."""
+    """One step, for the log: loss (nats per token), tokens seen, seconds of the step."""
 
     step: int
     tokens: int
@@ -64,14 +65,14 @@ class Report:
 
 
 class Training:
-    """A run in `folder`. Made anew it goes on from the folder's last saved state, with the same next loss.
+    """A run in `folder`. It continues from the folder's last saved state, with the same next loss.
 
     Args:
         rank, processes: which of how many processes this is; they have joined a `torch.distributed` group.
-        start: a model's folder whose weights a new run begins with; without it, random ones.
+        start: the folder of a model whose weights a new run starts with; default: random weights.
 
     Raises:
-        ValueError: the folder holds a run with other settings than these, its length excepted.
+        ValueError: the folder has a run with other settings (a different length is allowed).
     """
 
     def __init__(
@@ -147,19 +148,20 @@ class Training:
         return float(figures[0]), int(figures[1])
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        """The weighted mean loss of one batch, in nats a token."""
+        """The weighted mean loss of one batch, in nats per token."""
         ids, weights = batch.ids.to(self.device), batch.weights.to(self.device)[:, 1:]
         logits = self.fast(ids[:, :-1], use_cache=False).logits.float()
         losses = functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
         return (losses * weights.flatten()).sum() / weights.sum()
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """The model's parameters as they are now, names with their parts in them."""
+        """The model's current parameters, with the parts added into the embeddings of names."""
         found = {name: parameter.detach() for name, parameter in self.model.named_parameters()}
         return found | {_TABLE: self._names.whole(found[_TABLE])}
 
     def save(self) -> None:
-        """Keep all that the next process needs to go on; a kill leaves the old state or the new one."""
+        """Save everything that the next process needs to continue; a kill leaves the old state or the new
+        one."""
         state = {
             "settings": asdict(self.settings),
             "model": self.model.state_dict(),
@@ -181,7 +183,7 @@ class Training:
         if found != mine:
             raise ValueError(
                 f"{path} was trained with other settings: expected {mine}, found {found}; "
-                "take another folder, or delete this one to start over"
+                "use another folder, or delete this one to start again"
             )
         self.model.load_state_dict(state["model"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):

@@ -1,1 +1,1 @@
-"""What the household model learns from: conversations that scripted teachers write about generated games."""
+"""The household model's training data: conversations that scripted teachers write about generated games."""

@@ -13,7 +13,7 @@ from toy_alfworld.model.teachers.wording import say, sentence
 
 
 def critique(rng: Random, belief: Belief, verdict: Verdict) -> str:
-    """Three sentences on the action: whether it is valid, what it does for the goal, what to make of it."""
+    """Three sentences on the action: whether it is valid, its effect on the goal, and a judgement."""
     slots = _slots(rng, belief, verdict)
     words = WORDS[verdict.kind]
     outcome = "won" if verdict.won else "stuck" if verdict.stuck else "lost"
@@ -22,10 +22,10 @@ def critique(rng: Random, belief: Belief, verdict: Verdict) -> str:
 
 
 def judgement(rng: Random, belief: Belief, verdict: Verdict, informed: bool = True) -> str:
-    """One clause on the action, without a full stop: what it rests on, then what follows.
+    """One clause on the action, without a full stop: first the fact, then the conclusion.
 
     Args:
-        informed: there is a critique to draw on; without one, common sense alone says what a search may show.
+        informed: whether there is a critique; without one, only common sense says what a search may find.
     """
     slots = _slots(rng, belief, verdict)
     slots["place"] = say(rng, PLACES[_promise(verdict, informed)], slots)
@@ -33,7 +33,7 @@ def judgement(rng: Random, belief: Belief, verdict: Verdict, informed: bool = Tr
 
 
 def stance(rng: Random, verdict: Verdict, chosen: bool = False, informed: bool = True) -> str:
-    """What a judgement comes to; `chosen` says that the deliberation ends in this action."""
+    """The conclusion of a judgement; `chosen` says that the deliberation ends in this action."""
     grade: Grade = verdict.grade
     if verdict.kind in SEARCHES:
         grade = "good" if _promise(verdict, informed) == "likely" else "fair"
@@ -41,7 +41,7 @@ def stance(rng: Random, verdict: Verdict, chosen: bool = False, informed: bool =
 
 
 def _promise(verdict: Verdict, informed: bool) -> Likelihood:
-    """How likely a place is: what the rollout showed there comes before common sense."""
+    """How likely a place is: the rollout's result counts more than common sense."""
     if not informed:
         return verdict.likely
     if verdict.grade == "good":
@@ -64,7 +64,7 @@ def _slots(rng: Random, belief: Belief, verdict: Verdict) -> dict[str, str]:
     }
     slots["name"] = verdict.thing or verdict.place or "this"
     slots["known"] = (known(belief) or ("", "another place"))[1]
-    slots["whence"] = _whence(belief, slots["t"], slots["p"])
+    slots["last_seen"] = _last_seen(belief, slots["t"], slots["p"])
     slots["word"] = slots["p"].split()[0]
     slots["at"] = preposition(slots["p"]) if verdict.place else "in"
     slots["chance"] = say(rng, CHANCES[verdict.likely], slots)
@@ -72,7 +72,7 @@ def _slots(rng: Random, belief: Belief, verdict: Verdict) -> dict[str, str]:
 
 
 def need(belief: Belief) -> str:
-    """What kind of receptacle the task's object has to go to now."""
+    """The kind of receptacle that the task's object has to go to now."""
     thing, kind = belief.goal.thing.lower(), needed(belief)
     if _raw(belief):
         return f"to {belief.goal.preparation} the {thing} takes {article(kind.lower())}"
@@ -86,14 +86,14 @@ def needed(belief: Belief) -> str:
 
 
 def _raw(belief: Belief) -> bool:
-    """Whether the object, in hand or still to be found, is yet to be cleaned, heated or cooled."""
+    """Whether the object, in hand or not yet found, still has to be cleaned, heated or cooled."""
     held = belief.holding
     return belief.goal.preparation is not None and not (
         held is not None and belief.fits(held) and belief.prepared(held)
     )
 
 
-def _whence(belief: Belief, thing: str, place: str) -> str:
-    """Where an object was last seen, that is not at `place`."""
+def _last_seen(belief: Belief, thing: str, place: str) -> str:
+    """A clause on the last known place of an object that is not at `place`."""
     found = next((where for where, things in belief.contents.items() if thing in things), None)
     return f"{thing} is at {found}, not at {place}" if found else f"{thing} is not seen yet"

@@ -21,7 +21,7 @@ def deliberation(
 ) -> str:
     """The thought z̃: reflection, one line for each candidate in order, rationale that ends in `chosen`.
 
-    `informed` says whether there are critiques to draw the judgements from.
+    `informed` says whether the judgements are based on critiques.
 
     Raises:
         StopIteration: `chosen` is not the action of any verdict.
@@ -36,7 +36,7 @@ def deliberation(
 
 
 def reflection(belief: Belief) -> str:
-    """Where the player stands, what it needs, and where that is or may be: all that judgements rest on."""
+    """The player's place, what it needs, and where that is or may be: the basis of the judgements."""
     here = belief.location
     place = f"I am at the {here}" if here else "I am in the middle of the room"
     if here is not None and belief.closed.get(here, False):
@@ -68,7 +68,8 @@ def _needed(belief: Belief) -> Iterator[str]:
 
 
 def _search(belief: Belief, sought: str) -> Iterator[str]:
-    """Where what was not seen yet may be: the places left, in the order of the room, and the best of them."""
+    """Where an object that was not seen yet may be: the places left, in the room's order, and the most likely
+    one."""
     here = belief.location
     if here is not None and here not in belief.contents and belief.closed.get(here, False):
         yield "It may be in here"

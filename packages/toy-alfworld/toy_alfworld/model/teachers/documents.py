@@ -1,9 +1,9 @@
-"""The base model's training data: conversations of five kinds, each determined by (seed, index) alone.
+"""The base model's training data: conversations of five kinds, each determined by (seed, index).
 
-Acting is played by imperfect players and never deliberates. Critiques and deliberations answer the prompts of
-Figures 5 and 6 about real rollouts: candidates at a step of a real game, played out by imperfect players.
-Questions are about a game so far, in the midst of it: what was seen where, and whether an action would work.
-Advice compares actions for a person who reports a game, outside the agent's own conversation.
+In acting, imperfect players play and never deliberate. Critiques and deliberations answer the prompts of
+Figures 5 and 6 about real rollouts: candidates at a step of a real game, played to the end by imperfect
+players. Questions are about an unfinished game: what was seen where, and whether an action would work.
+Advice compares actions for a user who reports a game, outside the agent's own conversation.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from toy_alfworld.model.teachers.situations import (
 Kind = Literal["acting", "critique", "deliberation", "questions", "advice"]
 
 Source = Literal["critiques", "actions", "nothing"]
-"""What a deliberation is given: critiques (Figure 6), or, as in Table 3, bare actions or not even those."""
+"""The input of a deliberation: critiques (Figure 6) or, as in Table 3, only actions, or not even actions."""
 
 SHARES: dict[Kind, float] = {
     "acting": 0.18,
@@ -54,8 +54,8 @@ SHARES: dict[Kind, float] = {
 """How often each kind of document is drawn after the lessons."""
 
 LESSONS = 6000
-"""So many documents come first that are questions on the beginnings of games: to find in a conversation what
-it holds is learnt fastest where it is short, and all else is built on that."""
+"""The first so many documents are questions about the beginnings of games. Looking something up in a
+conversation is learnt fastest if the conversation is short, and everything else needs this skill."""
 
 _SKILLS = (0.3, 0.7)
 _SOURCES: dict[Source, float] = {"critiques": 0.4, "actions": 0.25, "nothing": 0.35}
@@ -68,7 +68,8 @@ _EARLY, _LESSON = 5, 20
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One training conversation; its assistant's messages after the first `context` are what is taught."""
+    """One training conversation; the assistant's messages after the first `context` messages are trained
+    on."""
 
     kind: Kind
     game: Game
@@ -77,7 +78,7 @@ class Document:
 
 
 def document(seed: int | str, index: int, split: Split = "train", kind: Kind | None = None) -> Document:
-    """The document at `index` of the stream `seed`. Evaluation takes other seeds, or held-out rooms."""
+    """The document at `index` of the stream `seed`. Evaluation uses other seeds, or held-out rooms."""
     rng = Random(f"household document {seed} {index}")
     lesson = kind is None and index < LESSONS
     drawn = kind or ("questions" if lesson else rng.choices(list(SHARES), list(SHARES.values()))[0])
@@ -136,7 +137,7 @@ def deliberation_messages(rng: Random, situation: Situation, source: Source = "c
 
 
 def question_messages(rng: Random, situation: Situation, count: int) -> list[Message]:
-    """The agent's conversation up to a step, and there `count` questions with their answers."""
+    """The agent's conversation up to a step, followed by `count` questions with their answers."""
     messages = conversation(DOMAIN, situation.instruction, situation.history)
     for number in range(count):
         asked, answer = question(rng, situation.player.belief, situation.verdicts)
@@ -149,7 +150,7 @@ def question_messages(rng: Random, situation: Situation, count: int) -> list[Mes
 
 
 def advice_messages(rng: Random, game: Game) -> list[Message]:
-    """A person reports a game step by step, and asks now and then what can be done and what is best."""
+    """A user reports a game step by step, and sometimes asks what can be done and what is best."""
     simulation = Simulation(game)
     history, seed = beginning(rng, simulation, LATEST)
     player = Expert(simulation.instruction, seed)
@@ -169,7 +170,7 @@ def advice_messages(rng: Random, game: Game) -> list[Message]:
 
 
 def advice_asked(instruction: str, history: Sequence[Step]) -> list[Message]:
-    """The question what is best now, from a person who has reported the game so far."""
+    """The question what is best now, from a user who has reported the game so far."""
     return [_user(f"{instruction}\n\n{render_history(history)}\n\nQuestion: {_ADVISE}")]
 
 

@@ -1,15 +1,15 @@
-"""The words of critiques and judgements, by what came of the action.
+"""The words of critiques and judgements, by the action's result.
 
 `[a|b]` are alternatives. Slots: `{a}` the action, `{s}` what is sought (`apple`), `{as}` that with its
 article, `{t}` the object of the action, `{p}` its receptacle, `{word}` the receptacle's type, `{at}` in or
 on, `{h}` what is in the hand, `{afar}` that the player stands elsewhere, `{known}` the receptacle where
-what is sought was seen, `{whence}` where the object of the action was seen, `{needs}` what kind of
+what is sought was seen, `{last_seen}` where the object of the action was seen, `{needs}` what kind of
 receptacle the object in hand has to go to now, `{name}` the first name of the action, `{chance}` one of
 `CHANCES`, `{place}` one of `PLACES`, `{lead}` one of `LEADS`, `{verb}` the preparation that the task asks
 for.
 
-A judgement says what it rests on before what follows from it: what is needed and then whether this is it,
-where something is and then whether that is here. A small model sees only what it has just written.
+A judgement gives the fact first and then the conclusion: first what is needed and then whether this is it,
+first where an object is and then whether that is here. A small model builds on what it has just written.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from toy_alfworld.model.teachers.verdicts import Kind, Likelihood
 
 
 class Words(NamedTuple):
-    """For one kind of outcome: how a critique opens, how it goes on, and a deliberation's judgement of it."""
+    """For one kind of outcome: the first and second part of a critique, and a deliberation's judgement."""
 
     opening: str
     reason: str
@@ -42,7 +42,7 @@ WORDS: Mapping[Kind, Words] = {
         "[Taking|Grabbing|Reaching for] an object [before it has been seen|that is not in sight] "
         "is a [common|frequent|typical] "
         "mistake, and {t} [still has to be found|must be found first]",
-        "{whence}, so [nothing would happen|this would fail]",
+        "{last_seen}, so [nothing would happen|this would fail]",
     ),
     "here": Words(
         "{lead} {a} [is not valid now|will be refused|does nothing now], [because|since] I am already at {p}",
@@ -258,7 +258,7 @@ WORDS: Mapping[Kind, Words] = {
 }
 
 LEADS = "[The action|The step|Here|Now|At this point|In this state]"
-"""How an opening begins, so that the action itself stands in it as it is written."""
+"""The start of an opening, so that the action follows exactly as it is written."""
 
 CHANCES: Mapping[Likelihood, str] = {
     "likely": "[{as} is often kept {at} a {word}|a {word} is a [likely|usual|natural] place for {as}]",
@@ -304,7 +304,7 @@ CLOSINGS: Mapping[tuple[str, str], str] = {
         "[a poor choice|better not] to {a}"
     ),
 }
-"""How a critique closes: with the action, so that whoever reads a list of them knows where they are."""
+"""The end of a critique. It names the action, so that a reader of several critiques can assign it."""
 
 PLACES: Mapping[Likelihood, str] = {
     "likely": "a likely place for {as}",
@@ -319,5 +319,5 @@ STANCES: Mapping[Literal["chosen", "good", "fair", "poor"], str] = {
     "fair": "a guess",
     "poor": "[of no use|a mistake]",
 }
-"""How a deliberation's judgement of an action closes. Where it chooses, it names the action: a deliberation's
-own closing says the same words, so that it can be read off the list."""
+"""The end of a deliberation's judgement of an action. The chosen one is named: the deliberation's conclusion
+repeats these words, so that it can be copied from the list."""

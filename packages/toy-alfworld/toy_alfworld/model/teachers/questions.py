@@ -19,7 +19,8 @@ _THINGS = sorted({thing.lower() for kind in ROOM_KINDS.values() for thing in kin
 
 
 def question(rng: Random, belief: Belief, verdicts: Sequence[Verdict]) -> tuple[str, str]:
-    """A question about the game that led to `belief`, and its answer, which begins with what is asked for."""
+    """A question about the game that led to `belief`, and its answer, which starts with the requested
+    thing."""
     kind = rng.choices(list(_WORDS), list(_WORDS.values()))[0]
     if kind == "judge":
         verdict = rng.choice(verdicts)
@@ -43,7 +44,8 @@ def question(rng: Random, belief: Belief, verdicts: Sequence[Verdict]) -> tuple[
 
 
 def _find(rng: Random, belief: Belief) -> tuple[str, str]:
-    """Where a thing of some type is: what the task is about, what was seen, or what may not be there."""
+    """A question about the place of an object: the task's object, one that was seen, or one that may not
+    exist."""
     seen = [thing.split()[0] for things in belief.contents.values() for thing in things]
     word = rng.choice((belief.goal.thing.lower(), rng.choice(seen or _THINGS), rng.choice(_THINGS)))
     if belief.holding and belief.holding.split()[0] == word:
@@ -56,7 +58,7 @@ def _find(rng: Random, belief: Belief) -> tuple[str, str]:
 
 
 def whereabouts(kind: str, found: tuple[str, str] | None) -> str:
-    """Where an object of a type is, with its receptacle if it was seen; the type comes first."""
+    """The place of an object of a type, with its receptacle if it was seen; the type comes first."""
     where = f"the {found[0]} {preposition(found[1])} the {found[1]}" if found else "not seen yet"
     return f"{article(kind.lower())}: {where}"
 

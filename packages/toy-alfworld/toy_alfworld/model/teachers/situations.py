@@ -1,4 +1,4 @@
-"""Steps of a game at which candidates are weighed: real histories, and what came of each candidate."""
+"""Steps of a game at which candidates are compared: real histories, and the result of each candidate."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ _TRIES = 40
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """A step of a game at which candidates are weighed: what the expert would do, and what came of each."""
+    """A step of a game at which candidates are compared: the expert's action, and the result of each
+    candidate."""
 
     instruction: str
     history: Sequence[Step]
@@ -78,7 +79,7 @@ def draw_situation(
 def beginning(rng: Random, simulation: Simulation, latest: int) -> tuple[list[Step], str]:
     """The first steps of a game, at most `latest` and not the winning one, and their player's seed.
 
-    Some refused actions come again and again, which changes nothing, as with an agent that has lost its way.
+    Some refused actions are repeated several times, as by an agent that is stuck.
     """
     skill = 1.0 if rng.random() < _EXPERT_HISTORY else rng.uniform(0.3, 0.9)
     seed = rng.random().hex()
@@ -91,14 +92,14 @@ def beginning(rng: Random, simulation: Simulation, latest: int) -> tuple[list[St
 
 
 def follow(simulation: Simulation, player: Expert, steps: Sequence[Step]) -> None:
-    """Take `steps` in the game, with `player` looking on."""
+    """Execute `steps` in the game; `player` observes them."""
     for step in steps:
         simulation.step(step.action)
         player.observe(step.action, step.observation)
 
 
 def sampled(rng: Random, player: Expert, instruction: str, sensible: str, count: int) -> list[str]:
-    """Distinct actions that a policy may sample here, the sensible one too, in the order of their text."""
+    """Distinct actions that a policy may sample here, including the sensible one, sorted by their text."""
     belief = player.belief
     found = {DOMAIN.normalise(sensible): sensible}
     if belief.refused and rng.random() < _REFUSED:
@@ -118,7 +119,7 @@ def sampled(rng: Random, player: Expert, instruction: str, sensible: str, count:
 
 
 def _another(rng: Random, player: Expert, instruction: str, skill: float) -> Expert:
-    """Another player who knows what `player` knows."""
+    """Another player with the same knowledge as `player`."""
     other = Expert(instruction, rng.random().hex(), skill)
     other.belief = player.belief.copy()
     return other
@@ -127,7 +128,7 @@ def _another(rng: Random, player: Expert, instruction: str, skill: float) -> Exp
 def _verdict(
     rng: Random, simulation: Simulation, player: Expert, action: str
 ) -> tuple[Verdict, tuple[list[Step], float]]:
-    """Execute `action` in a copy of the game, let an imperfect player go on, and judge what came of it."""
+    """Execute `action` in a copy of the game, let an imperfect player continue, and judge the result."""
     world = simulation.fork()
     other = _another(rng, player, simulation.instruction, rng.choice((1.0, 0.9, 0.7, 0.5, 0.2)))
     result = world.step(action)
@@ -141,7 +142,7 @@ def _verdict(
 
 
 def verdict_at_once(simulation: Simulation, player: Expert, action: str) -> Verdict:
-    """Judge `action` by its own outcome, without playing on."""
+    """Judge `action` by its own outcome, without continuing the game."""
     result = simulation.fork().step(action)
     return judge(player.belief, [Step("", action, result.observation)], result.reward)
 
@@ -149,7 +150,8 @@ def verdict_at_once(simulation: Simulation, player: Expert, action: str) -> Verd
 def play_on(
     simulation: Simulation, player: Expert, limit: int, after_refusal: float | None = None
 ) -> tuple[list[Step], float]:
-    """Play on for `limit` turns or to the end; with another skill, if given, right after a refused action."""
+    """Continue for `limit` turns or to the end; with another skill, if given, right after a refused
+    action."""
     steps: list[Step] = []
     reward, skill = 0.0, player.skill
     while len(steps) < limit and not reward:

@@ -1,7 +1,7 @@
-"""What really came of a candidate: the facts that a critique is written from.
+"""The real result of a candidate: the facts that a critique is written from.
 
-Everything here is read off the history, the candidate's rollout and its reward, which is what Figure 5's
-prompt shows; nothing is known that the reader of the prompt could not know.
+Everything comes from the history, the candidate's rollout and its reward, which Figure 5's prompt shows. So a
+critique uses nothing that the reader of the prompt could not know.
 """
 
 from __future__ import annotations
@@ -18,38 +18,38 @@ from toy_alfworld.games.catalogue import APPLIANCES, LAMP, OPENABLE, can_contain
 from toy_alfworld.games.simulation import game_command
 
 Kind = Literal[
-    "tried",  # refused: what has just been refused
-    "absent",  # refused: takes what is not there
-    "here",  # refused: goes to where it stands
+    "tried",  # refused: an action that has just been refused
+    "absent",  # refused: takes an object that is not there
+    "here",  # refused: goes to the place where it already is
     "nowhere",  # refused: the room has no such place
     "away",  # refused: acts on a place from afar
     "full",  # refused: takes with a full hand
-    "empty",  # refused: puts or prepares what is not in hand
+    "empty",  # refused: puts or prepares an object that is not in hand
     "shut",  # refused: reaches into a closed receptacle
-    "opened",  # refused: opens what is open, or cannot be opened
-    "unfit",  # refused: prepares with what cannot do it
+    "opened",  # refused: opens a receptacle that is open or cannot be opened
+    "unfit",  # refused: prepares with a receptacle that cannot do it
     "refused",  # refused for another reason
-    "found",  # sees what is sought
-    "promising",  # stands before a closed receptacle that holds what is sought
-    "closed",  # stands before a closed receptacle, unknown or barren
-    "barren",  # looks somewhere new, and it is not there
-    "detour",  # looks elsewhere than where the object is known to be
-    "again",  # looks where it has looked before, for nothing
+    "found",  # sees the wanted object
+    "promising",  # is at a closed receptacle that has the wanted object
+    "closed",  # is at a closed receptacle, unknown or without the object
+    "barren",  # looks in a new place, and the object is not there
+    "detour",  # looks in another place than the object's known place
+    "again",  # looks again in a place, without a result
     "fetch",  # goes back to where the object is
-    "took",  # takes what the task asks for
+    "took",  # takes the object of the task
     "stray",  # takes something else
     "undone",  # takes away what was delivered
     "appliance",  # brings the object to where it is prepared
     "prepared",  # cleans, heats or cools it
-    "needless",  # prepares it in a way not asked for
+    "needless",  # prepares it in a way that the task does not need
     "bring",  # brings the finished object to where it belongs
     "early",  # puts it where it belongs before it is prepared
     "wander",  # carries it past where it should go now
     "done",  # puts it where it belongs
     "unload",  # goes where a wrong object can be put down
     "misput",  # puts it elsewhere
-    "freed",  # puts a wrong object out of the hand
-    "dropped",  # puts down what the light needs in the hand
+    "freed",  # puts down a wrong object
+    "dropped",  # puts down the object that has to be in the hand for the light
     "lamp",  # goes to the lamp with the object
     "light",  # turns the lamp on with the object in hand
     "dark",  # turns it on without the object
@@ -102,7 +102,7 @@ REFUSALS: frozenset[Kind] = frozenset(
 )
 
 SEARCHES: frozenset[Kind] = frozenset({"found", "promising", "closed", "barren"})
-"""Looks at a place for the first time: what is there shows only in the rollout."""
+"""Looks at a place for the first time: only the rollout shows what is there."""
 
 _LIKELY, _UNLIKELY = 0.25, 0.08
 _LOOP = 3
@@ -110,11 +110,11 @@ _LOOP = 3
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What came of one candidate.
+    """The result of one candidate.
 
-    `sought` is the type's word that was being looked for or handled (`apple`), `thing` the object of the
-    action, `place` its receptacle (both empty where there is none). `likely` is common sense about the place.
-    `stuck` says that the rollout ended in one and the same step over and over.
+    `sought` is the word of the wanted type (`apple`), `thing` the object of the action, `place` its
+    receptacle (both empty if there is none). `likely` is common sense about the place. `stuck` says that the
+    rollout ended in repetitions of the same step.
     """
 
     action: str
@@ -133,7 +133,7 @@ class Verdict:
 
     @property
     def grade(self) -> Grade:
-        """How good the action was by itself: what it did, whatever the player made of it afterwards."""
+        """How good the action was by itself, without the player's later steps."""
         return GRADES[self.kind]
 
 

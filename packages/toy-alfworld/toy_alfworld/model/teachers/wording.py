@@ -22,6 +22,6 @@ def say(rng: Random, text: str, slots: Mapping[str, str]) -> str:
 
 
 def sentence(text: str) -> str:
-    """`text` with its first letter raised and a full stop at its end."""
+    """`text` with a capital first letter and a full stop at its end."""
     text = text[:1].upper() + text[1:]
     return text if text.endswith((".", "!", "?")) else f"{text}."
