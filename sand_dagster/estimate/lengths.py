@@ -64,8 +64,8 @@ _OTHER = ASSUMED["alfworld"]
 
 
 def lengths(experiment: Experiment, home: Path) -> tuple[Lengths, list[str]]:
-    """Figures from the experiment's own tables, else from its options, its file of expert trajectories and the
-    paper, else assumptions. Also returns sentences that say which is which.
+    """Figures from the experiment's own tables, else from its options, its file of expert trajectories and
+    the paper, else assumptions. Also returns sentences that say which is which.
 
     Raises:
         RecordError: the file of expert trajectories holds none.
@@ -96,7 +96,7 @@ def lengths(experiment: Experiment, home: Path) -> tuple[Lengths, list[str]]:
         records = [record for record in read_records(experts) if isinstance(record, Record)]
         steps = sum(len(record.steps) for record in records) / len(records)
         found = found._replace(trajectories=float(len(records)), steps=steps)
-        said.append(f"Counted in {experts}: {len(records)} expert trajectories of {steps:.1f} steps.")
+        notes.append(f"Counted in {experts}: {len(records)} expert trajectories of {steps:.1f} steps.")
     try:
         measured = _measured(ArtifactStore(home, experiment.name), experiment.sampling.n)
     except ArtifactError:
