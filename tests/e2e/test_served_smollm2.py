@@ -28,14 +28,14 @@ SERVED = """\
 description: SmolLM2 behind two servers, as small as it can be
 extends: smollm2
 iterations: 1
-environment: {{kind: household, train: 1, seen: 1, unseen: 0, step_limit: 12}}
+environment: {{kind: household, train: 1, seen: 1, unseen: 0, step_limit: 20}}
 model: {{base: smollm2, max_model_len: {context}}}
 generation:
-  max_new_tokens: 48
+  max_new_tokens: 32
   base: {{url: "{base}", model: base, key_variable: SERVED_KEY}}
   policy: {{url: "{policy}", model: "{{checkpoint}}", key_variable: SERVED_KEY}}
-critiques: {{max_new_tokens: 48}}
-deliberation: {{max_new_tokens: 48}}
+critiques: {{max_new_tokens: 32}}
+deliberation: {{max_new_tokens: 32}}
 sampling: {{n: 1}}
 finetuning: {{max_length: {context}, epochs: [2, 1]}}
 """
