@@ -75,7 +75,7 @@ def writing_modules(experiment: Experiment) -> tuple[str, ...]:
 
 
 def writing_prompts(experiment: Experiment) -> tuple[str, ...]:
-    """The texts that such a prompt is made of, besides its own template."""
+    """The texts that such a prompt is made of, apart from its own template."""
     return agent_prompts(experiment) if states_all(experiment) else (TEMPLATES,)
 
 

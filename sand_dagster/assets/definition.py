@@ -91,7 +91,7 @@ class Source:
 class StageDefinition:
     """A stage. `reads` are all tables that it reads.
 
-    What decides its rows besides, in a given experiment: `settings`, the fields and sections; `modules` and
+    What else decides its rows, in a given experiment: `settings`, the fields and sections; `modules` and
     `prompts`, the code; `packages`, the distributions whose versions count; `files`, the content hashes of
     data from outside `$SAND_HOME`. `units` says that it works units of which a few can be tried.
     """

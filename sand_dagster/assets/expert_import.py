@@ -58,7 +58,7 @@ def _require_some(finished: Finished[ImportRow], recordings: Recordings) -> None
     """Nothing is committed without a single trajectory, so that the next run reads the file again."""
     if any(row.kept for rows in finished.rows for row in rows):
         return
-    told = next((row.problem for rows in finished.rows for row in rows if row.problem), "")
+    problem = next((row.problem for rows in finished.rows for row in rows if row.problem), "")
     said = ", ".join(f"{count} {outcome}" for outcome, count in sorted(finished.outcomes.items()))
     advice = {
         Verdict.ENVIRONMENT_ERROR: "the environment does not work here: see the message",
@@ -69,6 +69,6 @@ def _require_some(finished: Finished[ImportRow], recordings: Recordings) -> None
     )
     raise dg.Failure(
         f"none of the {len(recordings.rows)} expert trajectories of {recordings.source} is taken: {said}. "
-        f"{advice[0].upper()}{advice[1:]}." + (f" The first message: {told}" if told else ""),
+        f"{advice[0].upper()}{advice[1:]}." + (f" The first message: {problem}" if problem else ""),
         allow_retries=False,
     )

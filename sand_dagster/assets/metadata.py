@@ -70,7 +70,7 @@ def column_lineage(table: Table, sources: Sequence[Source]) -> dict[str, Any]:
 
 def tags_of(experiment: Experiment) -> dict[str, str]:
     """What the UI's asset search can filter by."""
-    told = {
+    labels = {
         "experiment": experiment.name,
         "variant": experiment.variant,
         "seed": str(experiment.seed),
@@ -79,7 +79,7 @@ def tags_of(experiment: Experiment) -> dict[str, str]:
     }
     # A tag holds no more than these characters.
     return {
-        f"sand/{name}": re.sub(r"[^A-Za-z0-9_.-]", "_", value)[:_TAG_WIDTH] for name, value in told.items()
+        f"sand/{name}": re.sub(r"[^A-Za-z0-9_.-]", "_", value)[:_TAG_WIDTH] for name, value in labels.items()
     }
 
 
@@ -158,12 +158,12 @@ def _number(value: int | float) -> dg.MetadataValue[Any]:
 
 def _preview(table: Table, rows: list[dict[str, Any]]) -> dg.TableMetadataValue:
     """Rows as a table that fits a page: the columns that can be read first, the row's id last."""
-    told = [
+    shown = [
         name
         for name in table.columns
         if not isinstance(rows[0][name], list) and name != table.key and not name.endswith(_IDS)
     ]
-    names = [*sorted(told, key=lambda name: not _is_text(rows, name))[:_PREVIEW_COLUMNS], table.key]
+    names = [*sorted(shown, key=lambda name: not _is_text(rows, name))[:_PREVIEW_COLUMNS], table.key]
     records = [dg.TableRecord({name: _value(row[name]) for name in names}) for row in rows]
     columns = [dg.TableColumn(name, description=table.columns[name].description) for name in names]
     return dg.MetadataValue.table(records, dg.TableSchema(columns))

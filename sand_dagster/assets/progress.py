@@ -1,4 +1,4 @@
-"""Progress of a stage, told to whoever listens: the run's log, and the terminal that `sand run` owns."""
+"""Progress of a stage, printed in two places: the run's log, and the terminal that `sand run` owns."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def before_stage(
 ) -> None:
     """What comes before the work of every stage, whoever launched it.
 
-    The run is marked with its process, so that a killed one can be told. A stage that goes on from the
+    The run is marked with its process, so that a killed one can be recognised. A stage that goes on from the
     iteration before looks whether it may.
 
     Raises:

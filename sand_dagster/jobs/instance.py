@@ -122,7 +122,7 @@ def opened(home: Path) -> Iterator[dg.DagsterInstance]:
 
 
 def mark_process(instance: dg.DagsterInstance, run_id: str) -> None:
-    """Record that this process executes the run, told apart from a later process with the same number."""
+    """Record which process executes the run. A later process with the same number is not taken for it."""
     instance.add_run_tags(run_id, {PROCESS: f"{this_process()}:{run_id}"})
 
 

@@ -171,7 +171,7 @@ def parse_deliberation(reply: str, action: str = "", *, cut: bool = False) -> Pa
 
 
 def _unless_it_leaks(text: str) -> Parsed:
-    """`text`, where it does not speak of what the agent will not have."""
+    """`text`, if it does not mention what the agent will not have."""
     if _LEAK.search(text):
         return Parsed("", ReplyOutcome.MENTIONS_NOTES)
     return Parsed(text, ReplyOutcome.OK)

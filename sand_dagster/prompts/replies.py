@@ -65,7 +65,7 @@ def plain(reply: str) -> str:
     """`reply` as lines of text: what a model said, without the wrapping. Empty where it said nothing.
 
     Taken off, in this order: odd characters, thinking, the tokens around a turn, code fences, tags and JSON.
-    A line that ended with a line break still does, so that one that was cut off can be told.
+    A line that ended with a line break still does, so that one that was cut off can be recognised.
     """
     text = _usual_characters(reply)
     text = _without_thinking(text)

@@ -107,16 +107,16 @@ def _unit(
     settings: DeliberationSettings,
     accept: Accept,
 ) -> Unit[DeliberationRow]:
-    told = step.demonstration.task_instruction, render_history(step.demonstration.history(step.t))
+    task_and_history = step.demonstration.task_instruction, render_history(step.demonstration.history(step.t))
     pattern, counted = "", ""
     if evidence.alternatives:
-        prompt = alternatives_prompt(*told, evidence.alternatives, step.row.action)
+        prompt = alternatives_prompt(*task_and_history, evidence.alternatives, step.row.action)
     else:
         weighed = evidence.weighed(step.row.parent_step_id)
         pairs = [(candidate.action, critique.critique if critique else "") for candidate, critique in weighed]
         if len(pairs) < len(evidence.candidates[step.row.parent_step_id]):
             counted = "_fewer_candidates"
-        prompt = deliberation_prompt(*told, pairs, step.row.action)
+        prompt = deliberation_prompt(*task_and_history, pairs, step.row.action)
         # A small model may sample control characters, which no pattern can name.
         if settings.constrain_to_candidates and all(action.isprintable() for action, _ in pairs):
             pattern = deliberation_pattern([action for action, _ in pairs])

@@ -68,10 +68,10 @@ async def roll_out(
                 settings,
             )
             history = demonstration.history(candidate.index)
-            told = policy.prompt(demonstration.instruction, history)
+            prompt = policy.prompt(demonstration.instruction, history)
             replayed = settings.expert_rollout == "demonstration" and candidate.is_expert
             shown = demonstration.rows if replayed else ()
-            yield Unit(stage.key(rollout_id, task, told, shown, policy.model.model_id), work)
+            yield Unit(stage.key(rollout_id, task, prompt, shown, policy.model.model_id), work)
 
     return await run_units(stage, RolloutRow, units(), total)
 
