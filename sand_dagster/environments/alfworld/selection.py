@@ -13,6 +13,8 @@ from sand_dagster.ids import digest
 
 _LOG = logging.getLogger(__name__)
 _NAMED = 5
+_AT_ONCE = 100
+"""Games that are read before they are compiled: reading thousands shows no progress for minutes."""
 
 
 class Selection:
@@ -37,7 +39,8 @@ class Selection:
         order = list(names) if limit is None else sorted(names, key=digest)
         chosen: list[str] = []
         while order and (limit is None or len(chosen) < limit):
-            count = len(order) if limit is None else limit - len(chosen)
+            wanted = len(order) if limit is None else limit - len(chosen)
+            count = min(wanted, _AT_ONCE)
             chosen += self._playable(order[:count])
             order = order[count:]
         return sorted(chosen)

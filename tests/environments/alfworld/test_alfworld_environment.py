@@ -9,7 +9,7 @@ import pytest
 
 from alfworld_compiled.games import GameError
 from sand_dagster.environments import environment_kind
-from sand_dagster.environments.alfworld import DOMAIN, Options, make, tasks
+from sand_dagster.environments.alfworld import DOMAIN, Options, make, selection, tasks
 from sand_dagster.environments.alfworld.environment import AlfworldEnvironment
 from sand_dagster.types import Task
 
@@ -137,6 +137,19 @@ def test_tasks_are_of_three_splits_and_a_limit_spreads(write_game: WriteGame, tm
     assert [t.id for t in found] == sorted(t.id for t in found) and found == _tasks(tmp_path, engine="stock")
     assert [t.split for t in some] == ["train", "train", "seen"] and {t.step_limit for t in some} == {40}
     assert {t.id for t in some} < {t.id for t in found}
+
+
+def test_progress_is_shown_while_games_are_read(
+    write_game: WriteGame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for index in range(5):
+        write_game(f"train/pick_two_obj_and_place-A-None-B-{index}/trial/game.tw-pddl")
+    options = Options.model_validate({"games": tmp_path / "games", "engine": "stock"})
+    monkeypatch.setattr(selection, "_AT_ONCE", 2)
+    shown: list[tuple[int, int]] = []
+    found = tasks(options, tmp_path, lambda done, total: shown.append((done, total)))
+    assert shown == [(2, 5), (4, 5), (5, 5)]
+    assert len(found) == 5
 
 
 def test_an_unsupported_game_is_left_out_or_played_by_stock(
