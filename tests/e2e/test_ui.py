@@ -92,7 +92,7 @@ def test_a_backfill_of_a_new_experiment_runs_its_iterations_in_order(ui: Ui, und
         failed = any(record.dagster_run.status is STATUS.FAILURE for record in records)
         return records if done or failed else None
 
-    records = wait_for(ended)
+    records = wait_for(ended, 2 * PATIENCE_S)
     assert [record.dagster_run.status for record in records] == [STATUS.SUCCESS] * 3
     partitions = [record.dagster_run.tags.get("dagster/partition") for record in records]
     assert partitions == ["00", "01", "02"]
