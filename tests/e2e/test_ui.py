@@ -20,7 +20,6 @@ from tests.e2e.ui import PATIENCE_S, QUICKLY, Ui, another, browser_page, served,
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 STATUS = dg.DagsterRunStatus
-SETUP = {"tasks", "expert_import", "expert_data", "base_model"}
 ITERATION = [
     "expert_trajectories",
     "policy",
@@ -60,9 +59,6 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
         settings.write_text(settings.read_text() + QUICKLY)
         with dg.DagsterInstance.get() as instance, browser_page() as page:
             Pipeline(home, instance).materialise()
-            (home / "experiments" / "fresh.yaml").write_text(
-                f"description: as small as it can be\nextends: {NAME}-base\n"
-            )
             another(home, instance, "one", "00", "01")
             another(home, instance, "terminated", "00")
             another(home, instance, "unlucky", "00")
@@ -100,36 +96,6 @@ def test_a_backfill_of_a_new_experiment_runs_its_iterations_in_order(ui: Ui, und
         assert before.end_time and after.start_time and before.end_time <= after.start_time
     assert [ui.materialised(record.dagster_run) for record in records] == [ITERATION] * 3
     made = Pipeline(ui.home, ui.instance)
-    assert _hashes(made, "00", "01", "02") == _hashes(undisturbed, "00", "01", "02")
-
-
-def test_materialize_all_of_a_new_group_makes_what_has_no_iterations_and_then_each_in_order(
-    ui: Ui, undisturbed: Pipeline
-) -> None:
-    page = ui.open("locations/sand_dagster/asset-groups/fresh")
-    expect(page.get_by_text("eval_scores", exact=True).first).to_be_visible()
-    page.get_by_role("button", name="Materialize all").first.click()
-    page.get_by_role("button", name="All", exact=True).click()
-    page.get_by_role("button", name="Launch backfill").click()
-
-    def ended() -> list[dg.RunRecord] | None:
-        records = [
-            record
-            for record in ui.instance.get_run_records(ascending=True)
-            if any(key.path[0] == "fresh" for key in record.dagster_run.asset_selection or ())
-        ]
-        done = len(records) == 4 and all(record.dagster_run.is_finished for record in records)
-        failed = any(record.dagster_run.status is STATUS.FAILURE for record in records)
-        return records if done or failed else None
-
-    records = wait_for(ended, 2 * PATIENCE_S)
-    assert [record.dagster_run.status for record in records] == [STATUS.SUCCESS] * 4
-    assert set(ui.materialised(records[0].dagster_run)) == SETUP
-    partitions = [record.dagster_run.tags.get("dagster/partition") for record in records]
-    assert partitions == [None, "00", "01", "02"]
-    for before, after in pairwise(records):
-        assert before.end_time and after.start_time and before.end_time <= after.start_time
-    made = ui.experiment("fresh")
     assert _hashes(made, "00", "01", "02") == _hashes(undisturbed, "00", "01", "02")
 
 
