@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from importlib.util import find_spec
 from typing import Protocol
@@ -48,28 +48,24 @@ def configured() -> bool:
     return any(map(os.environ.get, _NAMED)) or any(name.startswith(_TRANSPORT) for name in os.environ)
 
 
-@contextmanager
 def reported(
     context: dg.AssetExecutionContext,
     definition: StageDefinition,
     experiment: Experiment,
     store: ArtifactStore,
     iteration: str | None,
-) -> Iterator[Report]:
+) -> AbstractContextManager[Report]:
     """The report of a materialisation. What is raised inside ends it as failed, and is raised again."""
     if not configured() or not _installed():
-        yield _NoReport()
-        return
+        return not_reported()
     from sand_dagster.assets.openlineage_report import reporting
 
-    with reporting(context, definition, experiment, store, iteration) as report:
-        yield report
+    return reporting(context, definition, experiment, store, iteration)
 
 
-@contextmanager
-def not_reported() -> Iterator[Report]:
-    """Of what is no materialisation, nothing is said."""
-    yield _NoReport()
+def not_reported() -> AbstractContextManager[Report]:
+    """For what is no materialisation: nothing is reported."""
+    return nullcontext(_NoReport())
 
 
 @cache

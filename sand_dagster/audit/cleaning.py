@@ -16,7 +16,7 @@ from sand_dagster.artifacts.history import (
     experiments_in,
     partition_folders,
 )
-from sand_dagster.artifacts.store import JOURNAL, LOCK, ArtifactStore
+from sand_dagster.artifacts.store import JOURNAL, ArtifactStore
 
 Place = tuple[str, str, str | None]
 """Experiment, table, iteration."""
@@ -39,7 +39,7 @@ def removals(home: Path, experiment: str, *, superseded: bool, journals: bool) -
     is in the tables, but if the stage runs again it repeats its units, and prompts of turns cannot be
     checked.
     """
-    ArtifactStore(home, experiment)  # raises on an old layout
+    store = ArtifactStore(home, experiment)  # raises on an old layout
     kept = {
         (name, *place): there
         for name in experiments_in(home)
@@ -49,8 +49,10 @@ def removals(home: Path, experiment: str, *, superseded: bool, journals: bool) -
     found: list[Removal] = []
     for table, iteration, folder in partition_folders(home, experiment):
         there = kept.get((experiment, table, iteration), [])
-        found += _leftovers(folder)
         found += _versions(folder, there, needed)
+        if not folder.is_dir() or store.being_written(table, iteration):
+            continue  # what lies there may be the writer's own
+        found += _leftovers(folder)
         if journals and there and there[-1].current:
             found += _journal(folder)
     return sorted(found, key=lambda removal: (-removal.bytes, removal.path))
@@ -111,9 +113,7 @@ def _versions(folder: Path, there: Sequence[Version], needed: set[Path]) -> Iter
 
 
 def _leftovers(folder: Path) -> Iterator[Removal]:
-    """What a killed process left; nothing while a process writes the partition."""
-    if not folder.is_dir() or _busy(folder):
-        return
+    """What a killed process left in a partition that no process writes."""
     for path in sorted(folder.glob("*.writing")):
         yield _removal(path, "left by a process that was killed")
     for path in sorted(folder.glob(".*.training")):
@@ -122,22 +122,8 @@ def _leftovers(folder: Path) -> Iterator[Removal]:
 
 def _journal(folder: Path) -> Iterator[Removal]:
     journal = folder / JOURNAL
-    if journal.exists() and journal.stat().st_size and not _busy(folder):
+    if journal.exists() and journal.stat().st_size:
         yield _removal(journal, "journal of a partition that is complete")
-
-
-def _busy(folder: Path) -> bool:
-    """Whether a process writes the partition."""
-    import fcntl
-
-    try:
-        with (folder / LOCK).open("r") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
 
 
 def _removal(path: Path, why: str) -> Removal:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
@@ -57,11 +58,8 @@ def environments(
     if environment == "alfworld":
         from alfworld_compiled.bench.engines import run
 
-        try:
-            with progress("comparing games") as report_progress:
-                played = run(games or published_games(), limit, seed, report_progress)
-        except ValueError as error:
-            fail(str(error))
+        with _plain_problems(), progress("comparing games") as report_progress:
+            played = run(games or published_games(), limit, seed, report_progress)
         differs = played.differences > 0 or not played.throughput.same_episodes
         _print_report(played, differs=differs, as_json=as_json, out=out, machine=machine)
     else:
@@ -94,11 +92,8 @@ def rollouts(
     from sand_dagster.bench.rollouts import run
 
     machine = _machine(out)
-    try:
-        with progress("measuring") as report_progress:
-            report = run(environment, count, max_concurrency, report_progress)
-    except ValueError as error:
-        fail(str(error))
+    with _plain_problems(), progress("measuring") as report_progress:
+        report = run(environment, count, max_concurrency, report_progress)
     _print_report(report, differs=bool(report.differences), as_json=as_json, out=out, machine=machine)
 
 
@@ -116,11 +111,8 @@ def generation(
     from sand_dagster.home import sand_home
 
     machine = _machine(out)
-    try:
-        with progress("measuring") as report_progress:
-            report = run(tasks, load_experiment(name, sand_home()), sand_home(), report_progress)
-    except ValueError as error:
-        fail(str(error))
+    with _plain_problems(), progress("measuring") as report_progress:
+        report = run(tasks, load_experiment(name, sand_home()), sand_home(), report_progress)
     _print_report(report, differs=report.differing > 0, as_json=as_json, out=out, machine=machine)
 
 
@@ -138,13 +130,10 @@ def links(
     from sand_dagster.home import sand_home
 
     machine = _machine(out)
-    try:
-        with progress("replaying") as report_progress:
-            found = measure(
-                sand_home(), load_experiment(name, sand_home()), iteration_key(iteration), report_progress
-            )
-    except ValueError as error:
-        fail(str(error))
+    with _plain_problems(), progress("replaying") as report_progress:
+        found = measure(
+            sand_home(), load_experiment(name, sand_home()), iteration_key(iteration), report_progress
+        )
     _print_report(found, differs=False, as_json=as_json, out=out, machine=machine)
 
 
@@ -171,19 +160,16 @@ def faults(
     from sand_dagster.bench.faults.campaign import run
 
     machine = _machine(out)
-    try:
-        with progress("injecting") as report_progress:
-            campaign = run(
-                injections,
-                seed,
-                real,
-                f"{__name__}.{sand.__name__}",
-                report_progress,
-                only=only or (),
-                first=first,
-            )
-    except ValueError as error:
-        fail(str(error), WRONG_USE)
+    with _plain_problems(WRONG_USE), progress("injecting") as report_progress:
+        campaign = run(
+            injections,
+            seed,
+            real,
+            f"{__name__}.{sand.__name__}",
+            report_progress,
+            only=only or (),
+            first=first,
+        )
     _print_report(campaign, differs=bool(campaign.failed), as_json=as_json, out=out, machine=machine)
 
 
@@ -256,10 +242,8 @@ def orchestration(
     from sand_dagster.home import sand_home
 
     machine = _machine(out)
-    try:
+    with _plain_problems():
         found = measure_orchestration(sand_home(), load_experiment(name, sand_home()))
-    except ValueError as error:
-        fail(str(error))
     _print_report(found, differs=False, as_json=as_json, out=out, machine=machine)
 
 
@@ -273,10 +257,8 @@ def scores(name: ExperimentName, as_json: AsJson = False, out: Out = None) -> No
 
     # The load now is not that of the experiment's run.
     machine = {key: value for key, value in _machine(out).items() if key != "load"}
-    try:
+    with _plain_problems():
         found = collect(sand_home(), load_experiment(name, sand_home()))
-    except ValueError as error:
-        fail(str(error))
     _print_report(found, differs=False, as_json=as_json, out=out, machine=machine)
 
 
@@ -298,6 +280,15 @@ def render(
     except (ValueError, OSError) as error:
         fail(str(error))
     console().print(f"{page} is written from {folder}")
+
+
+@contextmanager
+def _plain_problems(code: int = FAILED) -> Iterator[None]:
+    """Report what a measurement cannot work with as a message, with the exit code `code`."""
+    try:
+        yield
+    except ValueError as error:
+        fail(str(error), code)
 
 
 def _machine(out: Path | None) -> dict[str, str]:
