@@ -133,7 +133,11 @@ def test_a_template_that_drops_earlier_thoughts_is_refused() -> None:
         ("{% for m in messages %}<|im_start|>{{ m.content }}{{ messages | length }}<|im_end|>{% endfor %}",
          "gives a prompt that differs from the text before a reply"),
         ("{% for m in messages %}<|im_start|>{{ m.content }}{{ '.' if not loop.last }}<|im_end|>{% endfor %}"
-         "{% if add_generation_prompt %}<|im_start|>{% endif %}", "gives a prompt for message"),
+         "{% if add_generation_prompt %}<|im_start|>{% endif %}",
+         "gives a prompt that differs from the text before a reply"),
+        ("{% for m in messages %}<|im_start|>{{ m.content }}{{ '.' if not loop.last and loop.index > 2 }}"
+         "<|im_end|>{% endfor %}{% if add_generation_prompt %}<|im_start|>{% endif %}",
+         "gives a prompt for message 4"),
         ("{% for m in messages %}<|im_start|>{{ m.content }}"
          "{{ ' ' if not loop.last and m.role == 'assistant' }}<|im_end|>{% endfor %}"
          "{% if add_generation_prompt %}<|im_start|>{% endif %}", "messages differently from its last"),
