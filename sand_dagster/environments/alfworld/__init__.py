@@ -17,7 +17,7 @@ from alfworld_compiled.stock import StockEpisode
 from sand_dagster.environments import Progress, UserPath
 from sand_dagster.environments.alfworld.domain import AlfworldDomain
 from sand_dagster.environments.alfworld.environment import AlfworldEnvironment, OpenedGame
-from sand_dagster.environments.alfworld.experts import read_recordings
+from sand_dagster.environments.alfworld.experts import named_in, read_recordings
 from sand_dagster.environments.alfworld.selection import Selection
 from sand_dagster.fingerprints import content_digest, file_digest
 from sand_dagster.recordings.recording import Recordings
@@ -29,6 +29,7 @@ PACKAGES = ("alfworld", "textworld", "fast-downward-textworld")
 PATHS = ("games", "experts")
 PLAYING = ("engine", "unsupported", "grammar")
 
+_TRAIN = next(folder for folder, split in SPLITS.items() if split == "train")
 _OPEN_GAMES = 256
 """A process keeps this many compiled games open, of about 1 MB each."""
 
@@ -38,7 +39,9 @@ class Limits(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    train: int | None = Field(None, ge=0, description="training games")
+    train: int | None = Field(
+        None, ge=0, description="training games; with `experts`, of those that the file names"
+    )
     seen: int | None = Field(None, ge=0, description="test games in rooms of the training games")
     unseen: int | None = Field(None, ge=0, description="test games in rooms without training games")
 
@@ -64,7 +67,9 @@ class Options(BaseModel):
     step_limit: int = Field(
         30, ge=1, description="turns in an episode: 30 in the paper, 40 in ETO's protocol"
     )
-    experts: UserPath | None = Field(None, description="expert trajectories in ETO's format (JSON)")
+    experts: UserPath | None = Field(
+        None, description="expert trajectories in ETO's format (JSON); training games are those that it names"
+    )
     keep: Keep = Field(
         "winning",
         description="which expert trajectories of the file are accepted after their replay: those that still "
@@ -117,18 +122,21 @@ def tasks(options: Options, home: Path, progress: Progress) -> list[Task]:
 
     Games marked as unsolvable are left out, as in alfworld itself. With the compiled engine all games are
     compiled here, once. Games that it refuses are left out, counted and named in the log, unless
-    `unsupported` is "stock".
+    `unsupported` is "stock". With a file of expert trajectories, training games are those that it names.
 
     Raises:
         GameError: the folder is missing, holds no game, or a game cannot be read.
+        RecordError: nothing in the file of expert trajectories can be read, or none of its rows names a game.
     """
     listed = {folder: list(list_games(options.games, folder)) for folder in SPLITS}
+    if not any(listed.values()):
+        raise GameError(f"{options.games} holds no game.tw-pddl in {', '.join(SPLITS)}")
+    if options.experts is not None:
+        listed[_TRAIN] = named_in(options.experts, listed[_TRAIN])
     limits = {folder: getattr(options.limits, split) for folder, split in SPLITS.items()}
     total = sum(
         len(games) if limits[f] is None else min(limits[f], len(games)) for f, games in listed.items()
     )
-    if not any(listed.values()):
-        raise GameError(f"{options.games} holds no game.tw-pddl in {', '.join(SPLITS)}")
     selection = Selection(options.games, total, progress)
     if options.engine == "compiled" and options.unsupported == "leave_out":
         selection.compile_into = compiled_games(home)

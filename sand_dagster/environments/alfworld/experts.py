@@ -34,11 +34,25 @@ def read_recordings(
         RecordError: nothing in the file can be read, or none of its rows names a game.
     """
     by_game = {_game_folder(str(task.spec["game"])): task for task in tasks}
+    for record in _records(path):
+        yield _recording(record, by_game, reword)
+
+
+def named_in(path: Path, games: Sequence[str]) -> list[str]:
+    """Those of `games` for which the file of expert trajectories `path` has a row.
+
+    Raises:
+        RecordError: nothing in the file can be read, or none of its rows names a game.
+    """
+    named = {_game_folder(record.game) for record in _records(path) if isinstance(record, Record)}
+    return [game for game in games if _game_folder(game) in named]
+
+
+def _records(path: Path) -> list[Record | Malformed]:
     records = read_records(path, AlfworldDomain.opening)
     if not any(isinstance(record, Record) and record.game for record in records):
         raise RecordError(f"{path}: its rows have {_NO_GAME}")
-    for record in records:
-        yield _recording(record, by_game, reword)
+    return records
 
 
 def _recording(

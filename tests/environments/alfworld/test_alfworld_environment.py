@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -137,6 +138,29 @@ def test_tasks_are_of_three_splits_and_a_limit_spreads(write_game: WriteGame, tm
     assert [t.id for t in found] == sorted(t.id for t in found) and found == _tasks(tmp_path, engine="stock")
     assert [t.split for t in some] == ["train", "train", "seen"] and {t.step_limit for t in some} == {40}
     assert {t.id for t in some} < {t.id for t in found}
+
+
+def test_training_games_are_those_that_the_experts_file_names(write_game: WriteGame, tmp_path: Path) -> None:
+    for index in range(6):
+        write_game(f"train/pick_two_obj_and_place-A-None-B-{index}/trial/game.tw-pddl")
+    write_game("valid_seen/look_at_obj_in_light-A-None-B-1/trial/game.tw-pddl")
+    file = tmp_path / "experts.json"
+    turns = [
+        {"role": "user", "content": "Your task is to: wait."},
+        {"role": "assistant", "content": "Action: look"},
+    ]
+    named = [f"data/json_2.1.1/train/pick_two_obj_and_place-A-None-B-{index}/trial" for index in (2, 4, 9)]
+    file.write_text(json.dumps([{"id": 0, "game_file": game, "conversations": turns} for game in named]))
+
+    found = _tasks(tmp_path, engine="stock", experts=file)
+    one = _tasks(tmp_path, engine="stock", experts=file, limits={"train": 1})
+
+    folders = [
+        "train/pick_two_obj_and_place-A-None-B-2/trial",
+        "train/pick_two_obj_and_place-A-None-B-4/trial",
+    ]
+    assert [t.id for t in found if t.split == "train"] == [f"alfworld/{folder}" for folder in folders]
+    assert [t.split for t in one] == ["train", "seen"] and {t.id for t in one} < {t.id for t in found}
 
 
 def test_progress_is_shown_while_games_are_read(

@@ -314,21 +314,21 @@ def test_the_stages_go_on_with_what_is_kept_and_count_the_rest(world: World, tmp
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "stage", "said"),
     [
-        ({"game_file": "train/none"}, "3 unknown_task. The file belongs to other tasks"),
-        ({"conversations": []}, "none of its 3 rows is a trajectory"),
-        ({"game_file": ""}, "its rows have no `game_file`"),
+        ({"game_file": "train/none"}, "expert_import", "3 unknown_task. The file belongs to other tasks"),
+        ({"conversations": []}, "tasks", "none of its 3 rows is a trajectory"),
+        ({"game_file": ""}, "tasks", "its rows have no `game_file`"),
     ],
 )
 def test_a_file_of_which_nothing_can_be_taken_ends_with_advice_and_can_be_mended(
-    generated_world: World, tmp_path: Path, change: Record, said: str
+    generated_world: World, tmp_path: Path, change: Record, stage: str, said: str
 ) -> None:
     file = tmp_path / "experts.json"
     file.write_text(json.dumps([{**record, **change} for record in generated_world.records]))
     result = materialise(tmp_path, generated_world, file)
     (failure,) = (event for event in result.all_events if event.is_step_failure)
-    assert failure.step_key.endswith("expert_import")
+    assert failure.step_key.endswith(stage)
     failed = failure.step_failure_data.user_failure_data
     assert failed is not None and failed.description is not None and said in failed.description
     file.write_text(json.dumps(generated_world.records))
