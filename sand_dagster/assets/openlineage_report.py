@@ -20,6 +20,7 @@ from sand_dagster.assets.definition import StageDefinition
 from sand_dagster.assets.openlineage_events import Subject, event
 from sand_dagster.assets.openlineage_sender import sender
 from sand_dagster.experiments.experiment import Experiment
+from sand_dagster.models.answers import without_key
 
 _NAMESPACE, _DEFAULT_NAMESPACE = "OPENLINEAGE_NAMESPACE", "sand"
 
@@ -92,6 +93,5 @@ def _without_keys(text: str, experiment: Experiment) -> str:
     """`text` without the values of the variables that hold keys."""
     endpoints = (experiment.generation.base, experiment.generation.policy)
     for name in ("OPENLINEAGE_API_KEY", *(each.key_variable for each in endpoints if each)):
-        if key := os.environ.get(name):
-            text = text.replace(key, "…")
+        text = without_key(text, os.environ.get(name))
     return text

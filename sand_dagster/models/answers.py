@@ -72,7 +72,12 @@ def read(body: str, kind: type[A]) -> A:
         raise Garbled(f"{where}: {first['msg']}" if where else first["msg"]) from error
 
 
+def without_key(text: str, key: str | None) -> str:
+    """`text` with a mark in place of the `key`, which a server may have repeated."""
+    return text.replace(key, "[API key]") if key else text
+
+
 def shown(body: str, key: str | None, length: int = 200) -> str:
-    """The first `length` characters of what a server wrote, without the `key` that it may have repeated."""
-    text = body.replace(key, "[API key]") if key else body
+    """The first `length` characters of what a server wrote, without the `key`."""
+    text = without_key(body, key)
     return text[:length] + ("…" if len(text) > length else "")
