@@ -20,6 +20,8 @@ INSTALL = .venv/bin/uv pip install --python .venv/bin/python --constraint $(LOCK
 COMPILE = .venv/bin/uv pip compile pyproject.toml $(PACKAGES:%=packages/%/pyproject.toml) --quiet --no-annotate --custom-compile-command "make lock" \
 	--python-version 3.11 --python-platform x86_64-manylinux_2_28 $(UPGRADE) --extra dev $(PACKAGES:%=--no-emit-package %) --no-emit-package sand-dagster
 PYTEST = .venv/bin/python -m pytest
+# Tests of one file run in one process, since they share what was expensive to make.
+SIDE_BY_SIDE = --numprocesses 2 --dist loadfile
 
 .PHONY: setup run gpu-check test test-all coverage browser dev check audit docs lock lock-check smollm2 clean
 
@@ -43,13 +45,13 @@ gpu-check: smollm2
 
 # These tests use real vLLM, TRL and Dagster. Long tests run only in test-all.
 test: setup
-	$(PYTEST) -m "not slow and not gpu"
+	$(PYTEST) $(SIDE_BY_SIDE) -m "not slow and not gpu"
 
 test-all: setup browser
-	$(PYTEST) -m "not gpu"
+	$(PYTEST) $(SIDE_BY_SIDE) -m "not gpu"
 
 coverage: setup
-	$(PYTEST) -m "not slow and not gpu" --cov --cov-report=term:skip-covered
+	$(PYTEST) $(SIDE_BY_SIDE) -m "not slow and not gpu" --cov --cov-report=term:skip-covered
 
 # Debian's Chromium, for the tests that use Dagster's UI. Without it they are skipped, with the reason; in CI they fail.
 browser:
