@@ -69,6 +69,9 @@ class Generation(dg.ConfigurableResource[None]):
         ge=0,
         description="how often a request to an endpoint is repeated, with a longer wait each time",
     )
+    endpoint_patience: float = Field(
+        default=600.0, ge=0, description="seconds to wait if no endpoint of a model can be reached"
+    )
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run `work` on the engines' event loop; an interrupt cancels it."""
@@ -118,6 +121,7 @@ class Generation(dg.ConfigurableResource[None]):
             tensor_parallel_size=self.tensor_parallel_size,
             endpoint_timeout=self.endpoint_timeout,
             endpoint_retries=self.endpoint_retries,
+            endpoint_patience=self.endpoint_patience,
         )
         async with open_on_demand(source, settings) as generator:
             yield generator

@@ -281,6 +281,7 @@ _MACHINE = {
     "SAND_WORKERS": "1",
     "SAND_ENDPOINT_TIMEOUT": "2",
     "SAND_ENDPOINT_RETRIES": "2",
+    "SAND_ENDPOINT_PATIENCE": "3",
 }
 """Few units at once, so that at a fault some units are done and some are not; short waits for a server."""
 
