@@ -21,7 +21,32 @@ def iteration_key(text: str) -> str:
 
 
 ExperimentName = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="See `sand experiments`.")]
+Seeds = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SEEDS",
+        help="With each of these seeds, such as 0-4 or 0,2,5. Each gets an experiment of its own, such as "
+        "household-seed-1.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+
+
+def with_seeds(experiment: str, seeds: str | None) -> list[str]:
+    """The experiments of `--seeds`, written if they are not there; without it, the experiment alone.
+
+    Raises:
+        ExperimentError: there is no such experiment, or another file has the name of one.
+    """
+    from sand_dagster.experiments import seeds as of_seeds
+
+    if seeds is None:
+        return [experiment]
+    try:
+        numbers = of_seeds.parse_seeds(seeds)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    return of_seeds.with_seeds(experiment, numbers, sand_home())
 
 
 def store_of(experiment: str) -> ArtifactStore:

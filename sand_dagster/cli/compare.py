@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sand_dagster.cli.arguments import AsJson, iteration_key
+from sand_dagster.cli.arguments import AsJson, Seeds, iteration_key, with_seeds
 from sand_dagster.cli.errors import command, fail
 from sand_dagster.cli.output import SCORE_COLUMNS, print_json, print_table, score_cells
 from sand_dagster.home import sand_home
@@ -43,6 +43,7 @@ def compare(
             help="Draw Figure 4 here (.svg, .png or .pdf): how often each third of the tasks deliberates.",
         ),
     ] = None,
+    seeds: Seeds = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare iterations with 00, and an experiment with others, task by task: intervals and p-values."""
@@ -50,8 +51,10 @@ def compare(
     from sand_dagster.evaluation.compare import compare as compare_experiments
 
     only = iteration_key(iteration) if iteration is not None else None
+    judge = ",".join(with_seeds(difficulty_by, seeds)) if difficulty_by else None
+    arms = [",".join(with_seeds(each, seeds)) for each in experiments]
     try:
-        found = compare_experiments(experiments, only, sand_home(), difficulty_by)
+        found = compare_experiments(arms, only, sand_home(), judge)
     except ComparisonError as error:
         fail(str(error))
     if figure is not None:

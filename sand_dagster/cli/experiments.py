@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
-from sand_dagster.cli.arguments import AsJson, ExperimentName, iteration_key, planned, store_of
+from sand_dagster.cli.arguments import (
+    AsJson,
+    ExperimentName,
+    Seeds,
+    iteration_key,
+    planned,
+    store_of,
+    with_seeds,
+)
 from sand_dagster.cli.errors import command, fail
 from sand_dagster.cli.output import SCORE_COLUMNS, console, print_json, print_table, score_cells
 from sand_dagster.home import sand_home
@@ -75,9 +83,24 @@ def run(
             metavar="STAGE", help="Do this stage of iteration KK again, including its finished units."
         ),
     ] = None,
+    seeds: Seeds = None,
 ) -> None:
     """Run an experiment through Dagster until iteration KK. Complete stages are kept and listed."""
     last = iteration_key(until)
+    names = with_seeds(experiment, seeds)
+    for name in names:
+        _run(name, last, fresh or ())
+        _print_scores(name, _scores(store_of(name)), {})
+    if len(names) > 1:
+        console().print(f"Take the seeds together:  sand compare {experiment} --seeds {seeds}")
+    console().print(
+        f"Read what the agent learns from:  sand show {experiment} deliberation_trajectories {last}\n"
+        f"Ask where a row came from:        sand lineage trace ID --experiment {experiment}\n"
+        "See it all in Dagster's UI:       make dev"
+    )
+
+
+def _run(experiment: str, last: str, fresh: Sequence[str]) -> None:
     from sand_dagster.jobs.interrupts import Interrupted, Interrupts
 
     with Interrupts() as interrupts:
@@ -88,7 +111,7 @@ def run(
             _say_what_fits(experiment, last)
             try:
                 made = definitions([experiment])
-                run_experiment(made, experiment, last, console(), fresh or (), interrupts)
+                run_experiment(made, experiment, last, console(), fresh, interrupts)
             except RunFailed as error:
                 fail(str(error))
             except Interrupted as error:
@@ -96,12 +119,6 @@ def run(
         except KeyboardInterrupt:
             number = interrupts.received() or signal.SIGINT
             fail(f"interrupted by {number.name} before anything was started.", 128 + number)
-    _print_scores(experiment, _scores(store_of(experiment)), {})
-    console().print(
-        f"Read what the agent learns from:  sand show {experiment} deliberation_trajectories {last}\n"
-        f"Ask where a row came from:        sand lineage trace ID --experiment {experiment}\n"
-        "See it all in Dagster's UI:       make dev"
-    )
 
 
 def _say_what_fits(name: str, until: str) -> None:

@@ -121,3 +121,12 @@ def test_the_program_runs_and_its_help_loads_nothing_heavy(home: Path) -> None:
     heavy = "torch vllm dagster polars duckdb transformers alfworld"
     code = f"import sand_dagster.cli, sys; print([m for m in {heavy.split()!r} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_seeds_are_taken_together(sand: Sand, home: Path) -> None:
+    wrong = sand("compare", "household", "--seeds", "0-")
+    assert wrong.exit_code == 2 and "seeds are numbers such as 0-4" in wrong.stderr
+    missing = sand("compare", "household", "--seeds", "0-1")
+    assert missing.exit_code == 1
+    assert "household-seed-1 has no evaluated iteration 00" in missing.stderr
+    assert (home / "experiments/household-seed-1.yaml").is_file()
