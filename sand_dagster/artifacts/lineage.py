@@ -17,9 +17,7 @@ from sand_dagster.artifacts.sql import (
     Database,
     LineageError,
     Reference,
-    named,
     references,
-    same_place,
 )
 from sand_dagster.artifacts.store import ArtifactStore
 
@@ -77,7 +75,6 @@ class Lineage:
             store.require_whole()
         now = as_of(home, experiment, run)
         self.tables = tuple(name for name in TABLES if any(table == name for table, _ in now))
-        self._references = list(references(self.tables))
         self._parts: dict[tuple[str, str, str | None], list[Part]] = {}
         self._add(experiment, now)
 
@@ -264,33 +261,6 @@ class Lineage:
             if part.version == node.version:
                 return part
         raise LineageError(f"no partition has the row {node.table} {node.id}")
-
-    def orphans(self, table: str | None = None, iteration: str | None = None) -> pl.DataFrame:
-        """Ids in parent columns that no row has: `table`, `iteration`, `id`, `column`, `missing`.
-
-        `table` and `iteration` narrow it to the rows of one table or partition.
-        """
-        wanted: dict[tuple[str, str], list[Reference]] = {}
-        for name in self.tables:
-            if table in (None, name):
-                wanted |= {(name, column): [] for column in TABLES[name].parents}
-        for reference in self._references:
-            if (reference.table, reference.column) in wanted:
-                wanted[reference.table, reference.column].append(reference)
-        schema = pl.Schema(dict.fromkeys(("table", "iteration", "id", "column", "missing"), pl.String()))
-        frames = [pl.DataFrame(schema=schema)]
-        for (name, column), sources in wanted.items():
-            known = "".join(
-                f" AND NOT EXISTS (SELECT 1 FROM {r.parent} p WHERE p.{r.match} = c.ref AND {same_place(r)})"
-                for r in sources
-            )
-            sql = (
-                f"SELECT '{name}' AS \"table\", c.iteration, c.id, '{column}' AS \"column\", "
-                f"c.ref AS missing FROM {named(name, column)} c WHERE c.ref <> ''{known} "
-                "AND ($1 IS NULL OR c.iteration = $1) ORDER BY ALL"
-            )
-            frames.append(self.query(sql, [iteration]).cast(pl.String()))
-        return pl.concat(frames)
 
     def _add(self, experiment: str, now: Mapping[tuple[str, str | None], Version]) -> None:
         """The partitions of an experiment: the current ones, then earlier versions with other rows."""

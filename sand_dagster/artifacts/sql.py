@@ -78,13 +78,27 @@ class Database:
         seconds: float = 60.0,
         memory: str = "2GB",
         extras: Mapping[str, Extra] | None = None,
+        until: str | None = None,
     ) -> None:
-        """`seconds` and `memory` bound each query; `run`: the tables as that run left them."""
+        """
+        Args:
+            home: `$SAND_HOME`.
+            experiment: whose tables have no schema before their names.
+            run: its tables as that run left them.
+            seconds: of each query at most.
+            memory: of each query at most.
+            extras: more tables, by name.
+            until: its tables up to this iteration only.
+        """
         self.home, self.experiment, self._seconds = home, experiment, seconds
         if run is None:
-            ArtifactStore(home, experiment).require_whole()
+            ArtifactStore(home, experiment).require_whole(until)
         snapshots = {name: as_of(home, name, None) for name in experiments_in(home)}
-        snapshots[experiment] = as_of(home, experiment, run)
+        snapshots[experiment] = {
+            (table, iteration): version
+            for (table, iteration), version in as_of(home, experiment, run).items()
+            if until is None or iteration is None or iteration <= until
+        }
         self._snapshots = snapshots
         self.tables = tuple(
             name for name in TABLES if any(table == name for table, _ in snapshots[experiment])

@@ -167,8 +167,8 @@ class ArtifactStore:
             raise TornArtifact(data, "the columns of this version's schema", f"{schema}")
         return rows
 
-    def require_whole(self) -> None:
-        """Check every complete partition, before a question that reads all of them.
+    def require_whole(self, until: str | None = None) -> None:
+        """Check every complete partition, up to the iteration `until`, before a question that reads them all.
 
         Raises:
             TornArtifact: one of them is damaged.
@@ -176,7 +176,8 @@ class ArtifactStore:
         for name, table in TABLES.items():
             iterations: list[str | None] = [*self.iterations(name)] if table.partitioned else [None]
             for iteration in iterations:
-                if self.manifest(name, iteration) is not None:
+                later = until is not None and iteration is not None and iteration > until
+                if not later and self.manifest(name, iteration) is not None:
                     self.data(name, iteration)
 
     def data(self, table: str, iteration: str | None) -> Path:

@@ -15,11 +15,12 @@ from sand_dagster.artifacts.catalogue import input_place
 from sand_dagster.artifacts.content import ContentHash
 from sand_dagster.artifacts.history import HISTORY, partition_folders
 from sand_dagster.artifacts.identity import short
-from sand_dagster.artifacts.lineage import Lineage
 from sand_dagster.artifacts.links import KEYS, LINKS, write_links
 from sand_dagster.artifacts.manifest import Manifest
+from sand_dagster.artifacts.orphans import orphans
 from sand_dagster.artifacts.parquet import scan_parquet
 from sand_dagster.artifacts.schemas import TABLES
+from sand_dagster.artifacts.sql import Database
 from sand_dagster.artifacts.store import DATA, JOURNAL, LOCK, MANIFEST, ArtifactStore
 from sand_dagster.artifacts.stored_rows import StoredRows
 from sand_dagster.errors import ArtifactError, TornArtifact
@@ -66,12 +67,6 @@ def verify(store: ArtifactStore) -> Verified:
     and `sand plan` know what was found, even if a file was changed and its size and times were not.
     """
     return _Verification(store).whole()
-
-
-def unknown_ids(orphans: pl.DataFrame) -> pl.DataFrame:
-    """`Lineage.orphans` without the models of remote servers: only their names are known."""
-    served = (pl.col("column") == "model_id") & ~pl.col("missing").str.contains("^[0-9a-f]{64}$")
-    return orphans.filter(~served)
 
 
 class _Verification:
@@ -253,7 +248,7 @@ class _Verification:
 
     def _orphans(self) -> Iterator[Damage]:
         """Ids of parents that no row has, up to the expert's steps."""
-        found = unknown_ids(Lineage(self._store.home, self._store.experiment).orphans())
+        found = orphans(Database(self._store.home, self._store.experiment))
         for (table, iteration, column), rows in found.group_by(
             "table", "iteration", "column", maintain_order=True
         ):

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 import dagster as dg
 import polars as pl
 
-from sand_dagster.artifacts.lineage import Lineage
+from sand_dagster.artifacts.orphans import orphans
 from sand_dagster.artifacts.schemas import TABLES
+from sand_dagster.artifacts.sql import Database
 from sand_dagster.artifacts.store import ArtifactStore
-from sand_dagster.artifacts.verify import unknown_ids
 from sand_dagster.assets import stages_of
 from sand_dagster.errors import ArtifactError
 from sand_dagster.experiments.experiment import Experiment
@@ -124,15 +124,16 @@ def broken_invariants(experiment: Experiment, store: ArtifactStore, iteration: s
 
 
 def _checks(table: str) -> list[Check]:
-    orphans = [_no_orphans(table)] if TABLES[table].partitioned else []
-    return [*_CHECKS.get(table, []), *orphans]
+    added = [_no_orphans(table)] if TABLES[table].partitioned else []
+    return [*_CHECKS.get(table, []), *added]
 
 
 def _no_orphans(table: str) -> Check:
     def no_orphans(experiment: Experiment, store: ArtifactStore, iteration: str) -> Problems:
         """Every parent's id is the id of a row."""
-        orphans = unknown_ids(Lineage(store.home, experiment.name).orphans(table, iteration))
-        return [str(row) for row in orphans.to_dicts()]
+        # Later iterations stand on this one, and not the other way round: they may be damaged.
+        database = Database(store.home, experiment.name, until=iteration)
+        return [str(row) for row in orphans(database, table, iteration).to_dicts()]
 
     return no_orphans
 

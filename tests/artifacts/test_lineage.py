@@ -10,6 +10,8 @@ from rich.console import Console
 
 from sand_dagster.artifacts.ancestry import Family, family, render
 from sand_dagster.artifacts.lineage import Lineage, LineageError, Node
+from sand_dagster.artifacts.orphans import orphans
+from sand_dagster.artifacts.sql import Database
 from sand_dagster.artifacts.store import ArtifactStore
 from tests.artifacts.experiment import two_iterations, write
 from tests.artifacts.rows import row
@@ -154,19 +156,19 @@ def test_an_unknown_id_is_an_error_that_says_where_it_looked(lineage: Lineage) -
 
 
 def test_orphans_are_ids_without_a_row_in_any_of_the_tables(tmp_path: Path, lineage: Lineage) -> None:
-    assert lineage.orphans().is_empty()
+    assert orphans(lineage.database).is_empty()
     store = two_iterations(tmp_path)
     write(store, "rollouts", "01", [row("rollouts", "r1", candidate_id="a1", policy_id="p9")])
     write(store, "policy", "01", [row("policy", "p1", checkpoint_id="c01", model_id="m00")])
-    orphans = Lineage(tmp_path, "household").orphans()
-    assert set(orphans.iter_rows()) == {
+    found = orphans(Database(tmp_path, "household"))
+    assert set(found.iter_rows()) == {
         ("policy", "01", "p1", "checkpoint_id", "c01"),
         ("rollouts", "01", "r1", "policy_id", "p9"),
         ("critiques", "01", "q2", "rollout_id", "r2"),
     }
-    narrowed = Lineage(tmp_path, "household").orphans("critiques", "01")
+    narrowed = orphans(Database(tmp_path, "household"), "critiques", "01")
     assert narrowed.rows() == [("critiques", "01", "q2", "rollout_id", "r2")]
-    assert Lineage(tmp_path, "household").orphans("critiques", "00").is_empty()
+    assert orphans(Database(tmp_path, "household"), "critiques", "00").is_empty()
 
 
 def test_what_is_not_complete_is_not_shown(tmp_path: Path) -> None:
@@ -177,11 +179,12 @@ def test_what_is_not_complete_is_not_shown(tmp_path: Path) -> None:
     assert lineage.query("SELECT iteration FROM eval_scores").rows() == [("00",)]
     with pytest.raises(LineageError, match="base_model does not exist"):
         lineage.query("SELECT * FROM base_model")
-    assert set(lineage.orphans()["missing"]) == {"base"}
+    (store.folder("policy", "01") / "manifest.json").unlink()
+    assert set(orphans(Database(tmp_path, "household"))["missing"]) == {"p1"}
 
 
 def test_an_experiment_without_data_has_no_tables(tmp_path: Path) -> None:
     lineage = Lineage(tmp_path, "household")
     assert lineage.tables == ()
-    assert lineage.find("a1") == [] and lineage.orphans().is_empty()
+    assert lineage.find("a1") == [] and orphans(lineage.database).is_empty()
     assert ArtifactStore(tmp_path, "household").iterations("rollouts") == []

@@ -14,7 +14,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from sand_dagster.artifacts.lineage import Lineage
 from sand_dagster.artifacts.manifest import Manifest
+from sand_dagster.artifacts.orphans import orphans
 from sand_dagster.artifacts.schemas import TABLES
+from sand_dagster.artifacts.sql import Database
 from sand_dagster.artifacts.store import ArtifactStore
 from tests.e2e.conftest import Home, lines
 from toy_alfworld.model import weights
@@ -137,7 +139,7 @@ def test_a_score_is_traced_to_the_experts_steps_the_rollouts_and_the_base_model(
         "base_model",
     }
     assert set(ancestors.filter(pl.col("table") == "checkpoints")["iteration"]) == {"00", "01"}
-    assert lineage.orphans().is_empty()
+    assert orphans(lineage.database).is_empty()
 
 
 @pytest.mark.slow
@@ -181,4 +183,4 @@ def test_the_next_iteration_closes_the_loop(home: Home) -> None:
     (checkpoint,) = store.read("checkpoints", "01").to_dicts()
     assert policy["checkpoint_id"] == checkpoint["checkpoint_id"]
     assert policy["model_id"] == checkpoint["model_id"]
-    assert Lineage(home.path, "small").orphans().is_empty()
+    assert orphans(Database(home.path, "small")).is_empty()

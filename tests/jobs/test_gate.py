@@ -57,6 +57,13 @@ def test_on_a_truncated_checkpoint_it_does_not_and_the_asset_is_named(pipeline: 
     assert "checkpoints 01: damaged" in _refused(pipeline, "02")
 
 
+@pytest.mark.parametrize("name", ["manifest.json", "data.parquet"])
+def test_damage_in_the_iteration_that_is_made_again_does_not_stop_it(pipeline: Pipeline, name: str) -> None:
+    file = pipeline.store.folder("expert_trajectories", "01") / name
+    file.write_bytes(file.read_bytes()[:-20])
+    refuse_to_start(pipeline.experiment, pipeline.store, pipeline.instance, "01")
+
+
 def test_on_one_that_breaks_an_invariant_it_does_not(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:

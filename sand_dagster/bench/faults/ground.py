@@ -22,6 +22,7 @@ from sand_dagster.artifacts.schemas import TABLES
 from sand_dagster.artifacts.store import LOCK, ArtifactStore
 from sand_dagster.bench.faults import child
 from sand_dagster.bench.faults.endpoint import CONTEXT, CONTROL
+from sand_dagster.errors import ArtifactError
 
 NAME, UNTIL = "small", "01"
 KEY_VARIABLE, KEY = "SAND_BENCH_KEY", "sk-bench-0123456789abcdef"
@@ -257,11 +258,15 @@ class Ground:
         shutil.copytree(self.undisturbed, home, dirs_exist_ok=True)
 
     def hashes(self, home: Path) -> dict[Place, str]:
-        """The content hash of every complete partition."""
+        """The content hash of every complete partition; of a damaged one, what is wrong with it."""
         store = ArtifactStore(home, NAME)
         found: dict[Place, str] = {}
         for table, iteration in places():
-            manifest = store.manifest(table, iteration)
+            try:
+                manifest = store.manifest(table, iteration)
+            except ArtifactError as error:
+                found[table, iteration] = str(error)
+                continue
             if manifest is not None:
                 found[table, iteration] = manifest.content_hash
         return found
