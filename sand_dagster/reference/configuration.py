@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from sand_dagster.environments import environment_kind
 from sand_dagster.experiments.experiment import EnvironmentSection, Experiment
 from sand_dagster.experiments.problems import MOVED, RENAMED_MODELS
-from sand_dagster.resources import BY_VARIABLES, variable_of
+from sand_dagster.resources import BY_VARIABLES, PARTS, variable_of
 from sand_dagster.resources.artifacts import Artifacts
 from sand_dagster.resources.generation import A_CARD, ON_A_CPU
 from sand_dagster.resources.loop import Loop
@@ -94,7 +94,8 @@ def _launchpad() -> Iterator[str]:
     yield _RESOURCES
     for name, kind in BY_VARIABLES.items():
         yield f"### `{name}`\n\n{_described(kind)}\n"
-        yield _table(kind.model_fields, variables=True)
+        own = {field: info for field, info in kind.model_fields.items() if field not in PARTS}
+        yield _table(own, variables=True)
     yield "These two are set in the launchpad only:\n"
     others: dict[str, type[BaseModel]] = {"artifacts": Artifacts, "loop": Loop}
     rows = [
