@@ -264,8 +264,8 @@ class EndpointGenerator:
             found = read(answer.text, Version).version
         except (openai.OpenAIError, Garbled) as error:
             _LOG.warning(
-                "The endpoint %s does not say which version of vLLM it is, but rows are recorded as made with "
-                "%s: %s",
+                "The endpoint %s does not say which version of vLLM it has, but rows are recorded as made "
+                "with %s: %s",
                 self._url,
                 wanted,
                 shown(str(error), self._key),

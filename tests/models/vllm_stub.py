@@ -12,13 +12,14 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
 
-from tests.models.serving import Handler, text
+from tests.models.serving import DELAY_S, Handler, text
 
 VERSION = "0.32.0"
 
@@ -44,6 +45,7 @@ class Completions(Handler):
         if self.path != "/v1/completions" or asked["model"] not in self.models:
             return self._send(404, {"error": {"message": f"no model {asked['model']} at {self.path}"}})
         prompt: list[int] = asked["prompt"]
+        time.sleep(DELAY_S)
         said = self.tokenizer.decode(prompt, skip_special_tokens=False)
         written = text({"messages": [{"content": said}], "seed": asked.get("seed")})
         Handler.answered += 1
