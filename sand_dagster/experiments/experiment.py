@@ -84,8 +84,8 @@ class Endpoint(Settings):
     prompts: Literal["chat", "tokens"] = Field(
         "chat",
         description="what the server gets. chat: the messages, for its own chat template; tokens: the token "
-        "ids of the prompt that an engine of ours would get, by `finetuning.chat_template`; vLLM and SGLang "
-        "accept them",
+        "ids of the prompt that an engine of ours would get, by `finetuning.chat_template`; vLLM accepts "
+        "them",
     )
     key_variable: str = Field("OPENAI_API_KEY", description="environment variable that holds the API key")
 

@@ -53,6 +53,8 @@ None of these fields decides what is generated, played or trained. Set them in t
 _VARIABLES = {
     "SAND_HOME": "where everything is kept: tables, checkpoints, generated games, Dagster's instance. "
     "Default `.sand`",
+    "SAND_POSTGRES_URL": "the PostgreSQL database of a team's Dagster instance (`team.md`); unset: files in "
+    "`$SAND_HOME/dagster`",
     "ALFWORLD_DATA": "the folder that `alfworld-download` fills; `sand play`, `sand replay` and "
     "`sand bench environments` look there",
     "XDG_CACHE_HOME": "where the hashes of large files are cached. Default `~/.cache`",

@@ -31,8 +31,8 @@ class ModelServer(dg.ConfigurableResource[None]):
     `$SAND_HOME/server-logs`. The servers are kept for the next stage that uses the same model. They end
     before a training, if another model needs the room, and with the run. With `static`, somebody else starts
     the servers: the name of a checkpoint there is its id, the base model's the first 16 digits of its hash.
-    The completions are the same everywhere, because prompts are sent as token ids. These fields are set by
-    environment variables only.
+    Prompts are sent as token ids, so they are the same everywhere. These fields are set by environment
+    variables only.
     """
 
     model_server: Literal["none", "local", "static"] = Field(

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -193,6 +194,29 @@ def test_servers_of_somebody_else_give_the_same_as_ours(tiny_model: Path, starte
     urls = f"{started(base)}, {started(base)}"
     theirs = use(tiny_model, ModelServer(model_server="static", base_server_urls=urls), all_of)
     assert theirs == use(tiny_model, ModelServer(model_server="local"), all_of)
+
+
+def test_an_experiments_endpoint_gets_token_ids_if_it_says_so(tiny_model: Path, started: Any) -> None:
+    urls = [started("policy"), started("policy")]
+
+    async def of(work: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
+        source = ModelSource(model="policy", endpoint=urls[0], also_at=(urls[1],), tokenizer=tiny_model)
+        async with Engines().open(source, SETTINGS) as generator:
+            return await work(generator)
+
+    async def alike(generator: EncodedEndpoints) -> None:
+        for seed in range(3):
+            await generator.complete(CHATS[0], Sampling(1.0, 20, seed=seed))
+
+    asyncio.run(of(alike))
+    assert sorted(map(answered, urls)) == [0, 3], "what begins alike goes to the same one"
+    assert asyncio.run(of(all_of)) == use(tiny_model, ModelServer(model_server="local"), all_of)
+    assert min(map(answered, urls)) > 60, "neither is left idle"
+
+
+def answered(url: str) -> int:
+    with urllib.request.urlopen(f"{url}/count", timeout=5) as reply:
+        return int(reply.read())
 
 
 @pytest.mark.parametrize(
