@@ -199,19 +199,26 @@ def test_servers_of_somebody_else_give_the_same_as_ours(tiny_model: Path, starte
 def test_an_experiments_endpoint_gets_token_ids_if_it_says_so(tiny_model: Path, started: Any) -> None:
     urls = [started("policy"), started("policy")]
 
-    async def of(work: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
-        source = ModelSource(model="policy", endpoint=urls[0], also_at=(urls[1],), tokenizer=tiny_model)
-        async with Engines().open(source, SETTINGS) as generator:
-            return await work(generator)
+    engines = Engines()
+
+    def of(work: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
+        async def script() -> Any:
+            source = ModelSource(model="policy", endpoint=urls[0], also_at=(urls[1],), tokenizer=tiny_model)
+            async with engines.open(source, SETTINGS) as generator:
+                return await work(generator)
+
+        return engines.run(script())
 
     async def alike(generator: EncodedEndpoints) -> None:
         for seed in range(3):
             await generator.complete(CHATS[0], Sampling(1.0, 20, seed=seed))
 
-    asyncio.run(of(alike))
+    of(alike)
     assert sorted(map(answered, urls)) == [0, 3], "what begins alike goes to the same one"
-    assert asyncio.run(of(all_of)) == use(tiny_model, ModelServer(model_server="local"), all_of)
+    theirs = of(all_of)
     assert min(map(answered, urls)) > 60, "neither is left idle"
+    engines.release_all()
+    assert theirs == use(tiny_model, ModelServer(model_server="local"), all_of)
 
 
 def answered(url: str) -> int:
