@@ -51,7 +51,7 @@ def train(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"},
     )
@@ -61,6 +61,7 @@ def train(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_each_process_holds_half_and_the_loss_is_that_of_one_process(
     tiny_model: Path, tmp_path: Path
 ) -> None:
@@ -90,6 +91,7 @@ def test_each_process_holds_half_and_the_loss_is_that_of_one_process(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_whole_copies_in_place_of_shares_are_refused(tiny_model: Path, tmp_path: Path) -> None:
     """What accelerate does on its own where there are several CPUs."""
     off = "from sand_dagster.training import sharding\nsharding.shard_on_cpus = lambda: None"
