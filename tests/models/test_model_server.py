@@ -134,6 +134,29 @@ def test_one_that_does_not_start_is_an_error_with_its_log(
     assert "no engine today" in logs(tmp_path / "home")[0].read_text()
 
 
+def test_one_that_is_not_healthy_for_long_is_started_again(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    sick = tmp_path / "sick"
+    monkeypatch.setenv("STUB_SICK", str(sick))
+    monkeypatch.setattr(local_servers, "_HEALTH_EVERY_S", 0.1)
+    monkeypatch.setattr(local_servers, "_SILENCE_S", 0.5)
+
+    async def work(generator: EncodedEndpoints) -> Completion:
+        before = await generator.complete(CHATS[0], Sampling(0.0, 20))
+        sick.touch()
+        while "is started again" not in caplog.text:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        sick.unlink()
+        while len(pids(logs(tmp_path / "home")[0])) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        assert await generator.complete(CHATS[0], Sampling(0.0, 20)) == before
+        return before
+
+    use(tiny_model, ModelServer(model_server="local"), work)
+    assert "it was not healthy for" in caplog.text
+
+
 SCRIPT = """\
 import asyncio, sys
 from pathlib import Path

@@ -32,7 +32,7 @@ class Completions(Handler):
 
     def do_GET(self) -> None:
         if self.path == "/health":
-            return self._send(200, {})
+            return self._send(503 if Path(os.environ.get("STUB_SICK", "")).is_file() else 200, {})
         if self.path == "/version":
             return self._send(200, {"version": self.version})
         if self.path == "/v1/models":
