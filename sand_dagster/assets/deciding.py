@@ -12,6 +12,7 @@ GENERATING = (
     "sand_dagster.models.in_process",
     "sand_dagster.models.vllm_engine",
     "sand_dagster.models.endpoint",
+    "sand_dagster.models.encoded",
 )
 """The modules between a chat and its completion."""
 

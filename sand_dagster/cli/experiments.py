@@ -131,6 +131,8 @@ def _say_what_fits(name: str, until: str) -> None:
     from sand_dagster.estimate.stages import estimate
     from sand_dagster.experiments.loading import load_experiment
     from sand_dagster.jobs.run import check_iteration
+    from sand_dagster.resources import configured
+    from sand_dagster.resources.model_server import ModelServer
 
     experiment = load_experiment(name, sand_home())
     check_iteration(experiment, until)
@@ -143,7 +145,8 @@ def _say_what_fits(name: str, until: str) -> None:
         return
     for plan in found.plans:
         console().print(escape(plan), soft_wrap=True)
-    served = experiment.generation.base and experiment.generation.policy
+    elsewhere = configured(ModelServer).model_server == "static"
+    served = elsewhere or (experiment.generation.base and experiment.generation.policy)
     if refused := [each for each in found.refusals if not (served and each.startswith("generation"))]:
         fail("\n".join(refused))
 

@@ -81,6 +81,12 @@ class Endpoint(Settings):
         description="the model's name there. The policy's name has to contain `{checkpoint}`, which is "
         "replaced by the checkpoint's id, and may contain `{iteration}`, the iteration that made it"
     )
+    prompts: Literal["chat", "tokens"] = Field(
+        "chat",
+        description="what the server gets. chat: the messages, for its own chat template; tokens: the token "
+        "ids of the prompt that an engine of ours would get, by `finetuning.chat_template`; vLLM accepts "
+        "them",
+    )
     key_variable: str = Field("OPENAI_API_KEY", description="environment variable that holds the API key")
 
     @field_validator("url")

@@ -16,6 +16,7 @@ from sand_dagster.errors import ExperimentBusy, InstanceError
 from sand_dagster.experiments.experiment import Experiment
 from sand_dagster.files import write_text
 from sand_dagster.home import lives, locked, this_process
+from sand_dagster.jobs.shared_home import check_filesystem, check_orchestrator
 
 PROCESS = "sand/process"
 """Run tag: the process that executes the run, as `pid:start time:run id`.
@@ -60,8 +61,23 @@ run_monitoring:
 """What earlier versions wrote; replaced, unless somebody has changed it."""
 
 
+POSTGRES = "SAND_POSTGRES_URL"
+"""Environment variable: the PostgreSQL database of a team's instance (docs/team.md)."""
+
+_DRIVER = "postgresql+psycopg2://"
+_POSTGRES_SETTINGS = f"""\
+# The URL has a password, so it is not in this file.
+storage:
+  postgres:
+    postgres_url:
+      env: {POSTGRES}
+"""
+
+
 def dagster_home(home: Path) -> Path:
     """The folder of the Dagster instance, made and set up at first use; `DAGSTER_HOME` is set to it.
+
+    If $SAND_POSTGRES_URL is set, the instance is in that database, else in files.
 
     Raises:
         InstanceError: its settings cannot be used.
@@ -69,8 +85,10 @@ def dagster_home(home: Path) -> Path:
     folder = home / "dagster"
     folder.mkdir(parents=True, exist_ok=True)
     settings = folder / "dagster.yaml"
-    if not _usable(settings) or settings.read_text() == _EARLIER_SETTINGS:
-        write_text(settings, _SETTINGS)
+    wanted = _SETTINGS + (_POSTGRES_SETTINGS if os.environ.get(POSTGRES) else "")
+    replaced = {_EARLIER_SETTINGS} | ({_SETTINGS} if os.environ.get(POSTGRES) else set())
+    if not _usable(settings) or settings.read_text() in replaced:
+        write_text(settings, wanted)
         # Dagster's UI covers the graph with a newsletter form until this file exists.
         (folder / ".nux").mkdir(exist_ok=True)
         write_text(folder / ".nux" / "nux.yaml", "seen: 1\n")
@@ -109,16 +127,52 @@ def opened(home: Path) -> Iterator[dg.DagsterInstance]:
     """
     with locked(home / "dagster"):
         folder = dagster_home(home)
+        check_filesystem(folder)
         try:
-            instance = dg.DagsterInstance.get()
+            instance = _instance(folder)
         except (dg.DagsterInvalidConfigError, dg.DagsterInvariantViolationError) as error:
             said = " ".join(str(error).split())
             raise InstanceError(
                 f"{folder / 'dagster.yaml'}, the settings of Dagster, cannot be used: {said}. Mend the file, "
                 "or remove it: a new one is then written"
             ) from None
+        check_orchestrator(folder, [run.run_id for run in instance.get_runs(_UNFINISHED)])
     with instance:
         yield instance
+
+
+def _instance(folder: Path) -> dg.DagsterInstance:
+    """
+    Raises:
+        InstanceError: its database is not named, or cannot be used.
+    """
+    in_database = POSTGRES in (folder / "dagster.yaml").read_text()
+    if not in_database:
+        return dg.DagsterInstance.get()
+    if not os.environ.get(POSTGRES):
+        raise InstanceError(
+            f"the instance in {folder} is in a PostgreSQL database, and {POSTGRES} is not set. Set it to the "
+            f"database's URL, such as {_DRIVER}sand:PASSWORD@127.0.0.1:5432/sand (docs/team.md)"
+        )
+    if not os.environ[POSTGRES].startswith(_DRIVER):
+        # SQLAlchemy would take another driver than the one that dagster-postgres installs.
+        raise InstanceError(f"the URL in {POSTGRES} has to begin with {_DRIVER} (docs/team.md)")
+    try:
+        from dagster_postgres.utils import DagsterPostgresException
+    except ModuleNotFoundError:
+        raise InstanceError(
+            f"{POSTGRES} is set, but the package dagster-postgres is not installed. Install the extra `team` "
+            "(docs/team.md)"
+        ) from None
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        return dg.DagsterInstance.get()
+    except (DagsterPostgresException, SQLAlchemyError) as error:
+        raise InstanceError(
+            f"the database that {POSTGRES} names cannot be used: {type(error.__cause__ or error).__name__}. "
+            "Check that the server runs, and the user, password and database of the URL"
+        ) from None
 
 
 def mark_process(instance: dg.DagsterInstance, run_id: str) -> None:

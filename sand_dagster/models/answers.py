@@ -44,6 +44,20 @@ class ChatCompletion(_Answer):
     """The server's name of the model that answered."""
 
 
+class Text(_Answer):
+    text: str
+    finish_reason: str | None = None
+
+
+class TextCompletion(_Answer):
+    """The answer to a prompt that is no chat: one choice, and the token counts."""
+
+    choices: list[Text] = Field(min_length=1)
+    usage: Usage
+    model: str | None = None
+    """The server's name of the model that answered."""
+
+
 class Served(_Answer):
     """A model of a server; vLLM also gives the longest prompt and completion, in tokens."""
 
@@ -55,7 +69,13 @@ class Models(_Answer):
     data: list[Served]
 
 
-A = TypeVar("A", ChatCompletion, Models)
+class Version(_Answer):
+    """What vLLM answers at /version."""
+
+    version: str
+
+
+A = TypeVar("A", ChatCompletion, TextCompletion, Models, Version)
 
 
 def read(body: str, kind: type[A]) -> A:

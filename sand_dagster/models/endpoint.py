@@ -7,12 +7,24 @@ import logging
 import os
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+import httpx
 import openai
 
 from sand_dagster.interfaces import PromptTooLong
-from sand_dagster.models.answers import A, ChatCompletion, Garbled, Models, read, shown
+from sand_dagster.models.answers import (
+    A,
+    ChatCompletion,
+    Garbled,
+    Models,
+    TextCompletion,
+    Usage,
+    Version,
+    read,
+    shown,
+)
+from sand_dagster.models.driver import Sampled
 from sand_dagster.models.neutral import EXTENDED, STANDARD
 from sand_dagster.models.settings import GenerationSettings, ModelSource
 from sand_dagster.models.stats import GenerationStats, Meter
@@ -34,8 +46,9 @@ _STANDARD_ONLY: set[tuple[str, str]] = set()
 """URL and model of the endpoints that do not accept vLLM's fields."""
 _GARBLED_WAIT = 0.5  # seconds
 _ERROR_LENGTH = 500
-_WANTED = {ChatCompletion: "a chat completion", Models: "a list of models"}
+_WANTED = {ChatCompletion: "a chat completion", TextCompletion: "a completion", Models: "a list of models"}
 _LOG = logging.getLogger(__name__)
+C = TypeVar("C", ChatCompletion, TextCompletion)
 
 
 class EndpointFailed(RuntimeError):
@@ -61,7 +74,10 @@ class EndpointFailed(RuntimeError):
 
 
 class EndpointGenerator:
-    """A `Generator` (sand/interfaces.py) over an OpenAI-compatible URL. The server's chat template is used.
+    """A `Generator` (sand/interfaces.py) over an OpenAI-compatible URL.
+
+    `complete` sends a chat, which becomes a prompt by the server's chat template. `sample` sends a prompt of
+    token ids, which vLLM and some other servers accept.
 
     `context` is the configured one, else the one that `/models` gives for the model (vLLM does), else None:
     then only the server's refusal shows that a prompt is too long.
@@ -81,7 +97,8 @@ class EndpointGenerator:
         """Connect, and check that the endpoint serves the model.
 
         Raises:
-            EndpointFailed: no answer after all retries, or another model is served.
+            EndpointFailed: no answer after all retries, or another model is served, or with a shorter context
+                than the prompts of `source.tokenizer` may have.
         """
         assert source.endpoint is not None
         client = openai.AsyncOpenAI(
@@ -101,6 +118,11 @@ class EndpointGenerator:
         except EndpointFailed:
             await client.close()
             raise
+        try:
+            await generator._check_version()
+        except EndpointFailed:
+            await client.close()
+            raise
         served = {model.id: model for model in models.data}
         if served and source.model not in served:
             await client.close()
@@ -108,8 +130,16 @@ class EndpointGenerator:
                 f"the endpoint {source.endpoint} does not serve the model {source.model!r}; "
                 f"it serves {', '.join(sorted(served)[:10])}" + how_to_serve(source)
             )
-        if generator.context is None and source.model in served:
-            generator.context = served[source.model].max_model_len
+        if source.model in served:
+            longest, needed = served[source.model].max_model_len, generator.context
+            if source.tokenizer and longest and needed and longest < needed:
+                await client.close()
+                raise EndpointFailed(
+                    f"the endpoint {source.endpoint} serves the model {source.model!r} with a context of "
+                    f"{longest} tokens, but the experiment's is {needed}. Start it with "
+                    f"--max-model-len {needed}, or set model.max_model_len in the experiment"
+                )
+            generator.context = needed or longest
         return generator
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
@@ -119,9 +149,38 @@ class EndpointGenerator:
             PromptTooLong: the server says so, or it used more than `context`.
             EndpointFailed: no usable answer after all retries.
         """
+        reply = await self._completed(
+            self._client.chat.completions.with_raw_response.create,
+            {"messages": list(messages)},
+            sampling,
+            ChatCompletion,
+        )
+        choice = reply.choices[0]
+        prompt_tokens, _, tokens = self._counted(reply.usage, sampling)
+        return Completion(choice.message.content or "", prompt_tokens, tokens, _finish(choice.finish_reason))
+
+    async def sample(self, prompt: Sequence[int], sampling: Sampling) -> Sampled:
+        """Sample what follows the token ids in `prompt`.
+
+        Raises:
+            PromptTooLong: the server says so, or it used more than `context`.
+            EndpointFailed: no usable answer after all retries.
+        """
+        reply = await self._completed(
+            self._client.completions.with_raw_response.create,
+            {"prompt": list(prompt)},
+            sampling,
+            TextCompletion,
+        )
+        choice = reply.choices[0]
+        _, cached, tokens = self._counted(reply.usage, sampling)
+        return Sampled(choice.text, tokens, cached, _finish(choice.finish_reason))
+
+    async def _completed(self, create: Any, prompt: dict[str, Any], sampling: Sampling, kind: type[C]) -> C:
+        """The answer to `prompt`; `create` is the client's method for it."""
         request: dict[str, Any] = {
             "model": self.model_id,
-            "messages": list(messages),
+            **prompt,
             "temperature": sampling.temperature,
             "max_tokens": sampling.max_tokens,
             **STANDARD,
@@ -133,7 +192,7 @@ class EndpointGenerator:
         pattern = {"structured_outputs": {"regex": sampling.pattern}} if sampling.pattern else {}
         self._meter.begin()
         try:
-            reply = await self._read(lambda: self._ask(request, pattern), ChatCompletion)
+            reply = await self._read(lambda: self._ask(create, request, pattern), kind)
         except openai.APIStatusError as error:
             if isinstance(error, openai.BadRequestError) and _TOO_LONG.search(str(error)):
                 raise self._too_long(error) from None
@@ -147,28 +206,30 @@ class EndpointGenerator:
                 f"the endpoint {self._url} was asked for the model {self.model_id!r} and answered with "
                 f"{reply.model!r}" + how_to_serve(self._source)
             )
-        usage = reply.usage
+        return reply
+
+    def _counted(self, usage: Usage | None, sampling: Sampling) -> tuple[int, int, int]:
+        """Tokens of the prompt, those of them that were cached, and tokens of the completion."""
         prompt_tokens = usage.prompt_tokens if usage else 0
         completion_tokens = usage.completion_tokens if usage else 0
         if self.context is not None and prompt_tokens + sampling.max_tokens > self.context:
             raise PromptTooLong(prompt_tokens, self.context)
         details = usage.prompt_tokens_details if usage else None
-        self._meter.count(prompt_tokens, (details.cached_tokens or 0) if details else 0, completion_tokens)
-        choice = reply.choices[0]
-        finish: Literal["stop", "length"] = "length" if choice.finish_reason == "length" else "stop"
-        return Completion(choice.message.content or "", prompt_tokens, completion_tokens, finish)
+        cached = (details.cached_tokens or 0) if details else 0
+        self._meter.count(prompt_tokens, cached, completion_tokens)
+        return prompt_tokens, cached, completion_tokens
 
-    async def _ask(self, request: dict[str, Any], pattern: dict[str, Any]) -> str:
+    async def _ask(self, create: Any, request: dict[str, Any], pattern: dict[str, Any]) -> str:
         """The body of the answer. If a server does not know vLLM's fields, the request leaves them out."""
         here = (self._url, self.model_id)
         if here in _STANDARD_ONLY:
-            return await self._post(request, pattern)
+            return await self._post(create, request, pattern)
         try:
-            return await self._post(request, {**EXTENDED, **pattern})
+            return await self._post(create, request, {**EXTENDED, **pattern})
         except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
             if not _UNKNOWN_FIELD.search(str(error)) or _TOO_LONG.search(str(error)):
                 raise
-            body = await self._post(request, pattern)
+            body = await self._post(create, request, pattern)
             if here not in _STANDARD_ONLY:
                 _STANDARD_ONLY.add(here)
                 _LOG.warning(
@@ -181,13 +242,41 @@ class EndpointGenerator:
                 )
             return body
 
-    async def _post(self, request: dict[str, Any], extra: dict[str, Any]) -> str:
-        create: Any = self._client.chat.completions.with_raw_response.create
+    async def _post(self, create: Any, request: dict[str, Any], extra: dict[str, Any]) -> str:
         return str((await create(**request, extra_body=extra or None)).text)
 
     async def _list(self) -> str:
         answer: Any = await self._client.models.with_raw_response.list()
         return str(answer.text)
+
+    async def _check_version(self) -> None:
+        """Compare the server's vLLM with the one that the rows' identity names.
+
+        Raises:
+            EndpointFailed: it is another one.
+        """
+        if (wanted := self._source.engine_version) is None:
+            return
+        try:
+            answer: Any = await self._client.get(
+                f"{self._url.removesuffix('/').removesuffix('/v1')}/version", cast_to=httpx.Response
+            )
+            found = read(answer.text, Version).version
+        except (openai.OpenAIError, Garbled) as error:
+            _LOG.warning(
+                "The endpoint %s does not say which version of vLLM it has, but rows are recorded as made "
+                "with %s: %s",
+                self._url,
+                wanted,
+                shown(str(error), self._key),
+            )
+            return
+        if found.partition("+")[0] != wanted.partition("+")[0]:
+            raise EndpointFailed(
+                f"the endpoint {self._url} has vLLM {found}, but rows would be recorded as made with "
+                f"{wanted}, which is installed here. Install the same version at both places, or name the "
+                "server in the experiment, under generation, where its version is not part of the record"
+            )
 
     async def _read(self, ask: Callable[[], Awaitable[str]], kind: type[A]) -> A:
         """The answer to `ask`; if the answer has another form, the request is repeated once."""
@@ -223,13 +312,17 @@ class EndpointGenerator:
         cause = f" ({error.__cause__})" if error.__cause__ else ""
         reason = shown(f"{error}{cause}", self._key, _ERROR_LENGTH)
         return EndpointFailed(
-            f"the endpoint {self._url} did not complete a chat with the model {self.model_id!r}: "
+            f"the endpoint {self._url} did not complete a prompt with the model {self.model_id!r}: "
             f"{status}{type(error).__name__}: {reason}\n"
             "Check that the server runs, and that the URL is the one that ends in /v1.",
             reached=not isinstance(error, openai.APIConnectionError),
             status=refused.status_code if refused else None,
             retry_after=_retry_after(refused) if refused else None,
         )
+
+
+def _finish(reason: str | None) -> Literal["stop", "length"]:
+    return "length" if reason == "length" else "stop"
 
 
 def _retry_after(error: openai.APIStatusError) -> float | None:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 from sand_dagster.ids import digest
+from sand_dagster.models.driver import Sampled
 from sand_dagster.models.endpoint import EndpointFailed, EndpointGenerator, how_to_serve
 from sand_dagster.models.settings import GenerationSettings, ModelSource
 from sand_dagster.models.stats import GenerationStats
@@ -25,6 +27,8 @@ _TELL_EVERY_S = 30.0
 _BUSY = {408, 409, 425, 429, 502, 503, 504}
 """HTTP statuses of a server that cannot answer now, or of a proxy whose server is not available."""
 _FAILING = 500
+_BEGINNING = 128  # tokens; enough to distinguish tasks
+T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
 
 
@@ -116,8 +120,25 @@ class Endpoints:
             PromptTooLong: a server says so.
             EndpointFailed: refused; or no endpoint answered, after all retries and the whole waiting time.
         """
-        attempts = _Attempts(self._settings)
         beginning = digest(messages[0]["content"]) if messages else ""
+        return await self._somewhere(beginning, lambda server: server.complete(messages, sampling))
+
+    async def sample(self, prompt: Sequence[int], sampling: Sampling) -> Sampled:
+        """Sample what follows the token ids in `prompt`.
+
+        Raises:
+            As `complete`.
+        """
+        beginning = digest(list(prompt[:_BEGINNING]))
+        return await self._somewhere(beginning, lambda server: server.sample(prompt, sampling))
+
+    def give_up(self, reason: str) -> None:
+        """No server will come back: every request fails with `reason`, instead of waiting."""
+        self._wrong = EndpointFailed(reason)
+
+    async def _somewhere(self, beginning: str, ask: Callable[[EndpointGenerator], Awaitable[T]]) -> T:
+        """The answer of the first server that has one; `beginning` says which are asked first."""
+        attempts = _Attempts(self._settings)
         while True:
             backend = await self._choose(beginning)
             if backend is None:
@@ -128,7 +149,7 @@ class Endpoints:
             assert backend.generator is not None
             backend.load += 1
             try:
-                completion = await backend.generator.complete(messages, sampling)
+                answer = await ask(backend.generator)
             except EndpointFailed as error:
                 if _is_away(error):
                     if not attempts.again_later():
@@ -141,7 +162,7 @@ class Endpoints:
                     beginning = digest(beginning)  # another endpoint's turn, if there are several
             else:
                 backend.failures, self._outage = 0, None
-                return completion
+                return answer
             finally:
                 backend.load -= 1
 

@@ -8,12 +8,14 @@ import contextlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from sand_dagster.interfaces import Generator
 from sand_dagster.models.card_locks import CardLocks
 from sand_dagster.models.loop import LoopThread
 from sand_dagster.models.model_folder import model_id, resolve
+from sand_dagster.models.serving import ModelServer, Serving
 from sand_dagster.models.settings import GenerationSettings, ModelSource
 from sand_dagster.models.stats import GenerationStats
 
@@ -66,10 +68,13 @@ class Engines:
         return _LOOP.run(coroutine)
 
     @asynccontextmanager
-    async def open(self, source: ModelSource, settings: GenerationSettings) -> AsyncIterator[OpenGenerator]:
+    async def open(
+        self, source: ModelSource, settings: GenerationSettings, server: ModelServer | None = None
+    ) -> AsyncIterator[OpenGenerator]:
         """A generator for the model. It starts when this is entered, and may stay alive afterwards.
 
-        Use it in coroutines given to `run`.
+        If there is a `server`, it serves a model that is a folder; else an engine of ours does. Use it in
+        coroutines given to `run`.
 
         Raises:
             ModelUnavailable: no such model. NoChatTemplate: it has no chat template. EngineFailed: no start.
@@ -78,24 +83,19 @@ class Engines:
         # The content, not only the path: a repeated training replaces its folder.
         content = await asyncio.to_thread(model_id, folder) if folder else ""
         key = f"{source.model_dump_json()} {content} {settings.model_dump_json()}"
-        entry = self._entries.setdefault(key, _Entry(local=folder is not None))
+        if server is not None:
+            key += f" {server.key}"
+        here = folder is not None and (server is None or server.local)
+        entry = self._entries.setdefault(key, _Entry(local=here))
         self._entries.move_to_end(key)
         entry.users += 1
         try:
             async with entry.ready:
                 if entry.generator is None:
-                    if folder is None:
-                        # Imported here, because importing its client would add a second to every start of
-                        # Dagster.
-                        from sand_dagster.models.endpoints import Endpoints
-
-                        entry.generator = await Endpoints.start(source, settings)
-                    else:
-                        from sand_dagster.models import vllm_engine
-
+                    if here:
                         await self._make_room()
                         await self._hold_cards()
-                        entry.generator = await vllm_engine.start(folder, settings)
+                    entry.generator = await _start(source, folder, settings, server)
             yield entry.generator
         finally:
             entry.users -= 1
@@ -170,6 +170,43 @@ class Engines:
         if self._entries:
             self.run(self._end_all())
         _LOOP.stop()
+
+
+async def _start(
+    source: ModelSource,
+    folder: Path | None,
+    settings: GenerationSettings,
+    server: ModelServer | None,
+) -> OpenGenerator:
+    """A generator for the model in `folder`, or at the endpoint of `source`.
+
+    The imports are here, because the endpoints' client would add a second to every start of Dagster, and
+    vLLM much more.
+    """
+    if folder is not None and server is None:
+        from sand_dagster.models import vllm_engine
+
+        return await vllm_engine.start(folder, settings)
+    from sand_dagster.models.encoded import EncodedEndpoints
+    from sand_dagster.models.endpoints import Endpoints
+    from sand_dagster.models.serving import Elsewhere
+
+    if folder is None or server is None:
+        if source.tokenizer is None:
+            return await Endpoints.start(source, settings)
+        assert source.endpoint is not None
+        serving: Serving = Elsewhere(source.model, (source.endpoint, *source.also_at))
+        return await EncodedEndpoints.start(source, settings, serving)
+    serving = await server.serve(folder, source.checkpoint_id, settings)
+    served = ModelSource(
+        model=serving.name,
+        endpoint=serving.urls[0],
+        also_at=serving.urls[1:],
+        checkpoint=folder,
+        tokenizer=folder,
+        engine_version=serving.version,
+    )
+    return await EncodedEndpoints.start(served, settings, serving)
 
 
 engines = Engines()

@@ -11,6 +11,7 @@ from sand_dagster.interfaces import Generator, GeneratorDied
 from sand_dagster.models.driver import EngineFailed
 from sand_dagster.models.engines import OpenGenerator, engines
 from sand_dagster.models.model_folder import model_id, resolve
+from sand_dagster.models.serving import ModelServer
 from sand_dagster.models.settings import GenerationSettings, ModelSource
 from sand_dagster.types import Completion, Message, Sampling
 
@@ -23,10 +24,15 @@ class _OnDemand:
     """See `Generator`. An engine that does not start fails the completions that wait for it."""
 
     def __init__(
-        self, model_id: str, source: ModelSource, settings: GenerationSettings, stack: AsyncExitStack
+        self,
+        model_id: str,
+        source: ModelSource,
+        settings: GenerationSettings,
+        server: ModelServer | None,
+        stack: AsyncExitStack,
     ) -> None:
         self.model_id = model_id
-        self._source, self._settings, self._stack = source, settings, stack
+        self._source, self._settings, self._server, self._stack = source, settings, server, stack
         self._engine: OpenGenerator | None = None
         self._starting = asyncio.Lock()
         self._restarts = 0
@@ -56,14 +62,16 @@ class _OnDemand:
         async with self._starting:
             if self._engine is None:
                 self._engine = await self._stack.enter_async_context(
-                    engines.open(self._source, self._settings)
+                    engines.open(self._source, self._settings, self._server)
                 )
             return self._engine
 
 
 @asynccontextmanager
-async def open_on_demand(source: ModelSource, settings: GenerationSettings) -> AsyncIterator[Generator]:
-    """A generator for the model; use it in coroutines given to `engines.run`.
+async def open_on_demand(
+    source: ModelSource, settings: GenerationSettings, server: ModelServer | None = None
+) -> AsyncIterator[Generator]:
+    """A generator for the model; use it in coroutines given to `engines.run`. See `Engines.open`.
 
     Raises:
         ModelUnavailable: no such model.
@@ -73,4 +81,4 @@ async def open_on_demand(source: ModelSource, settings: GenerationSettings) -> A
     else:
         identity = await asyncio.to_thread(lambda: model_id(resolve(source)))
     async with AsyncExitStack() as stack:
-        yield _OnDemand(identity, source, settings, stack)
+        yield _OnDemand(identity, source, settings, server, stack)

@@ -38,6 +38,17 @@ class ModelSource(BaseModel):
         default=None,
         description="The folder that the endpoint has to serve under this name, and no other model.",
     )
+    tokenizer: Path | None = Field(
+        default=None,
+        description="The model's folder, if prompts are made here with its tokenizer and sent as token ids; "
+        "unset: the endpoint makes them of chats with its own template.",
+    )
+    checkpoint_id: str = Field(
+        default="", description="The checkpoint in the folder `model`; empty: it is the base model."
+    )
+    engine_version: str | None = Field(
+        default=None, description="The version of vLLM that the endpoint must have; unset: any."
+    )
     api_key_variable: str | None = Field(
         default=None, description="Environment variable with the endpoint's key, if it needs one."
     )
@@ -54,7 +65,7 @@ class GenerationSettings(BaseModel):
         description="Tokens of prompt and completion together; unset: the limit of the model or endpoint.",
     )
     chat_template: TemplateChoice = Field(
-        default="auto", description="How chats become text; an endpoint always uses its own template."
+        default="auto", description="How chats become text, except on an endpoint that gets chats."
     )
     max_num_seqs: int = Field(default=64, ge=1, description="Requests that the engine works on at once.")
     kv_cache_gib: float = Field(

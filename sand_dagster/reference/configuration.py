@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from sand_dagster.environments import environment_kind
 from sand_dagster.experiments.experiment import EnvironmentSection, Experiment
 from sand_dagster.experiments.problems import MOVED, RENAMED_MODELS
-from sand_dagster.resources import BY_VARIABLES, variable_of
+from sand_dagster.resources import BY_VARIABLES, PARTS, variable_of
 from sand_dagster.resources.artifacts import Artifacts
 from sand_dagster.resources.generation import A_CARD, ON_A_CPU
 from sand_dagster.resources.loop import Loop
@@ -53,6 +53,8 @@ None of these fields decides what is generated, played or trained. Set them in t
 _VARIABLES = {
     "SAND_HOME": "where everything is kept: tables, checkpoints, generated games, Dagster's instance. "
     "Default `.sand`",
+    "SAND_POSTGRES_URL": "the PostgreSQL database of a team's Dagster instance (`team.md`); unset: files in "
+    "`$SAND_HOME/dagster`",
     "ALFWORLD_DATA": "the folder that `alfworld-download` fills; `sand play`, `sand replay` and "
     "`sand bench environments` look there",
     "XDG_CACHE_HOME": "where the hashes of large files are cached. Default `~/.cache`",
@@ -94,7 +96,8 @@ def _launchpad() -> Iterator[str]:
     yield _RESOURCES
     for name, kind in BY_VARIABLES.items():
         yield f"### `{name}`\n\n{_described(kind)}\n"
-        yield _table(kind.model_fields, variables=True)
+        own = {field: info for field, info in kind.model_fields.items() if field not in PARTS}
+        yield _table(own, variables=True)
     yield "These two are set in the launchpad only:\n"
     others: dict[str, type[BaseModel]] = {"artifacts": Artifacts, "loop": Loop}
     rows = [

@@ -10,13 +10,18 @@ from sand_dagster.resources.artifacts import Artifacts
 from sand_dagster.resources.environments import EnvironmentWorkers
 from sand_dagster.resources.generation import Generation
 from sand_dagster.resources.loop import Loop
+from sand_dagster.resources.model_server import ModelServer
 from sand_dagster.resources.training import Training
 
 BY_VARIABLES: dict[str, type[dg.ConfigurableResource[None]]] = {
     "environments": EnvironmentWorkers,
     "generation": Generation,
+    "model_server": ModelServer,
 }
 """The resources whose fields can also be set by environment variables; see `configured`."""
+
+PARTS = {"server": ModelServer}
+"""Fields that are resources themselves."""
 
 R = TypeVar("R", bound=dg.ConfigurableResource[Any])
 
@@ -29,7 +34,8 @@ def resources() -> dict[str, dg.ConfigurableResource[None]]:
     """
     return {
         "artifacts": Artifacts(),
-        **{name: configured(kind) for name, kind in BY_VARIABLES.items()},
+        "environments": configured(EnvironmentWorkers),
+        "generation": configured(Generation),
         "loop": Loop(),
         "training": Training(),
     }
@@ -41,7 +47,12 @@ def configured(kind: type[R]) -> R:
     Raises:
         ValueError: a variable does not fit its field; the message names it.
     """
-    fields = {name: value for name in kind.model_fields if (value := os.environ.get(variable_of(name)))}
+    fields: dict[str, Any] = {}
+    for name in kind.model_fields:
+        if name in PARTS:
+            fields[name] = configured(PARTS[name])
+        elif value := os.environ.get(variable_of(name)):
+            fields[name] = value
     try:
         return kind(**fields)
     except ValidationError as error:

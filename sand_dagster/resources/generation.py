@@ -19,6 +19,7 @@ from sand_dagster.models.model_folder import present, resolve
 from sand_dagster.models.on_demand import open_on_demand
 from sand_dagster.models.packaged import packaged_model
 from sand_dagster.models.settings import Checkpoint, GenerationSettings, ModelSource
+from sand_dagster.resources.model_server import ModelServer
 
 T = TypeVar("T")
 
@@ -33,7 +34,7 @@ def _at_once() -> int:
 
 
 class Generation(dg.ConfigurableResource[None]):
-    """Completions by a vLLM of our own or by an OpenAI-compatible endpoint, as the experiment says.
+    """Completions by a vLLM of our own, a `ModelServer`, or the endpoint that an experiment names.
 
     Nothing starts until a stage asks for a completion. Engines stay alive for the later stages of the run.
     None of the fields decides the completions. Each can also be set by an environment variable: SAND_ and
@@ -73,6 +74,11 @@ class Generation(dg.ConfigurableResource[None]):
         default=600.0, ge=0, description="seconds to wait if no endpoint of a model can be reached"
     )
 
+    server: ModelServer
+
+    def __init__(self, **fields: Any) -> None:
+        super().__init__(**{"server": ModelServer(), **fields})
+
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run `work` on the engines' event loop; an interrupt cancels it."""
         return engines.run(work)
@@ -103,13 +109,14 @@ class Generation(dg.ConfigurableResource[None]):
 
         `checkpoint` says which policy is in `folder`; None: it is the base model.
         """
-        source = ModelSource(model=str(folder))
+        source = ModelSource(model=str(folder), checkpoint_id=checkpoint.checkpoint_id if checkpoint else "")
         if endpoint is not None:
             source = ModelSource(
                 model=endpoint.served_name(checkpoint),
                 endpoint=endpoint.urls[0],
                 also_at=endpoint.urls[1:],
                 checkpoint=folder if checkpoint else None,
+                tokenizer=folder if endpoint.prompts == "tokens" else None,
                 api_key_variable=endpoint.key_variable,
             )
         settings = GenerationSettings(
@@ -123,7 +130,8 @@ class Generation(dg.ConfigurableResource[None]):
             endpoint_retries=self.endpoint_retries,
             endpoint_patience=self.endpoint_patience,
         )
-        async with open_on_demand(source, settings) as generator:
+        server = self.server if self.server.used and endpoint is None else None
+        async with open_on_demand(source, settings, server) as generator:
             yield generator
 
 

@@ -120,6 +120,7 @@ def _trainer(
 
     from sand_dagster.training.progress import LossCurve
     from sand_dagster.training.saving import Saving
+    from sand_dagster.training.sharding import Shares
 
     dataset = Dataset.from_dict(
         {
@@ -134,7 +135,7 @@ def _trainer(
         train_dataset=dataset,
         processing_class=tokenizer,
         peft_config=_lora(job.settings) if job.settings.method == "lora" else None,
-        callbacks=[reporter, Saving(job.save_every_s)],
+        callbacks=[reporter, Saving(job.save_every_s), Shares(sharded=job.placement != "whole")],
     )
     return trainer, reporter.curve
 
@@ -161,7 +162,7 @@ def _arguments(job: Job, bfloat16: bool) -> SFTConfig:
                 "cpu_offload": job.placement == "offloaded",
             },
         }
-    return SFTConfig(
+    arguments = SFTConfig(
         output_dir=str(job.state),
         seed=job.seed,
         num_train_epochs=job.epochs,
@@ -183,6 +184,11 @@ def _arguments(job: Job, bfloat16: bool) -> SFTConfig:
         dataloader_pin_memory=torch.cuda.is_available(),
         **sharded,
     )
+    if sharded:
+        from sand_dagster.training.sharding import shard_on_cpus
+
+        shard_on_cpus()
+    return arguments
 
 
 def _lora(settings: FinetuningSettings) -> LoraConfig:

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
+import signal
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,11 +18,14 @@ import pytest
 from sand_dagster.assets import stages_of
 from sand_dagster.experiments.experiment import Endpoint, Experiment
 from sand_dagster.experiments.loading import ExperimentError
+from sand_dagster.models import local_servers
 from sand_dagster.models.settings import Checkpoint
 from sand_dagster.resources.generation import Generation
+from sand_dagster.resources.model_server import LOGS, ModelServer
 from tests.assets.pipeline import Pipeline
 from tests.models.serving import Server
 from tests.models.test_endpoints import free_port
+from tests.training.tiny_model import write_tiny_model
 
 ENDPOINTS = """\
 generation:
@@ -31,7 +39,11 @@ def run(home: Path, servers: list[Server], instance: dg.DagsterInstance, on_stag
     """Iterations 00 and 01 of the small experiment with real generation over `servers`."""
     pipeline = Pipeline(home, instance)
     pipeline.configure(ENDPOINTS.format(urls=", ".join(each.url for each in servers)))
-    generation = Generation()
+    return made(pipeline, Generation(), on_stage)
+
+
+def made(pipeline: Pipeline, generation: Generation, on_stage: Any = None) -> Pipeline:
+    """Iterations 00 and 01; `on_stage` is called before each stage."""
     for iteration in (None, "00", "01"):
         for definition in stages_of(pipeline.experiment):
             if definition.partitioned != (iteration is not None):
@@ -77,11 +89,60 @@ def test_a_server_killed_in_the_middle_of_the_rollouts_changes_no_row(
     assert f"{servers[0].url} gets no requests until it answers again" in caplog.text
 
 
+LOCAL = """\
+model: {max_model_len: 16384}
+sampling: {n: 4}
+"""
+
+
+def test_a_server_of_our_own_killed_in_the_middle_of_the_rollouts_changes_no_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two local servers behind one experiment, each with a stub in the place of vLLM."""
+
+    def write_model(folder: Path, content: str) -> None:
+        write_tiny_model(folder, seed=sum(content.encode()), context=16384)
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("tests.assets.pipeline.write_model", write_model)
+    monkeypatch.setattr(local_servers, "MODULE", "tests.models.vllm_stub")
+
+    def rows(name: str, on_stage: Any = None) -> tuple[Pipeline, dict[str, str]]:
+        generation = Generation(server=ModelServer(model_server="local", server_copies=2))
+        with dg.DagsterInstance.ephemeral() as instance:
+            pipeline = Pipeline(tmp_path / name, instance)
+            pipeline.configure(LOCAL)
+            try:
+                return pipeline, hashes(made(pipeline, generation, on_stage))
+            finally:
+                generation.release()
+
+    _, undisturbed = rows("undisturbed")
+    caplog.clear()
+
+    def kill(stage: str, iteration: str | None) -> None:
+        if (stage, iteration) == ("rollouts", "01"):
+            threading.Thread(target=_kill_local, args=(tmp_path / "disturbed",), daemon=True).start()
+
+    with caplog.at_level(logging.WARNING):
+        pipeline, disturbed = rows("disturbed", kill)
+    assert disturbed == undisturbed
+    assert pipeline.store.require("rollouts", "01").rows > 0
+    assert "ended, and is started again" in caplog.text
+    assert "gets no requests until it answers again" in caplog.text, "it had requests when it was killed"
+
+
+def _kill_local(home: Path) -> None:
+    """Kill a server of the policy as soon as the rollouts have begun."""
+    journal = home / "small" / "rollouts" / "iteration=01" / "journal.jsonl"
+    while not journal.exists() or not journal.read_bytes():
+        time.sleep(0.002)
+    log = max((home / LOGS).glob("*-0.log"), key=lambda log: log.stat().st_mtime)
+    os.kill(int(re.findall(r"^server (\d+)", log.read_text(), re.MULTILINE)[-1]), signal.SIGKILL)
+
+
 def _kill_later(server: Server) -> None:
     """Kill it as soon as it has answered two more requests."""
-    import threading
-    import time
-
     before = server.answered()
 
     def wait() -> None:
