@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from sand_dagster.environments import environment_kind, webshop
 from sand_dagster.environments.pool import EnvironmentPool
 from sand_dagster.environments.webshop.catalogue import CatalogueError
-from sand_dagster.recordings.eto import RecordError, write_records
+from sand_dagster.exports.records import write_records
+from sand_dagster.recordings.eto import RecordError
 from sand_dagster.recordings.importing import import_recordings
 from sand_dagster.types import Task, Trajectory
 from sand_dagster.verdicts import Verdict
