@@ -68,12 +68,20 @@ def write_dataset(
 
     def write(temporary: Path) -> None:
         (temporary / _FILE).parent.mkdir()
-        frame.write_parquet(temporary / _FILE, compression="zstd")
+        _write_parquet(temporary / _FILE, frame)
         values = {"experiment": store.experiment, "iteration": iteration, "table": kind.table}
         write_lineage(temporary, found, {**values, "base_model": base_model(store)})
         write_card(temporary, _front(store, iteration, frame.height), _sections(store, kind, found, frame))
 
     write_folder(folder, write)
+
+
+def _write_parquet(path: Path, frame: pl.DataFrame) -> None:
+    # Not polars' own writer: on a full disk its error says nothing of the disk.
+    from pyarrow.parquet import write_table
+
+    with path.open("wb") as file:
+        write_table(frame.to_arrow(compat_level=pl.CompatLevel.oldest()), file, compression="zstd")
 
 
 def _front(store: ArtifactStore, iteration: str, rows: int) -> str:

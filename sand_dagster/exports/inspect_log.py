@@ -1,7 +1,8 @@
 """Evaluation episodes as logs of inspect (the extra `inspect`): `inspect view` opens them.
 
-One log for each split. A sample is an episode; its rollouts, critiques and votes are not in it: inspect's log
-has no place for what branches.
+One log for each split. A sample is an episode; its messages are the chat without the example that the
+protocol `eto` puts before it. Rollouts, critiques and votes are not in it: inspect's log has no place for
+what branches.
 """
 
 from __future__ import annotations
@@ -99,6 +100,7 @@ def _log(
             "iteration": manifest.iteration,
             "base_model": base_model(store),
             "data_version": manifest.content_hash,
+            "protocol": "" if score is None else score.protocol,
             "seed": manifest.seed,
             "sand_run": manifest.run_id,
         },
@@ -150,7 +152,7 @@ def _sample(domain: Domain, episode: EpisodeRow, model: str) -> EvalSample:
     return EvalSample(
         id=episode.task_id,
         epoch=1,
-        input=messages[0].text,
+        input=episode.instruction,
         target="",
         messages=messages,
         output=output,
@@ -158,7 +160,7 @@ def _sample(domain: Domain, episode: EpisodeRow, model: str) -> EvalSample:
         metadata=_metadata(episode),
         model_usage={model: usage},
         uuid=episode.episode_id,
-        limit=EvalSampleLimit(type="message", limit=len(messages))
+        limit=EvalSampleLimit(type="turn", limit=len(episode.steps))
         if episode.ended is Ended.STEP_LIMIT
         else None,
     )
