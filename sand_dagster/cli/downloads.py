@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sand_dagster.cli.arguments import AsJson
 from sand_dagster.cli.errors import command, fail
-from sand_dagster.cli.output import print_json, print_table
+from sand_dagster.cli.output import print_json
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -94,7 +94,7 @@ def list_data(to: To = None, as_json: AsJson = False) -> None:
     from sand_dagster.downloads.fetching import Subject, wanted
 
     folder = to.expanduser() if to else None
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "subject": subject.value,
             "from": each.source.url,
@@ -106,8 +106,9 @@ def list_data(to: To = None, as_json: AsJson = False) -> None:
     ]
     if as_json:
         return print_json(rows)
-    cells = [[str(value) if value is not None else "" for value in row.values()] for row in rows]
-    print_table("Published data and models", ("subject", "from", "to", "there"), cells)
+    for row in rows:
+        there = {True: ", which is there", False: "", None: ""}[row["there"]]
+        typer.echo(f"{row['subject']}: {row['from']}\n    → {row['to']}{there}")
 
 
 def _bars() -> Progress:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import os
 import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 import httpx
 
@@ -92,14 +92,14 @@ def _client(given: httpx.Client | None) -> Iterator[httpx.Client]:
 class _Part:
     """The file that is being filled, and beside it the server's tag of the version that it is part of."""
 
-    def __init__(self, path: Path, file: IO[bytes]) -> None:
+    def __init__(self, path: Path, file: io.FileIO) -> None:
         self.path, self._file = path, file
         self.tag = path.with_name(f"{path.name}.etag")
 
     @classmethod
     @contextmanager
     def opened(cls, path: Path) -> Iterator[_Part]:
-        with path.open("ab") as file:
+        with path.open("ab", buffering=0) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -130,9 +130,10 @@ class _Part:
             self.tag.write_text(version, encoding="utf-8")
 
     def write(self, block: bytes) -> None:
+        left = memoryview(block)
         try:
-            self._file.write(block)
-            self._file.flush()
+            while left:
+                left = left[self._file.write(left) :]
         except OSError as error:
             if not is_disk_full(error):
                 raise
@@ -202,7 +203,7 @@ def _attempt(part: _Part, file: RemoteFile, client: httpx.Client, report: Report
             raise _TryAgain("the server sent another part than was asked for")
         if not here:
             part.begin(_strong_tag(answer))
-        for block in answer.iter_raw(1 << 16):
+        for block in answer.iter_raw():
             part.write(block)
             here += len(block)
             report(here, total if total is not None else file.size)

@@ -29,9 +29,20 @@ def download_hub_file(file: HubFile, path: Path, api: HfApi | None = None) -> st
         Unreachable: there is no network, or no answer.
         DownloadError: the hub refuses.
     """
-    from huggingface_hub import HfApi, hf_hub_url
+    from huggingface_hub import HfApi
 
     api = api or HfApi()
+    try:
+        return _download_file(file, path, api)
+    except Unreachable:
+        if not path.exists():
+            raise
+        return "was there; not checked, because the hub cannot be reached"
+
+
+def _download_file(file: HubFile, path: Path, api: HfApi) -> str:
+    from huggingface_hub import hf_hub_url
+
     with _explained(file.repository, file.url):
         address = hf_hub_url(
             file.repository,
