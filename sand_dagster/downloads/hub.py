@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from sand_dagster.downloads.checking import DownloadError, WrongContent, check_hub_file
 from sand_dagster.downloads.http import Unreachable
 from sand_dagster.downloads.sources import HubFile, HubModel
-from sand_dagster.errors import DiskFull
+from sand_dagster.errors import DiskFull, is_disk_full
 from sand_dagster.files import write_whole
 from sand_dagster.models.model_folder import WANTED
 
@@ -122,7 +122,6 @@ def _checked(path: Path, etag: str, size: int | None, remedy: str) -> str:
 @contextmanager
 def _explained(repository: str, address: str) -> Iterator[None]:
     """The hub's errors, for the person who has to act."""
-    import httpx
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -143,7 +142,17 @@ def _explained(repository: str, address: str) -> Iterator[None]:
             f"{address}: the hub has no such repository, or not for you. Where it needs an account, set "
             "HF_TOKEN"
         ) from error
-    except (OfflineModeIsEnabled, LocalEntryNotFoundError, httpx.TransportError) as error:
+    except (OfflineModeIsEnabled, LocalEntryNotFoundError) as error:
         raise Unreachable(f"{address} cannot be had: {error}") from error
     except HfHubHTTPError as error:
         raise DownloadError(f"{address}: {error}") from error
+    except Exception as error:
+        if is_disk_full(error):
+            raise DownloadError(
+                f"no space left on the disk for {address}. Free some space and run the command again; it "
+                "continues where it stopped"
+            ) from error
+        # The hub's client has its own HTTP library, whose name has changed from version to version.
+        if type(error).__module__.partition(".")[0] in ("httpx", "httpx2", "requests"):
+            raise Unreachable(f"{address} cannot be had: {error or type(error).__name__}") from error
+        raise

@@ -28,6 +28,8 @@ def write_documents(path: Path, items: Path, instructions: Path) -> int:
         raw: list[dict[str, Any]] = json.loads(items.read_bytes())
         attributes: dict[str, Any] = json.loads(instructions.read_bytes())
         documents = list(_documents(raw, attributes))
+        if not documents:
+            raise ValueError("there is no product")
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise DownloadError(
             f"{items}, {instructions}: not the published products and instructions: "
