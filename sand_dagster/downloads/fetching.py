@@ -92,6 +92,8 @@ def fetch(subject: Subject, to: Path | None, report: ReportOf, only: str = "") -
     """
     chosen = wanted(subject, to, only)
     folder = to or sources.default_folder(subject.value)
+    if subject is not Subject.MODELS or to is not None:
+        _require_folder(folder)
     if subject is Subject.ALFWORLD:
         yield _games(folder, report)
         return
@@ -99,6 +101,15 @@ def fetch(subject: Subject, to: Path | None, report: ReportOf, only: str = "") -
         yield _fetched(each, report)
     if subject is Subject.WEBSHOP and not only:
         yield _documents(folder)
+
+
+def _require_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise DownloadError(f"{error.filename or folder} is not a folder. Give another --to") from error
+    except PermissionError as error:
+        raise DownloadError(f"no permission to make {folder}. Give another --to") from error
 
 
 def _fetched(each: Wanted, report: ReportOf) -> Done:

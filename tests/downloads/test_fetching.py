@@ -180,7 +180,7 @@ def test_the_list_names_every_address_and_the_places_of_the_shipped_experiments(
             1,
             "eto has nothing with 'zzz' in its name; it has alfworld_sft",
         ),
-        (("download", "scienceworld", "--to", "FILE"), 1, "found a file, expected a folder"),
+        (("download", "scienceworld", "--to", "FILE"), 1, "is not a folder. Give another --to"),
     ],
 )
 def test_a_wrong_request_is_one_message(
