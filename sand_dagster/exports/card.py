@@ -31,7 +31,8 @@ def base_model(store: ArtifactStore) -> str:
 def hub_name(source: str) -> bool:
     """Whether `source` is a name on the hub, such as `Qwen/Qwen2.5-7B-Instruct`."""
     owner, _, name = source.partition("/")
-    return bool(owner and name) and "/" not in name and not source.startswith((".", "~", "/"))
+    path = "/" in name or source.startswith((".", "~", "/")) or Path(source).is_dir()
+    return bool(owner and name) and not path
 
 
 def scores_of(store: ArtifactStore, iteration: str) -> list[ScoreRow]:

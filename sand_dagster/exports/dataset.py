@@ -25,6 +25,9 @@ from sand_dagster.files import write_folder
 from sand_dagster.rows.steps import DeliberationRow, DemonstrationRow
 
 _FILE = Path("data") / "train-00000-of-00001.parquet"
+_SIZES = ((1e3, "n<1K"), (1e4, "1K<n<10K"), (1e5, "10K<n<100K"), (1e6, "100K<n<1M"), (1e99, "n>1M"))
+"""The hub's words for how many rows there are: fewer than the number."""
+
 _STEP = {
     "thought": pl.String(),
     "action": pl.String(),
@@ -91,7 +94,7 @@ def _front(store: ArtifactStore, iteration: str, rows: int) -> str:
         pretty_name=f"{store.experiment}, iteration {iteration}",
         tags=["sand", "agent", "trajectories"],
         configs=[{"config_name": "default", "data_files": [{"split": "train", "path": str(_FILE)}]}],
-        size_categories=["n<1K" if rows < 1000 else "1K<n<10K" if rows < 10_000 else "10K<n<100K"],
+        size_categories=[next(words for most, words in _SIZES if rows < most)],
     )
     return data.to_yaml()
 
