@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +11,7 @@ import typer
 from sand_dagster.cli.arguments import AsJson
 from sand_dagster.cli.errors import command, fail
 from sand_dagster.cli.output import print_json
+from sand_dagster.downloads.sources import Subject
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -23,16 +23,6 @@ data = typer.Typer(
     help="The published data and models: where they come from, and bringing them here.",
     no_args_is_help=True,
 )
-
-
-class Subjects(StrEnum):
-    """What can be downloaded."""
-
-    ALFWORLD = "alfworld"
-    SCIENCEWORLD = "scienceworld"
-    WEBSHOP = "webshop"
-    ETO = "eto"
-    MODELS = "models"
 
 
 To = Annotated[
@@ -51,7 +41,7 @@ Only = Annotated[
 @command
 def download(
     subject: Annotated[
-        Subjects,
+        Subject,
         typer.Argument(
             help="alfworld: the games. scienceworld: ETO's index files. webshop: 1,000 products and their "
             "instructions. eto: expert trajectories. models: the paper's two base models."
@@ -66,24 +56,24 @@ def download(
     where, and from which address.
     """
     from sand_dagster.downloads.checking import DownloadError
-    from sand_dagster.downloads.fetching import Subject, fetch, settings, wanted
+    from sand_dagster.downloads.fetching import fetch, settings, wanted
     from sand_dagster.downloads.http import Unreachable
 
-    chosen, folder = Subject(subject.value), to.expanduser() if to else None
+    folder = to.expanduser() if to else None
     here: list[str] = []
     try:
         with _bars() as bars:
-            for path, checked in fetch(chosen, folder, lambda name: _bar(bars, name), only):
+            for path, checked in fetch(subject, folder, lambda name: _bar(bars, name), only):
                 here.append(f"{path}: {checked}")
     except Unreachable as error:
-        places = [_by_hand(each) for each in wanted(chosen, folder, only)]
+        places = [_by_hand(each) for each in wanted(subject, folder, only)]
         fail("\n".join([f"{error}", "On a machine with a network, these files go there:", *places]))
     except DownloadError as error:
         fail(str(error))
     finally:
         for line in here:
             typer.echo(line)
-    if lines := settings(chosen, folder):
+    if lines := settings(subject, folder):
         typer.echo("\n".join(["In an experiment:", *(f"  {line}" for line in lines)]))
 
 
@@ -91,7 +81,7 @@ def download(
 @command
 def list_data(to: To = None, as_json: AsJson = False) -> None:
     """List every published file and model: its address, where it goes, and whether something is there."""
-    from sand_dagster.downloads.fetching import Subject, wanted
+    from sand_dagster.downloads.fetching import wanted
 
     folder = to.expanduser() if to else None
     rows: list[dict[str, Any]] = [

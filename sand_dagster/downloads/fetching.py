@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,18 +13,7 @@ from sand_dagster.downloads.games import FOLDER, all_games, count_games, unpack_
 from sand_dagster.downloads.http import Report, download
 from sand_dagster.downloads.hub import download_hub_file, download_model
 from sand_dagster.downloads.shop import write_documents
-from sand_dagster.downloads.sources import HubFile, HubModel, RemoteFile
-
-
-class Subject(StrEnum):
-    """What can be downloaded."""
-
-    ALFWORLD = "alfworld"
-    SCIENCEWORLD = "scienceworld"
-    WEBSHOP = "webshop"
-    ETO = "eto"
-    MODELS = "models"
-
+from sand_dagster.downloads.sources import HubFile, HubModel, RemoteFile, Subject
 
 Source = RemoteFile | HubFile | HubModel
 
@@ -69,7 +57,7 @@ def wanted(subject: Subject, to: Path | None, only: str = "") -> list[Wanted]:
     Raises:
         DownloadError: no name has it.
     """
-    folder = to or sources.default_folder(subject.value)
+    folder = to or sources.default_folder(subject)
     every = [Wanted(source, _place(source, folder, to)) for source in _SOURCES[subject]]
     chosen = [each for each in every if only.lower() in each.name.lower()]
     if not chosen:
@@ -91,7 +79,7 @@ def fetch(subject: Subject, to: Path | None, report: ReportOf, only: str = "") -
         DownloadError: something cannot be had, or is not the published file. What was done before is kept.
     """
     chosen = wanted(subject, to, only)
-    folder = to or sources.default_folder(subject.value)
+    folder = to or sources.default_folder(subject)
     if subject is not Subject.MODELS or to is not None:
         _require_folder(folder)
     if subject is Subject.ALFWORLD:

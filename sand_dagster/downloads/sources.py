@@ -8,8 +8,18 @@ alone; what was checked is said each time.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, StrEnum
 from pathlib import Path
+
+
+class Subject(StrEnum):
+    """What can be downloaded."""
+
+    ALFWORLD = "alfworld"
+    SCIENCEWORLD = "scienceworld"
+    WEBSHOP = "webshop"
+    ETO = "eto"
+    MODELS = "models"
 
 
 class Basis(Enum):
@@ -134,6 +144,6 @@ MODELS = (
 """The paper's base models."""
 
 
-def default_folder(subject: str) -> Path:
+def default_folder(subject: Subject) -> Path:
     """Where the shipped experiments look for a subject's files."""
-    return Path.home() / ".cache" / ("alfworld" if subject == "alfworld" else "sand")
+    return Path.home() / ".cache" / ("alfworld" if subject is Subject.ALFWORLD else "sand")

@@ -61,8 +61,8 @@ def scores_section(scores: Sequence[ScoreRow], data_version: str) -> str:
     ]
     first = ("split", "protocol", "tasks", "average reward", "95 % interval", "success rate")
     columns = (*first, "deliberation rate", "tokens a task")
-    told = f"Rewards are in [0, 1]. Data version of `eval_scores`: `{data_version}`."
-    return f"## Scores\n\n{told}\n\n{table(columns, rows)}"
+    note = f"Rewards are in [0, 1]. Data version of `eval_scores`: `{data_version}`."
+    return f"## Scores\n\n{note}\n\n{table(columns, rows)}"
 
 
 def lineage_section(found: Sequence[Source]) -> str:

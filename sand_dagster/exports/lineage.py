@@ -10,7 +10,7 @@ from sand_dagster.artifacts.history import Version, all_versions, experiments_in
 from sand_dagster.artifacts.manifest import Manifest
 from sand_dagster.artifacts.store import ArtifactStore
 
-_TOLD = (
+_PUBLIC = (
     "critiques.",
     "deliberation.",
     "environment.kind",
@@ -96,10 +96,12 @@ class _Kept:
 
 def settings(found: Sequence[Source]) -> dict[str, dict[str, Any]]:
     """The settings that decided each of the partitions, by `table` or `table iteration`."""
-    told: dict[str, dict[str, Any]] = {}
+    public: dict[str, dict[str, Any]] = {}
     for source in found:
         config = {} if source.manifest is None else source.manifest.identity.config
-        if kept := {name: value for name, value in sorted(config.items()) if name.startswith(_TOLD)}:
+        if kept := {name: value for name, value in sorted(config.items()) if name.startswith(_PUBLIC)}:
             place = f"{source.table} {source.iteration}" if source.iteration else source.table
-            told[place if found[0].experiment == source.experiment else f"{source.experiment}/{place}"] = kept
-    return told
+            public[place if found[0].experiment == source.experiment else f"{source.experiment}/{place}"] = (
+                kept
+            )
+    return public

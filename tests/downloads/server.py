@@ -1,4 +1,4 @@
-"""A server of files on loopback that misbehaves as it is told to."""
+"""A server of files on loopback that misbehaves as a test wants it to."""
 
 from __future__ import annotations
 

@@ -17,9 +17,10 @@ from typer.testing import CliRunner, Result
 from sand_dagster.cli import app
 from sand_dagster.downloads import fetching, games, sources
 from sand_dagster.downloads.checking import DownloadError
-from sand_dagster.downloads.fetching import Subject, fetch
+from sand_dagster.downloads.fetching import fetch
 from sand_dagster.downloads.http import Report
 from sand_dagster.downloads.shop import write_documents
+from sand_dagster.downloads.sources import Subject
 from sand_dagster.environments.scienceworld.options import INDEX_FILES
 from sand_dagster.environments.webshop.catalogue import read_products
 from sand_dagster.experiments.loading import load_experiment
@@ -120,10 +121,10 @@ def test_the_index_files_are_read_where_they_are_put(
             )
         )
     monkeypatch.setitem(fetching._SOURCES, Subject.SCIENCEWORLD, tuple(files))
-    told = sand("data", "download", "scienceworld", "--to", tmp_path)
-    assert told.exit_code == 0, told.output
-    assert told.stdout.count("SHA-256 is that of the file that this project was tested with") == 3
-    assert f"environment.indices: {tmp_path / 'scienceworld'}" in told.stdout
+    answer = sand("data", "download", "scienceworld", "--to", tmp_path)
+    assert answer.exit_code == 0, answer.output
+    assert answer.stdout.count("SHA-256 is that of the file that this project was tested with") == 3
+    assert f"environment.indices: {tmp_path / 'scienceworld'}" in answer.stdout
     assert {path.name for path in (tmp_path / "scienceworld").iterdir()} == set(INDEX_FILES.values())
 
 
@@ -134,10 +135,10 @@ def test_offline_it_says_which_file_goes_where(
     other = sources.RemoteFile("http://127.0.0.1:9/other.json", "other.json", "json")
     monkeypatch.setitem(fetching._SOURCES, Subject.SCIENCEWORLD, (one, other))
     monkeypatch.setattr("sand_dagster.downloads.http.time.sleep", lambda seconds: None)
-    told = sand("data", "download", "scienceworld", "--to", tmp_path / "größe")
-    assert told.exit_code == 1 and "Traceback" not in told.output, told.output
+    answer = sand("data", "download", "scienceworld", "--to", tmp_path / "größe")
+    assert answer.exit_code == 1 and "Traceback" not in answer.output, answer.output
     for name in ("one.json", "other.json"):
-        assert f"http://127.0.0.1:9/{name}\n    → {tmp_path / 'größe' / name}" in told.stderr
+        assert f"http://127.0.0.1:9/{name}\n    → {tmp_path / 'größe' / name}" in answer.stderr
     (tmp_path / "größe" / "one.json").write_text("{}")
     (tmp_path / "größe" / "other.json").write_text("{}")
     assert sand("data", "download", "scienceworld", "--to", tmp_path / "größe").exit_code == 0
@@ -160,9 +161,9 @@ def test_the_list_names_every_address_and_the_places_of_the_shipped_experiments(
         options: Any = load_experiment(name, home).environment.options
         assert str(getattr(options, option)) in places
     webshop: Any = load_experiment("webshop-llama31-8b", home).environment.options
-    assert webshop.products == sources.default_folder("webshop") / sources.WEBSHOP_DOCUMENTS
+    assert webshop.products == sources.default_folder(Subject.WEBSHOP) / sources.WEBSHOP_DOCUMENTS
     games_of: Any = load_experiment("alfworld-llama31-8b", home).environment.options
-    assert games_of.games == sources.default_folder("alfworld") / games.FOLDER
+    assert games_of.games == sources.default_folder(Subject.ALFWORLD) / games.FOLDER
     science: Any = load_experiment("scienceworld-llama31-8b", home).environment.options
     assert {str(science.indices / name) for name in INDEX_FILES.values()} <= places
     shipped = {load_experiment(f"alfworld-{name}", home).model.base for name in ("llama31-8b", "qwen25-7b")}
@@ -187,9 +188,9 @@ def test_a_wrong_request_is_one_message(
     sand: Sand, tmp_path: Path, arguments: tuple[str, ...], code: int, said: str
 ) -> None:
     (tmp_path / "file").write_text("")
-    told = sand("data", *(str(tmp_path / "file") if each == "FILE" else each for each in arguments))
-    assert (told.exit_code, said in told.stderr) == (code, True), told.output
-    assert "Traceback" not in told.output
+    answer = sand("data", *(str(tmp_path / "file") if each == "FILE" else each for each in arguments))
+    assert (answer.exit_code, said in answer.stderr) == (code, True), answer.output
+    assert "Traceback" not in answer.output
 
 
 PRODUCTS = SHARED / "webshop" / "products.jsonl.xz"

@@ -49,11 +49,11 @@ def test_importing_what_was_exported_gives_the_same_rows(
 ) -> None:
     out = tmp_path / "out größe"
     named = ("--table", table) if table == "expert_trajectories" else ()  # the other is the default
-    told = sand("export", "small", "1", "--format", form, "--out", out, *named)
-    assert told.exit_code == 0, told.output
+    done = sand("export", "small", "1", "--format", form, "--out", out, *named)
+    assert done.exit_code == 0, done.output
     kind = TABLES[table]
     rows = list(rows_of(pipeline.store, kind, "01"))
-    assert f"trajectories of small {kind.table} 01, {len(rows)} steps" in told.stdout
+    assert f"trajectories of small {kind.table} 01, {len(rows)} steps" in done.stdout
 
     name = f"again-{form}-{table.replace('_', '-')}"
     (games,) = (path for path in (pipeline.home / "games").iterdir() if path.is_dir())
@@ -122,9 +122,9 @@ def test_the_checkpoint_is_the_same_model_with_a_card_of_its_scores_and_lineage(
     out = tmp_path / "new" / "model"
     folder = pipeline.home / "small/checkpoints/iteration=01/model"
     (folder / "pytorch_model.bin").write_bytes(b"a pickle, which could run code")
-    told = sand("export", "small", "01", "--format", "model", "--out", out)
+    done = sand("export", "small", "01", "--format", "model", "--out", out)
     (folder / "pytorch_model.bin").unlink()
-    assert told.exit_code == 0, told.output
+    assert done.exit_code == 0, done.output
     (made,) = rows_of(pipeline.store, CheckpointRow, "01")
     assert model_id(out) == made.model_id
     assert not (out / "pytorch_model.bin").exists() and (out / "model.safetensors").is_file()
@@ -147,16 +147,16 @@ def test_a_damaged_checkpoint_is_refused_and_nothing_is_left(
     shutil.copytree(pipeline.home, home)
     monkeypatch.setenv("SAND_HOME", str(home))
     (home / "small/checkpoints/iteration=01/model/model.safetensors").write_text("another")
-    told = sand("export", "small", "01", "--format", "model", "--out", tmp_path / "model")
-    assert told.exit_code == 1 and "is damaged" in told.stderr, told.output
+    done = sand("export", "small", "01", "--format", "model", "--out", tmp_path / "model")
+    assert done.exit_code == 1 and "is damaged" in done.stderr, done.output
     assert not (tmp_path / "model").exists() and not (tmp_path / "model.writing").exists()
 
 
 def test_episodes_open_in_inspect(pipeline: Pipeline, sand: Sand, tmp_path: Path) -> None:
     log = pytest.importorskip("inspect_ai.log", reason="the extra `inspect` is not installed")
     out = tmp_path / "logs"
-    told = sand("export", "small", "01", "--format", "inspect", "--out", out)
-    assert told.exit_code == 0 and f"inspect view --log-dir {out}" in told.stdout, told.output
+    done = sand("export", "small", "01", "--format", "inspect", "--out", out)
+    assert done.exit_code == 0 and f"inspect view --log-dir {out}" in done.stdout, done.output
     episodes = {episode.episode_id: episode for episode in rows_of(pipeline.store, EpisodeRow, "01")}
     scores = {score.split: score for score in rows_of(pipeline.store, ScoreRow, "01")}
     logs = [log.read_eval_log(info) for info in log.list_eval_logs(str(out))]
@@ -181,8 +181,8 @@ def test_without_inspect_it_says_what_to_install(
     sand: Sand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sand_dagster.exports.inspect_log.find_spec", lambda name: None)
-    told = sand("export", "small", "01", "--format", "inspect", "--out", tmp_path / "logs")
-    assert told.exit_code == 1 and "pip install 'sand-dagster[inspect]'" in told.stderr
+    done = sand("export", "small", "01", "--format", "inspect", "--out", tmp_path / "logs")
+    assert done.exit_code == 1 and "pip install 'sand-dagster[inspect]'" in done.stderr
     assert not (tmp_path / "logs").exists()
 
 
@@ -190,8 +190,8 @@ def test_without_inspect_it_says_what_to_install(
 def test_an_iteration_that_was_not_made_is_named(sand: Sand, tmp_path: Path, form: str) -> None:
     if form == "inspect":
         pytest.importorskip("inspect_ai.log", reason="the extra `inspect` is not installed")
-    told = sand("export", "small", "07", "--format", form, "--out", tmp_path / "out")
-    assert told.exit_code == 1 and "for iteration 07 is not there" in told.stderr, told.output
+    done = sand("export", "small", "07", "--format", form, "--out", tmp_path / "new" / "folder" / "out")
+    assert done.exit_code == 1 and "for iteration 07 is not there" in done.stderr, done.output
     assert list(tmp_path.iterdir()) == []
 
 
@@ -206,8 +206,8 @@ def test_what_is_there_is_never_replaced(sand: Sand, tmp_path: Path, form: str, 
             out.mkdir()
         case _:
             out.symlink_to(tmp_path / "elsewhere")
-    told = sand("export", "small", "01", "--format", form, "--out", out)
-    assert told.exit_code == 1 and f"{out} is there already" in told.stderr, told.output
+    done = sand("export", "small", "01", "--format", form, "--out", out)
+    assert done.exit_code == 1 and f"{out} is there already" in done.stderr, done.output
     assert list(tmp_path.iterdir()) == [out]
     assert taken != "file" or out.read_text() == "mine"
 
@@ -216,12 +216,12 @@ def test_a_place_below_a_file_and_a_full_disk_are_one_message(
     sand: Sand, tmp_path: Path, small_disk: Path
 ) -> None:
     (tmp_path / "file").write_text("")
-    told = sand("export", "small", "01", "--format", "hf", "--out", tmp_path / "file" / "set")
-    assert told.exit_code == 1 and "is not a folder. Give another --out" in told.stderr, told.output
+    done = sand("export", "small", "01", "--format", "hf", "--out", tmp_path / "file" / "set")
+    assert done.exit_code == 1 and "is not a folder. Give another --out" in done.stderr, done.output
     (small_disk / "filler").write_bytes(b"x" * 65_536)
     for form in ("hf", "eto"):
-        told = sand("export", "small", "01", "--format", form, "--out", small_disk / "set")
-        assert told.exit_code == 1 and "no space left on the disk" in told.stderr, told.output
+        done = sand("export", "small", "01", "--format", form, "--out", small_disk / "set")
+        assert done.exit_code == 1 and "no space left on the disk" in done.stderr, done.output
         assert [path.name for path in small_disk.iterdir()] == ["filler"]
 
 
@@ -242,9 +242,9 @@ def test_a_place_below_a_file_and_a_full_disk_are_one_message(
 def test_a_wrong_request_is_one_message(
     sand: Sand, tmp_path: Path, arguments: tuple[str, ...], code: int, said: str
 ) -> None:
-    told = sand("export", *arguments, "--out", tmp_path / "out")
-    assert (told.exit_code, said in told.stderr) == (code, True), told.output
-    assert "Traceback" not in told.output and list(tmp_path.iterdir()) == []
+    done = sand("export", *arguments, "--out", tmp_path / "out")
+    assert (done.exit_code, said in done.stderr) == (code, True), done.output
+    assert "Traceback" not in done.output and list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("form", ["eto", "messages", "hf"])
@@ -254,5 +254,5 @@ def test_an_empty_table_is_an_empty_export(
     home = tmp_path / "home"
     write(_by_hand(home), "deliberation_trajectories", "01", [])
     monkeypatch.setenv("SAND_HOME", str(home))
-    told = sand("export", "household", "01", "--format", form, "--out", tmp_path / "out")
-    assert told.exit_code == 0 and "0 trajectories" in told.stdout, told.output
+    done = sand("export", "household", "01", "--format", form, "--out", tmp_path / "out")
+    assert done.exit_code == 0 and "0 trajectories" in done.stdout, done.output
