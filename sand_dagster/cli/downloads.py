@@ -67,7 +67,15 @@ def download(
                 here.append(f"{path}: {checked}")
     except Unreachable as error:
         places = [_by_hand(each) for each in wanted(subject, folder, only)]
-        fail("\n".join([f"{error}", "On a machine with a network, these files go there:", *places]))
+        fail(
+            "\n".join(
+                [
+                    f"{error}",
+                    "With a network, elsewhere: fetch these, and put them in these places here:",
+                    *places,
+                ]
+            )
+        )
     except DownloadError as error:
         fail(str(error))
     finally:
@@ -113,7 +121,8 @@ def _bars() -> Progress:
     )
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    return Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
+    to = Console(stderr=True)
+    return Progress(*columns, TimeRemainingColumn(), console=to, transient=True, disable=not to.is_terminal)
 
 
 def _bar(bars: Progress, name: str) -> Callable[[int, int | None], None]:
