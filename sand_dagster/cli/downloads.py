@@ -81,7 +81,7 @@ def download(
     finally:
         for line in here:
             typer.echo(line)
-    if lines := settings(subject, folder):
+    if lines := settings(subject, folder, only):
         typer.echo("\n".join(["In an experiment:", *(f"  {line}" for line in lines)]))
 
 

@@ -136,24 +136,30 @@ def _documents(folder: Path) -> Done:
     return Done(path, f"made of the two files; {products:,} products")
 
 
-def settings(subject: Subject, to: Path | None) -> list[str]:
-    """The lines of an experiment that name what was downloaded; none where the shipped ones find it."""
-    if to is None:
-        return [f"model.revision: {m.revision}  # {m.repository}" for m in sources.MODELS] * (
-            subject is Subject.MODELS
-        )
-    folder = to.absolute()
-    match subject:
-        case Subject.ALFWORLD:
-            return [f"environment.games: {folder / FOLDER}"]
-        case Subject.SCIENCEWORLD:
-            return [f"environment.indices: {folder / 'scienceworld'}"]
-        case Subject.WEBSHOP:
-            return [
-                f"environment.products: {folder / sources.WEBSHOP_DOCUMENTS}",
-                f"environment.instructions: {folder / sources.WEBSHOP_INSTRUCTIONS.place}",
-            ]
-        case Subject.ETO:
-            return [f"environment.experts: {folder / file.place}" for file in sources.ETO]
-        case Subject.MODELS:
-            return [f"model.base: {folder / m.repository.rpartition('/')[2]}" for m in sources.MODELS]
+def settings(subject: Subject, to: Path | None, only: str = "") -> list[str]:
+    """The lines of an experiment that name what was downloaded; none where the shipped ones find it.
+
+    Of a model in the hub's cache the revision is named: without it, a run asks the hub which is the newest.
+    """
+    folder = (to or sources.default_folder(subject)).absolute()
+    lines: list[str] = []
+    for each in wanted(subject, to, only):
+        match each.source:
+            case HubModel() if each.path is None:
+                lines.append(f"model.revision: {each.source.revision}  # {each.source.repository}")
+            case HubModel():
+                lines.append(f"model.base: {folder / each.name.rpartition('/')[2]}")
+            case HubFile() if to is not None:
+                lines.append(f"environment.experts: {folder / each.source.place}")
+            case _:
+                pass
+    if to is None or lines:
+        return lines
+    return {
+        Subject.ALFWORLD: [f"environment.games: {folder / FOLDER}"],
+        Subject.SCIENCEWORLD: [f"environment.indices: {folder / 'scienceworld'}"],
+        Subject.WEBSHOP: [
+            f"environment.products: {folder / sources.WEBSHOP_DOCUMENTS}",
+            f"environment.instructions: {folder / sources.WEBSHOP_INSTRUCTIONS.place}",
+        ],
+    }[subject]

@@ -193,6 +193,19 @@ def test_a_wrong_request_is_one_message(
     assert "Traceback" not in answer.output
 
 
+def test_what_to_write_in_an_experiment_is_what_was_asked_for(tmp_path: Path) -> None:
+    (qwen,) = fetching.settings(Subject.MODELS, None, "qwen")
+    assert qwen == "model.revision: a09a35458c702b33eeacc393d103063234e8bc28  # Qwen/Qwen2.5-7B-Instruct"
+    assert fetching.settings(Subject.MODELS, tmp_path, "QWEN") == [
+        f"model.base: {tmp_path / 'Qwen2.5-7B-Instruct'}"
+    ]
+    assert fetching.settings(Subject.ETO, tmp_path, "webshop") == [
+        f"environment.experts: {tmp_path / 'webshop_sft.json'}"
+    ]
+    assert fetching.settings(Subject.ALFWORLD, tmp_path) == [f"environment.games: {tmp_path / 'json_2.1.1'}"]
+    assert fetching.settings(Subject.ETO, None) == fetching.settings(Subject.WEBSHOP, None) == []
+
+
 PRODUCTS = SHARED / "webshop" / "products.jsonl.xz"
 
 
