@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -26,8 +28,7 @@ def write_whole(
     temporary = path.with_name(f"{path.name}.writing")
     try:
         written = write(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        _sync(temporary)
         before_replacing()
         temporary.replace(path)
         sync_folder(path.parent)
@@ -46,6 +47,43 @@ def write_text(path: Path, text: str) -> None:
         DiskFull: there was no space; `path` is as it was.
     """
     write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def write_folder(folder: Path, write: Callable[[Path], T]) -> T:
+    """Let `write` fill a temporary folder beside `folder`, make it durable, and give it its name.
+
+    What an earlier attempt that was killed left there is removed first. Returns the result of `write`.
+
+    Raises:
+        FileExistsError: there is a file or folder of that name.
+        DiskFull: there was no space; nothing was left behind.
+    """
+    if os.path.lexists(folder):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(folder))
+    temporary = folder.with_name(f"{folder.name}.writing")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir()
+        written = write(temporary)
+        for path in temporary.rglob("*"):
+            _sync(path)
+        sync_folder(temporary)
+        temporary.rename(folder)
+        sync_folder(folder.parent)
+        return written
+    except BaseException as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if is_disk_full(error):
+            raise DiskFull(folder) from error
+        raise
+
+
+def _sync(path: Path) -> None:
+    if path.is_dir():
+        sync_folder(path)
+        return
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def remove(path: Path) -> None:

@@ -12,7 +12,7 @@ PACKAGE = Path(sand_dagster.__file__).parent
 LAYERS = (
     {"cli"},
     {"bench", "reference"},
-    {"audit"},
+    {"audit", "downloads", "exports"},
     {"definitions"},
     {"jobs"},
     {"assets"},

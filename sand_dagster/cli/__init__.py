@@ -13,8 +13,10 @@ from sand_dagster.cli.cleaning import clean
 from sand_dagster.cli.compare import compare
 from sand_dagster.cli.data import show, status
 from sand_dagster.cli.differing import diff
+from sand_dagster.cli.downloads import data
 from sand_dagster.cli.estimate import estimate
 from sand_dagster.cli.experiments import experiments, plan, run, scores
+from sand_dagster.cli.export import export
 from sand_dagster.cli.lineage import lineage
 from sand_dagster.cli.play import play, replay
 from sand_dagster.cli.verify import verify
@@ -29,9 +31,10 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 _READING = (scores, compare, show, ask, sql, diff, status)
-for command in (experiments, run, plan, estimate, *_READING, verify, clean, play, replay):
+for command in (experiments, run, plan, estimate, *_READING, export, verify, clean, play, replay):
     app.command()(command)
 app.add_typer(bench)
+app.add_typer(data)
 app.add_typer(lineage)
 
 __all__ = ["app"]

@@ -51,8 +51,9 @@ def replay(
         Path,
         typer.Argument(
             metavar="FILE",
-            help="Trajectories in ETO's format (JSON), or a table of an experiment: the data.parquet of "
-            "expert_data, expert_trajectories, deliberation_trajectories, rollouts or eval_episodes.",
+            help="Trajectories in ETO's format (JSON), JSON lines with `messages`, or a data set's folder; "
+            "or a table of an experiment: the data.parquet of expert_data, expert_trajectories, "
+            "deliberation_trajectories, rollouts or eval_episodes.",
         ),
     ],
     environment: EnvironmentName = None,
@@ -62,7 +63,7 @@ def replay(
 ) -> None:
     """Replay recorded trajectories against the games: the verdict and the first difference of each.
 
-    A JSON file that names ALFWorld's games is replayed in ALFWorld, another JSON file in ScienceWorld, unless
+    A file that names ALFWorld's games is replayed in ALFWorld, another file in ScienceWorld, unless
     --environment or --experiment is given. A table is replayed in its experiment's environment.
     The exit code is 1 if a text differs, or a row cannot be read or played.
     """
@@ -71,7 +72,7 @@ def replay(
 
     if environment is not None and experiment is not None:
         fail("--environment and --experiment exclude each other", WRONG_USE)
-    if not file.is_file():
+    if not file.exists():
         fail(f"there is no file {file}")
     home = sand_home()
     try:
@@ -125,7 +126,7 @@ def _ours(file: Path, experiment: str | None) -> tuple[World, Path, Recordings]:
 def _published(
     file: Path, environment: str | None, experiment: str | None, games: Path | None
 ) -> tuple[World, Recordings]:
-    """The rows of a file in ETO's format."""
+    """The rows of a file in ETO's format, or one like it."""
     from sand_dagster.environments.replay import read_file
     from sand_dagster.recordings.eto import Record, read_records
 

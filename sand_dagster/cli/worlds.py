@@ -80,7 +80,7 @@ def published_games() -> Path:
         if (place / "json_2.1.1").is_dir():
             return place / "json_2.1.1"
     looked = ", ".join(str(place / "json_2.1.1") for place in places)
-    fail(f"ALFWorld's games are not in {looked}; run `alfworld-download`, or give --games FOLDER")
+    fail(f"ALFWorld's games are not in {looked}; run `sand data download alfworld`, or give --games FOLDER")
 
 
 @contextmanager

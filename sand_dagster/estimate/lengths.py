@@ -92,7 +92,7 @@ def lengths(experiment: Experiment, home: Path) -> tuple[Lengths, list[str]]:
             tasks=float(sizes["seen"] + sizes["unseen"]),
         )
     experts = getattr(options, "experts", None)
-    if isinstance(experts, Path) and experts.is_file():
+    if isinstance(experts, Path) and experts.exists():
         records = [record for record in read_records(experts) if isinstance(record, Record)]
         steps = sum(len(record.steps) for record in records) / len(records)
         found = found._replace(trajectories=float(len(records)), steps=steps)

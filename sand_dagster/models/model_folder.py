@@ -57,7 +57,14 @@ def present(source: ModelSource) -> Path | None:
     folder = Path(source.model).expanduser()
     if not folder.is_dir():
         try:
-            folder = Path(snapshot_download(source.model, revision=source.revision, local_files_only=True))
+            folder = Path(
+                snapshot_download(
+                    source.model,
+                    revision=source.revision,
+                    allow_patterns=list(WANTED),  # else what was never wanted counts as missing
+                    local_files_only=True,
+                )
+            )
         except (HFValidationError, LocalEntryNotFoundError):
             return None
     return folder.resolve() if (folder / "config.json").is_file() else None

@@ -17,7 +17,7 @@ from sand_dagster.assets.definition import StageDefinition, Where, always
 LAYERS: Sequence[tuple[Sequence[str], str]] = (
     (("cli",), "`sand`: thin commands"),
     (("bench", "reference"), "measurements; pages made from code"),
-    (("audit",), "traces, prompts, questions, history"),
+    (("audit", "downloads", "exports"), "traces and questions; data in and out"),
     (("definitions",), "the Dagster code location"),
     (("jobs",), "jobs, sensor, checks, plan"),
     (("assets",), "one file for each stage"),

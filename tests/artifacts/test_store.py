@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import subprocess
 import sys
@@ -296,20 +295,6 @@ def test_a_killed_writers_lock_is_free_again(store: ArtifactStore) -> None:
             write(store, "tasks", None, TASKS)
         process.kill()
     assert write(store, "tasks", None, TASKS).rows == 3
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mount = shutil.which("mount")
-    made = mount and subprocess.run(
-        [mount, "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)], capture_output=True
-    )
-    if not made or made.returncode:
-        pytest.skip("mounting a small disk takes root")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_a_full_disk_names_the_file_and_keeps_the_old_rows_and_the_journal(small_disk: Path) -> None:

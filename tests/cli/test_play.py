@@ -15,7 +15,7 @@ from sand_dagster.artifacts.store import ArtifactStore
 from sand_dagster.artifacts.stored_rows import rows_of
 from sand_dagster.cli import app
 from sand_dagster.experiments.loading import load_experiment
-from sand_dagster.recordings.eto import write_records
+from sand_dagster.exports.records import write_records
 from sand_dagster.rows.plain import plain
 from sand_dagster.rows.steps import DemonstrationRow, ExpertRow
 from sand_dagster.sand.episode import turns_of

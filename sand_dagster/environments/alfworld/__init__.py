@@ -20,6 +20,7 @@ from sand_dagster.environments.alfworld.environment import AlfworldEnvironment, 
 from sand_dagster.environments.alfworld.experts import named_in, read_recordings
 from sand_dagster.environments.alfworld.selection import Selection
 from sand_dagster.fingerprints import content_digest, file_digest
+from sand_dagster.recordings.contents import content_of
 from sand_dagster.recordings.recording import Recordings
 from sand_dagster.types import Task, Trajectory
 from sand_dagster.verdicts import Keep
@@ -68,7 +69,9 @@ class Options(BaseModel):
         30, ge=1, description="turns in an episode: 30 in the paper, 40 in ETO's protocol"
     )
     experts: UserPath | None = Field(
-        None, description="expert trajectories in ETO's format (JSON); training games are those that it names"
+        None,
+        description="expert trajectories: a file in ETO's format (JSON), JSON lines with `messages`, or a "
+        "folder of Parquet files. Training games are those that it names",
     )
     keep: Keep = Field(
         "winning",
@@ -108,7 +111,7 @@ def files(options: Options, home: Path) -> Mapping[str, str]:
     games = [options.games / game for folder in folders for game in list_games(options.games, folder)]
     found = {"games": content_digest(options.games, games) if games else ""}
     if options.experts is not None:
-        found["experts"] = file_digest(options.experts) if options.experts.is_file() else ""
+        found["experts"] = content_of(options.experts)
     return found
 
 

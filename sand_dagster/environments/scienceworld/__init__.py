@@ -12,7 +12,8 @@ from sand_dagster.environments.scienceworld.gold_paths import gold_trajectories
 from sand_dagster.environments.scienceworld.options import INDEX_FILES, Limits, Options, list_tasks
 from sand_dagster.environments.scienceworld.specification import require_compared
 from sand_dagster.environments.scienceworld.task_types import from_eto_id
-from sand_dagster.fingerprints import content_digest, file_digest
+from sand_dagster.fingerprints import content_digest
+from sand_dagster.recordings.contents import content_of
 from sand_dagster.recordings.eto import Malformed, Record, RecordError, read_records, recording
 from sand_dagster.recordings.recording import Recording, Recordings
 from sand_dagster.types import Task, Trajectory
@@ -68,7 +69,7 @@ def files(options: Options, home: Path) -> Mapping[str, str]:
         present = [path for name in INDEX_FILES.values() if (path := options.indices / name).is_file()]
         found["indices"] = content_digest(options.indices, present) if present else ""
     if options.experts != "gold_paths":
-        found["experts"] = file_digest(options.experts) if options.experts.is_file() else ""
+        found["experts"] = content_of(options.experts)
     return found
 
 
@@ -81,27 +82,36 @@ def experts(options: Options, home: Path, tasks: Sequence[Task], progress: Progr
 def recordings(options: Options, home: Path, tasks: Sequence[Task]) -> Recordings | None:
     """The rows of the file `options.experts`; None with gold paths.
 
-    A record of an ETO file belongs to the task that its id names (`20_31`: task number and variation).
+    A record belongs to the task that its `task_id` names, or in an ETO file its id (`20_31`: task number and
+    variation).
 
     Raises:
-        RecordError: nothing in the file can be read, or none of its ids names a task.
+        RecordError: nothing in the file can be read, or none of its rows names a task.
     """
     if options.experts == "gold_paths":
         return None
     records = read_records(options.experts, DOMAIN.opening)
-    if not any(isinstance(record, Record) and from_eto_id(record.id) for record in records):
+    by_id = {task.id: task for task in tasks}
+    if not any(
+        isinstance(record, Record) and (record.task_id in by_id or from_eto_id(record.id))
+        for record in records
+    ):
         raise RecordError(
             f"{options.experts}: no row's `id` names a task, as `20_31` does (task number and variation); "
             "a file whose rows have a `game_file` belongs to ALFWorld"
         )
     by_name = {(str(task.spec["task"]), int(task.spec["variation"])): task for task in tasks}
-    rows = [_recording(record, by_name) for record in records]
+    rows = [_recording(record, by_id, by_name) for record in records]
     return Recordings(str(options.experts), rows, options.keep)
 
 
-def _recording(record: Record | Malformed, by_name: Mapping[tuple[str, int], Task]) -> Recording:
+def _recording(
+    record: Record | Malformed, by_id: Mapping[str, Task], by_name: Mapping[tuple[str, int], Task]
+) -> Recording:
     if isinstance(record, Malformed):
         return Recording(record.row, verdict=Verdict.MALFORMED, problem=record.problem)
+    if record.task_id in by_id:
+        return recording(record, by_id[record.task_id])
     named = from_eto_id(record.id)
     task = by_name.get(named) if named else None
     if task is None:

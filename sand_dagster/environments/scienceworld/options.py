@@ -58,7 +58,8 @@ class Options(BaseModel):
     )
     experts: Literal["gold_paths"] | UserPath = Field(
         "gold_paths",
-        description="the simulator's gold paths, or a file of trajectories in ETO's format (JSON)",
+        description="the simulator's gold paths, or a file of trajectories in ETO's format (JSON), JSON "
+        "lines with `messages`, or a folder of Parquet files",
     )
     keep: Keep = Field(
         "winning",

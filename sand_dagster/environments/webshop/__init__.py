@@ -26,6 +26,7 @@ from sand_dagster.environments.webshop.shopper import shop as go_shopping
 from sand_dagster.environments.webshop.toy import toy_instructions, toy_nouns, toy_products
 from sand_dagster.fingerprints import file_digest
 from sand_dagster.ids import digest, identify
+from sand_dagster.recordings.contents import content_of
 from sand_dagster.recordings.eto import Malformed, Record, RecordError, read_records, recording
 from sand_dagster.recordings.recording import Recording, Recordings
 from sand_dagster.types import Task, Trajectory
@@ -71,7 +72,9 @@ class Options(BaseModel):
     limits: Limits = Field(Limits(), description="how many goals of each split")
     step_limit: int = Field(10, ge=3, description="turns in an episode")
     experts: Literal["shopper"] | UserPath = Field(
-        "shopper", description="the scripted shopper, or a file of trajectories in ETO's format (JSON)"
+        "shopper",
+        description="the scripted shopper, or a file of trajectories in ETO's format (JSON), "
+        "JSON lines with `messages`, or a folder of Parquet files",
     )
     keep: Keep = Field(
         "winning", description="which expert trajectories of the file are accepted after their replay"
@@ -118,9 +121,10 @@ def tasks(options: Options, home: Path, progress: Progress) -> list[Task]:
 def files(options: Options, home: Path) -> Mapping[str, str]:
     """Content hashes of the shop's files and of the file of expert trajectories."""
     named = {"products": options.products, "instructions": options.instructions, "nouns": options.nouns}
+    found = {name: file_digest(path) if path.is_file() else "" for name, path in named.items() if path}
     if options.experts != "shopper":
-        named["experts"] = options.experts
-    return {name: file_digest(path) if path.is_file() else "" for name, path in named.items() if path}
+        found["experts"] = content_of(options.experts)
+    return found
 
 
 def experts(options: Options, home: Path, tasks: Sequence[Task], progress: Progress) -> Iterator[Trajectory]:

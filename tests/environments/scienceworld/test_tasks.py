@@ -21,9 +21,10 @@ from sand_dagster.environments.scienceworld import (
 from sand_dagster.environments.scienceworld.gold_paths import teleporting
 from sand_dagster.environments.scienceworld.task_types import PUBLISHED, TASK_TYPES, from_published_name
 from sand_dagster.environments.scienceworld.thoughts import thought
+from sand_dagster.exports.records import write_records
 from sand_dagster.prompts.turns import conversation
 from sand_dagster.recordings.eto import RecordError
-from sand_dagster.types import Step, Task
+from sand_dagster.types import Step, Task, Trajectory
 from sand_dagster.verdicts import Verdict
 
 SHARED = Path(os.environ.get("SAND_SHARED", Path(__file__).parents[4] / "shared"))
@@ -179,6 +180,18 @@ def test_experts_of_an_eto_file(tmp_path: Path) -> None:
     path.write_text(json.dumps([{"id": "alfworld_0", "game_file": "a/b", "conversations": conversation}]))
     with pytest.raises(RecordError, match=r"no row's `id` names a task.*belongs to ALFWorld"):
         recordings(options, HOME, tasks(options, HOME, silent))
+
+
+def test_an_exported_row_belongs_to_the_task_that_it_names_and_keeps_its_id(tmp_path: Path) -> None:
+    options = Options(task_types=("find-plant",), experts=tmp_path / "ours.json")
+    chosen = tasks(options, HOME, silent)
+    task = next(each for each in chosen if each.id == "scienceworld/find-plant/3")
+    exported = Trajectory("0123456789abcdef", task, "Task Description:\nx", [Step("", "wait", "y")], 1.0)
+    write_records(tmp_path / "ours.json", DOMAIN, [exported])
+    read = recordings(options, HOME, chosen)
+    assert read is not None
+    (row,) = read.rows
+    assert row.trajectory == replace(exported, steps=(Step("", "wait", "y"),)) and row.reward == 1.0
 
 
 def test_an_eto_file_is_replayed_in_the_simulator(tmp_path: Path) -> None:

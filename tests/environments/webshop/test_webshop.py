@@ -12,8 +12,10 @@ from pydantic import ValidationError
 from sand_dagster.environments import environment_kind, webshop
 from sand_dagster.environments.pool import EnvironmentPool
 from sand_dagster.environments.webshop.catalogue import CatalogueError
-from sand_dagster.recordings.eto import RecordError, write_records
-from sand_dagster.recordings.importing import import_recordings
+from sand_dagster.exports.records import write_records
+from sand_dagster.recordings.eto import RecordError
+from sand_dagster.recordings.importing import import_recordings, kept_trajectories
+from sand_dagster.sand.trajectories import expert_rows
 from sand_dagster.types import Task, Trajectory
 from sand_dagster.verdicts import Verdict
 from tests.sand.scripted import stage
@@ -118,6 +120,21 @@ async def test_trajectories_of_a_file_belong_to_the_goal_whose_instruction_they_
         finished = await import_recordings(stage(), recordings, pool, webshop.DOMAIN.refusal)
         verdicts = [row.verdict for group in finished.rows for row in group]
     assert verdicts == [Verdict.KEPT, Verdict.DOES_NOT_WIN, Verdict.UNKNOWN_TASK]
+
+
+async def test_what_was_exported_comes_back_as_the_same_rows(
+    tasks: list[Task], experts: list[Trajectory], tmp_path: Path
+) -> None:
+    file = tmp_path / "shopper.json"
+    write_records(file, webshop.DOMAIN, experts[:5])
+    options = OPTIONS.model_copy(update={"experts": file})
+    recordings = webshop.recordings(options, tmp_path, tasks)
+    assert recordings is not None
+    async with EnvironmentPool("webshop", options, tmp_path, workers=1) as pool:
+        finished = await import_recordings(stage(), recordings, pool, webshop.DOMAIN.refusal)
+        rows = [row for group in finished.rows for row in group]
+    imported = kept_trajectories(rows, {task.id: task for task in tasks})
+    assert expert_rows(imported) == expert_rows(experts[:5])
 
 
 def test_a_file_of_another_shop_is_refused(

@@ -1,0 +1,1 @@
+"""What an iteration made, written for others to use: trajectories, episodes, checkpoints."""
