@@ -1,0 +1,307 @@
+"""The figures of the report as SVG, in greys: series differ by markers, line styles and hatches."""
+
+from __future__ import annotations
+
+import io
+import re
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from sand_dagster.evaluation import figure4 as violins
+from sand_dagster.evaluation.compare import Row
+from sand_dagster.reports.table import Table
+
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+_LINES = ("-", "--", ":", "-.")
+_HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "++")
+_GREYS = ("0.25", "0.55", "0.8", "0.4", "0.7", "0.95")
+_SETTINGS = {
+    "svg.fonttype": "none",  # texts stay texts: they can be read out, searched and scaled
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 9,
+    "hatch.linewidth": 0.6,
+}
+_TYPES = 12
+"""A figure by task type with more types than these cannot be read; its table has them all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A figure: its file's name, what it shows in words, and the SVG as the content of a page."""
+
+    name: str
+    described: str
+    svg: str
+
+
+def pictures(tables: dict[str, Table], bands: Sequence[Row]) -> list[Picture]:
+    """The figures of those `tables` (by name) that have rows; `bands` are Figure 4's."""
+    drawn = []
+    for name, (described, draw) in _FIGURES.items():
+        rows = [
+            dict(zip((column.name for column in tables[name].columns), row, strict=True))
+            for row in tables[name].rows
+        ]
+        if rows and (svg := _svg(name, described, lambda figure, rows=rows, draw=draw: draw(figure, rows))):
+            drawn.append(Picture(name, described, svg))
+    if bands:
+        described = "Violins of the tasks' deliberation rates, by difficulty band, split and iteration."
+        drawn.append(Picture("figure-4", described, _figure4(bands, described)))
+    return drawn
+
+
+def _svg(name: str, described: str, draw: Callable[[Any], bool]) -> str:
+    """What `draw` makes of a figure, as SVG; empty if it says that there is nothing to draw."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context({**_SETTINGS, "svg.hashsalt": name}):
+        figure = Figure(layout="constrained")
+        if not draw(figure):
+            return ""
+        text = io.StringIO()
+        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    return _for_page(text.getvalue(), name, described)
+
+
+def _figure4(bands: Sequence[Row], described: str) -> str:
+    import matplotlib
+
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        matplotlib.rc_context({**_SETTINGS, "svg.hashsalt": "figure-4"}),
+    ):
+        file = Path(folder) / "figure-4.svg"
+        violins.draw(bands, file)
+        return _for_page(file.read_text(encoding="utf-8"), "figure-4", described)
+
+
+def _for_page(svg: str, name: str, described: str) -> str:
+    """The `<svg>` with a title that is read out, and ids that no other figure of the page has."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    svg = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", svg)
+    head, _, body = svg.partition(">")
+    return f'{head} role="img" aria-label="{escape(described)}"><title>{escape(described)}</title>{body}'
+
+
+def _panels(figure: Any, rows: Sequence[Row], height: float) -> list[tuple[Any, str, list[Row]]]:
+    """One panel a split, side by side."""
+    splits = sorted({row["split"] for row in rows})
+    figure.set_size_inches(max(4.2 * len(splits), 5.2), height)
+    axes = figure.subplots(1, len(splits), sharey=True, squeeze=False)[0]
+    return [
+        (panel, split, [row for row in rows if row["split"] == split])
+        for panel, split in zip(axes, splits, strict=True)
+    ]
+
+
+def _distinct(rows: Sequence[Row], *names: str) -> list[Any]:
+    found = dict.fromkeys(tuple(row[name] for name in names) for row in rows)
+    return [each[0] if len(names) == 1 else each for each in found]
+
+
+def _rewards(figure: Any, rows: Sequence[Row]) -> bool:
+    panels = _panels(figure, rows, 2.9)
+    experiments = _distinct(rows, "experiment")
+    iterations = sorted({row["iteration"] for row in rows})
+    for panel, split, here in panels:
+        for number, experiment in enumerate(experiments):
+            own = [row for row in here if row["experiment"] == experiment]
+            shift = 0.08 * (number - (len(experiments) - 1) / 2)
+            places = [iterations.index(row["iteration"]) + shift for row in own]
+            values = [100 * row["average reward"] for row in own]
+            low = [100 * (row["average reward"] - row["95 % interval"][0]) for row in own]
+            high = [100 * (row["95 % interval"][1] - row["average reward"]) for row in own]
+            panel.errorbar(
+                places,
+                values,
+                yerr=[[max(each, 0) for each in low], [max(each, 0) for each in high]],
+                marker=_MARKERS[number % len(_MARKERS)],
+                linestyle=_LINES[number % len(_LINES)],
+                color=_GREYS[number % 2],
+                markersize=5,
+                linewidth=1.2,
+                capsize=3,
+                label=experiment,
+            )
+            papers = [(place, row["the paper's"]) for place, row in zip(places, own, strict=True)]
+            known = [(place, 100 * value) for place, value in papers if value is not None]
+            if known:
+                panel.plot(*zip(*known, strict=True), "_", color="black", markersize=16, label="the paper's")
+        panel.set(title=split, xlabel="iteration", ylim=(-2, 102))
+        panel.set_xticks(range(len(iterations)), iterations)
+        panel.grid(axis="y", color="0.9")
+    panels[0][0].set_ylabel("average reward, %")
+    if len(experiments) > 1 or any(row["the paper's"] is not None for row in rows):
+        panels[-1][0].legend(fontsize=8, frameon=False)
+    return True
+
+
+def _a_step(figure: Any, rows: Sequence[Row]) -> bool:
+    panels = _panels(figure, rows, 2.9)
+    for panel, split, here in panels:
+        places = range(len(here))
+        rewards = [row["reward a step"] for row in here]
+        panel.bar(places, rewards, 0.6, color="0.85", edgecolor="0.3", hatch="///", label="reward a step")
+        panel.set(title=split)
+        panel.set_xticks(list(places), [f"{row['experiment']}\n{row['method']}" for row in here])
+        if len(here) > 4:
+            panel.tick_params(axis="x", rotation=60)
+        rates = panel.twinx()
+        rates.spines["right"].set_visible(True)
+        for experiment in _distinct(here, "experiment"):
+            line = [(place, row) for place, row in zip(places, here, strict=True) if row["experiment"] == experiment]
+            rates.plot(
+                [place for place, _ in line],
+                [row["deliberation a step"] for _, row in line],
+                "o-",
+                color="black",
+                markersize=4,
+                label="deliberation a step" if experiment == here[0]["experiment"] else None,
+            )
+        rates.set_ylim(-0.02, 1.02)
+        rates.set_ylabel("deliberation a step (line)")
+    panels[0][0].set_ylabel("reward a step (bars)")
+    return True
+
+
+def _types(figure: Any, rows: Sequence[Row]) -> bool:
+    kinds = sorted({row["task type"] for row in rows})
+    if len(kinds) > _TYPES:
+        return False
+    agents = _distinct(rows, "experiment", "iteration")
+    panels = _panels(figure, rows, 0.9 + len(kinds) * max(0.16 * len(agents), 0.3))
+    thick = 0.8 / len(agents)
+    for panel, split, here in panels:
+        for number, (experiment, iteration) in enumerate(agents):
+            own = {
+                row["task type"]: row["average reward"]
+                for row in here
+                if (row["experiment"], row["iteration"]) == (experiment, iteration)
+            }
+            shift = thick * (number - (len(agents) - 1) / 2)
+            panel.barh(
+                [place + shift for place, kind in enumerate(kinds) if kind in own],
+                [100 * own[kind] for kind in kinds if kind in own],
+                thick,
+                label=f"{experiment} {iteration}",
+                **_look(number),
+            )
+        panel.set(title=split, xlabel="average reward, %", xlim=(0, 102))
+        panel.set_yticks(range(len(kinds)), kinds)
+        panel.grid(axis="x", color="0.9")
+        panel.set_axisbelow(True)
+    panels[0][0].invert_yaxis()
+    figure.legend(
+        *panels[0][0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=min(len(agents), 4),
+        fontsize=8,
+        frameon=False,
+    )
+    return True
+
+
+def _failures(figure: Any, rows: Sequence[Row]) -> bool:
+    names = [
+        name
+        for name in list(rows[0])[6:]
+        if any(row[name] for row in rows)  # what never happens takes no place
+    ]
+    if not names:
+        return False
+    agents = _distinct(rows, "experiment", "iteration")
+    panels = _panels(figure, rows, 0.9 + len(names) * max(0.16 * len(agents), 0.3))
+    thick = 0.8 / len(agents)
+    for panel, split, here in panels:
+        for number, (experiment, iteration) in enumerate(agents):
+            own = [row for row in here if (row["experiment"], row["iteration"]) == (experiment, iteration)]
+            shift = thick * (number - (len(agents) - 1) / 2)
+            counts = [sum((row[name] or 0) * row["lost"] for row in own) for name in names]
+            panel.barh(
+                [place + shift for place in range(len(names))],
+                counts,
+                thick,
+                label=f"{experiment} {iteration}",
+                **_look(number),
+            )
+        panel.set(title=split, xlabel="lost episodes")
+        panel.set_yticks(range(len(names)), names)
+        panel.grid(axis="x", color="0.9")
+        panel.set_axisbelow(True)
+    panels[0][0].invert_yaxis()
+    figure.legend(
+        *panels[0][0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=min(len(agents), 4),
+        fontsize=8,
+        frameon=False,
+    )
+    return True
+
+
+def _costs(figure: Any, rows: Sequence[Row]) -> bool:
+    spending = [row for row in rows if row["tokens read"] or row["tokens written"]]
+    if not spending:
+        return False
+    stages = _distinct(spending, "stage")
+    agents = _distinct(spending, "experiment", "iteration")
+    figure.set_size_inches(8.4, 0.9 + len(stages) * max(0.16 * len(agents), 0.3))
+    left, right = figure.subplots(1, 2, sharey=True)
+    thick = 0.8 / len(agents)
+    for panel, name in ((left, "tokens read"), (right, "tokens written")):
+        for number, (experiment, iteration) in enumerate(agents):
+            own = {
+                row["stage"]: row[name]
+                for row in spending
+                if (row["experiment"], row["iteration"]) == (experiment, iteration)
+            }
+            shift = thick * (number - (len(agents) - 1) / 2)
+            panel.barh(
+                [place + shift for place in range(len(stages))],
+                [(own.get(stage) or 0) / 1e6 for stage in stages],
+                thick,
+                label=f"{experiment} {iteration}",
+                **_look(number),
+            )
+        panel.set(xlabel=f"{name}, millions")
+        panel.set_yticks(range(len(stages)), stages)
+        panel.grid(axis="x", color="0.9")
+        panel.set_axisbelow(True)
+    left.invert_yaxis()
+    figure.legend(
+        *left.get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=min(len(agents), 4),
+        fontsize=8,
+        frameon=False,
+    )
+    return True
+
+
+def _look(number: int) -> dict[str, str]:
+    """How the bars of series `number` are filled."""
+    return {
+        "color": _GREYS[-1 - number % len(_GREYS)],
+        "edgecolor": "0.2",
+        "hatch": _HATCHES[number % len(_HATCHES)],
+    }
+
+
+_FIGURES: dict[str, tuple[str, Callable[[Any, Sequence[Row]], bool]]] = {
+    "table-2": ("Average reward by iteration, with 95 % intervals, one panel for each split.", _rewards),
+    "figure-3": ("Reward a step as bars, deliberation a step as a line, by iteration.", _a_step),
+    "task-types": ("Average reward by task type, one bar for each iteration.", _types),
+    "failures": ("Lost episodes that show each kind of failure, one bar for each iteration.", _failures),
+    "costs": ("Tokens read and written by stage, one bar for each iteration.", _costs),
+}
+"""By the table that a figure shows."""
