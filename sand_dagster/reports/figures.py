@@ -11,6 +11,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from sand_dagster.artifacts.schemas import TABLES
 from sand_dagster.evaluation import figure4 as violins
 from sand_dagster.evaluation.compare import Row
 from sand_dagster.reports.table import Table
@@ -39,6 +40,10 @@ class Picture:
     name: str
     described: str
     svg: str
+
+    def file(self) -> str:
+        """The figure as a file of its own."""
+        return f'<?xml version="1.0" encoding="utf-8"?>\n{self.svg}'
 
 
 def pictures(tables: dict[str, Table], bands: Sequence[Row]) -> list[Picture]:
@@ -137,7 +142,7 @@ def _rewards(figure: Any, rows: Sequence[Row]) -> bool:
             known = [(place, 100 * value) for place, value in papers if value is not None]
             if known:
                 panel.plot(*zip(*known, strict=True), "_", color="black", markersize=16, label="the paper's")
-        panel.set(title=split, xlabel="iteration", ylim=(-2, 102))
+        panel.set(title=split, xlabel="iteration", ylim=(-2, 102), xlim=(-0.4, len(iterations) - 0.6))
         panel.set_xticks(range(len(iterations)), iterations)
         panel.grid(axis="y", color="0.9")
     panels[0][0].set_ylabel("average reward, %")
@@ -253,7 +258,7 @@ def _costs(figure: Any, rows: Sequence[Row]) -> bool:
     spending = [row for row in rows if row["tokens read"] or row["tokens written"]]
     if not spending:
         return False
-    stages = _distinct(spending, "stage")
+    stages = [stage for stage in TABLES if any(row["stage"] == stage for row in spending)]
     agents = _distinct(spending, "experiment", "iteration")
     figure.set_size_inches(8.4, 0.9 + len(stages) * max(0.16 * len(agents), 0.3))
     left, right = figure.subplots(1, 2, sharey=True)
