@@ -14,6 +14,7 @@ from sand_dagster.cli.arguments import AsJson, ExperimentName, iteration_key, pl
 from sand_dagster.cli.errors import command, fail
 from sand_dagster.cli.output import SCORE_COLUMNS, console, print_json, print_table, score_cells
 from sand_dagster.home import sand_home
+from sand_dagster.reports.places import PAGE, report_folder
 
 if TYPE_CHECKING:
     from sand_dagster.artifacts.store import ArtifactStore
@@ -97,7 +98,9 @@ def run(
             number = interrupts.received() or signal.SIGINT
             fail(f"interrupted by {number.name} before anything was started.", 128 + number)
     _print_scores(experiment, _scores(store_of(experiment)), {})
+    page = report_folder(sand_home(), experiment) / PAGE
     console().print(
+        f"Read results and episodes:        {page if page.is_file() else f'sand report {experiment}'}\n"
         f"Read what the agent learns from:  sand show {experiment} deliberation_trajectories {last}\n"
         f"Ask where a row came from:        sand lineage trace ID --experiment {experiment}\n"
         "See it all in Dagster's UI:       make dev"

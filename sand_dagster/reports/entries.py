@@ -1,6 +1,6 @@
 """What the reader shows of a task: its evaluated episodes, and its demonstrations with all that branches off.
 
-An entry is plain JSON. A turn is `[thought, action, observation, accepted]`.
+An entry is plain JSON. A turn is `[thought, action, observation, accepted, deliberates]`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from sand_dagster.artifacts.store import ArtifactStore
 from sand_dagster.artifacts.stored_rows import rows_of
+from sand_dagster.prompts.figures import is_deliberation
 from sand_dagster.rows.candidates import CandidateRow, CritiqueRow, RolloutRow
 from sand_dagster.rows.evaluation import EpisodeRow
 from sand_dagster.rows.row import Row
@@ -150,7 +151,10 @@ def _made(row: DeliberationRow) -> Json:
 
 
 def _turns(turns: Sequence[Turn]) -> list[list[Any]]:
-    return [[turn.thought, turn.action, turn.observation, turn.valid] for turn in turns]
+    return [
+        [turn.thought, turn.action, turn.observation, turn.valid, is_deliberation(turn.thought)]
+        for turn in turns
+    ]
 
 
 def _grouped(

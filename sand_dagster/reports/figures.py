@@ -138,7 +138,7 @@ def _rewards(figure: Any, rows: Sequence[Row]) -> bool:
                 capsize=3,
                 label=experiment,
             )
-            papers = [(place, row["the paper's"]) for place, row in zip(places, own, strict=True)]
+            papers = [(place, row.get("the paper's")) for place, row in zip(places, own, strict=True)]
             known = [(place, 100 * value) for place, value in papers if value is not None]
             if known:
                 panel.plot(*zip(*known, strict=True), "_", color="black", markersize=16, label="the paper's")
@@ -146,7 +146,7 @@ def _rewards(figure: Any, rows: Sequence[Row]) -> bool:
         panel.set_xticks(range(len(iterations)), iterations)
         panel.grid(axis="y", color="0.9")
     panels[0][0].set_ylabel("average reward, %")
-    if len(experiments) > 1 or any(row["the paper's"] is not None for row in rows):
+    if len(experiments) > 1 or any(row.get("the paper's") is not None for row in rows):
         panels[-1][0].legend(fontsize=8, frameon=False)
     return True
 

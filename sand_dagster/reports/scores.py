@@ -15,6 +15,7 @@ from sand_dagster.reports.table import Cell, Column, Table, Unit
 from sand_dagster.rows.evaluation import EpisodeRow
 
 _PLACE = (Column("experiment"), Column("iteration"), Column("method"), Column("split"))
+_PAPERS, _FROM_PAPERS = "the paper's", "ours − paper's"
 
 
 def table2(subjects: Sequence[Subject], home: Path) -> Table:
@@ -49,14 +50,14 @@ def table2(subjects: Sequence[Subject], home: Path) -> Table:
             Column("tasks", Unit.COUNT),
             Column("average reward", Unit.PERCENT),
             Column("95 % interval", Unit.PERCENT_INTERVAL),
-            Column("the paper's", Unit.PERCENT),
-            Column("ours − paper's", Unit.POINTS),
+            Column(_PAPERS, Unit.PERCENT),
+            Column(_FROM_PAPERS, Unit.POINTS),
             Column("success", Unit.PERCENT),
             Column("deliberates", Unit.PERCENT),
             Column("protocol"),
         ),
         rows,
-    )
+    ).without_empty(_PAPERS, _FROM_PAPERS)
 
 
 def table3(subjects: Sequence[Subject], home: Path) -> Table | None:
@@ -101,7 +102,7 @@ def table3(subjects: Sequence[Subject], home: Path) -> Table | None:
             *_PLACE,
             Column("average reward", Unit.PERCENT),
             Column("95 % interval", Unit.PERCENT_INTERVAL),
-            Column("the paper's", Unit.PERCENT),
+            Column(_PAPERS, Unit.PERCENT),
             Column("against"),
             Column("its reward", Unit.PERCENT),
             Column("pairs", Unit.COUNT),
@@ -110,7 +111,7 @@ def table3(subjects: Sequence[Subject], home: Path) -> Table | None:
             Column("p", Unit.P_VALUE),
         ),
         rows,
-    )
+    ).without_empty(_PAPERS)
 
 
 def table4(subjects: Sequence[Subject], home: Path) -> Table:
@@ -148,12 +149,12 @@ def table4(subjects: Sequence[Subject], home: Path) -> Table:
             Column("tasks", Unit.COUNT),
             Column("tokens a task", Unit.DECIMAL),
             Column("relative to 00", Unit.FACTOR),
-            Column("the paper's", Unit.DECIMAL),
+            Column(_PAPERS, Unit.DECIMAL),
             Column("average reward", Unit.PERCENT),
             Column("steps a task", Unit.DECIMAL),
         ),
         rows,
-    )
+    ).without_empty(_PAPERS)
 
 
 def figure3(subjects: Sequence[Subject]) -> Table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from html import escape
 
@@ -54,6 +54,19 @@ class Table:
     note: str
     columns: Sequence[Column]
     rows: Sequence[Sequence[Cell]]
+
+    def without_empty(self, *names: str) -> Table:
+        """The table without those of the columns `names` that have no value in any row."""
+        kept = [
+            place
+            for place, column in enumerate(self.columns)
+            if column.name not in names or any(row[place] is not None for row in self.rows)
+        ]
+        return replace(
+            self,
+            columns=[self.columns[place] for place in kept],
+            rows=[[row[place] for place in kept] for row in self.rows],
+        )
 
     def csv(self) -> str:
         """The values as they were computed, not rounded. An interval has two columns."""

@@ -16,10 +16,10 @@ from sand_dagster.files import write_text
 from sand_dagster.reports import costs, failures, paired, scores, state
 from sand_dagster.reports.figures import Picture, pictures
 from sand_dagster.reports.pieces import write_pieces
+from sand_dagster.reports.places import PAGE, SUMMARY
 from sand_dagster.reports.subjects import Subject, subjects
 from sand_dagster.reports.table import Table
 
-PAGE, SUMMARY = "index.html", "report.md"
 _DATA, _TABLES, _FIGURES = "data", "tables", "figures"
 _MARK = '<meta name="generator" content="sand report">'
 

@@ -24,12 +24,12 @@ function item(node, level) {
   const made = element("div", { role: "treeitem", tabindex: -1, "aria-level": level, "aria-expanded": opens ? "false" : null });
   made.node = node;
   const head = element("div", { class: "head" });
-  if (node.number !== undefined) head.append(element("span", { class: "number" }, String(node.number)));
   head.append(element("span", { class: node.action ? "name action" : "name" }, node.name));
   for (const [text, kind] of node.badges || []) head.append(element("span", { class: `badge ${kind || ""}` }, text));
   const what = element("div", { class: "what" }, head);
   if (node.text) what.append(element("div", { class: node.written ? "text written" : "text" }, node.text));
-  made.append(element("div", { class: "line" }, element("span", { class: "sign", "aria-hidden": "true" }, opens ? "▶" : "·"), what));
+  made.append(element("div", { class: "line" }, element("span", { class: "sign", "aria-hidden": "true" }, opens ? "▶" : "·"),
+    node.number === undefined ? null : element("span", { class: "number" }, String(node.number)), what));
   return made;
 }
 

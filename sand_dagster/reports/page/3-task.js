@@ -4,22 +4,19 @@ const endedAs = (value) => ENDED[value] || value;
 const badgeOf = (value) => [`reward ${reward(value)}`, value >= 1 ? "won" : "lost"];
 
 function turnNodes(turns, rewards) {
-  return turns.map(([thought, action, observation, valid], place) => ({
+  return turns.map(([thought, action, observation, valid, deliberates], place) => ({
     number: place + 1,
     name: action || "(no action)",
     action: true,
     badges: [
       ...(valid ? [] : [["refused", "lost"]]),
       ...(rewards && rewards[place] !== (place ? rewards[place - 1] : 0) ? [[`reward ${reward(rewards[place])}`, "won"]] : []),
-      ...(deliberates(thought) ? [["deliberated", "strong"]] : []),
+      ...(deliberates ? [["deliberated", "strong"]] : []),
     ],
     text: observation,
     children: thought ? [{ name: "Thought", text: thought, written: true }] : [],
   }));
 }
-
-// As in Figure 6, a deliberation lists candidates. Only for the mark on a step: the counts come from the tables.
-const deliberates = (thought) => /^\s*- .+:/m.test(thought);
 
 function candidateNode(candidate, samples, run) {
   const { rollout, critique } = candidate;
