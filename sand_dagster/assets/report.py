@@ -1,4 +1,7 @@
-"""The asset `report`: the experiment's report as a page. It is no stage: it decides no row and has no table."""
+"""The asset `report`: an experiment's report as a page. It is no stage.
+
+It has no table and decides no row, so nothing becomes stale by it.
+"""
 
 # No `from __future__ import annotations`: Dagster reads the types of an asset's function.
 import time
@@ -42,8 +45,8 @@ def report_of(experiment: Experiment, partitions: dg.PartitionsDefinition[str]) 
             metadata={
                 "page": dg.MetadataValue.path(page),
                 "link": dg.MetadataValue.url(address(PORT, [experiment.name])),
-                "link_works_while": f"`sand view {experiment.name}` runs; a browser follows no link from here "
-                "to a file",
+                "link_works_while": f"`sand view {experiment.name}` runs. A browser follows no link "
+                "from this page to a file",
                 "seconds": dg.MetadataValue.float(time.monotonic() - begun),
                 "summary": dg.MetadataValue.md((page.parent / SUMMARY).read_text(encoding="utf-8")),
             }

@@ -25,9 +25,10 @@ def table(subjects: Sequence[Subject]) -> Table:
     return Table(
         "costs",
         "Costs by stage",
-        "Tokens read and written by the models; of checkpoints the tokens of the training, and those that the "
-        "loss is computed over. Seconds: from the stage before to this one, in the same Dagster run, so of "
-        "work that was taken from the journal the time is not in it; empty where the two were not made in one run.",
+        "Tokens read and written by the models; of checkpoints the tokens of the training, and those that "
+        "the loss is computed over. Seconds: from the end of the stage before to the end of this one, in one "
+        "Dagster run. Empty where the two were made in different runs. Time for units that an earlier run "
+        "finished is not in it.",
         (
             Column("experiment"),
             Column("iteration"),

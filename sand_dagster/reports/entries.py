@@ -157,9 +157,7 @@ def _turns(turns: Sequence[Turn]) -> list[list[Any]]:
     ]
 
 
-def _grouped(
-    store: ArtifactStore, kind: type[R], iteration: str, column: str
-) -> Mapping[str, Sequence[R]]:
+def _grouped(store: ArtifactStore, kind: type[R], iteration: str, column: str) -> Mapping[str, Sequence[R]]:
     if store.manifest(kind.table, iteration) is None:
         return {}
     return rows_of(store, kind, iteration).grouped(column)

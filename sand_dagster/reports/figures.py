@@ -14,13 +14,14 @@ from typing import Any
 from sand_dagster.artifacts.schemas import TABLES
 from sand_dagster.evaluation import figure4 as violins
 from sand_dagster.evaluation.compare import Row
+from sand_dagster.reports.failures import Failing
 from sand_dagster.reports.table import Table
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _LINES = ("-", "--", ":", "-.")
 _HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "++")
 _GREYS = ("0.25", "0.55", "0.8", "0.4", "0.7", "0.95")
-_SETTINGS = {
+_SETTINGS: Any = {
     "svg.fonttype": "none",  # texts stay texts: they can be read out, searched and scaled
     "font.family": "sans-serif",
     "font.size": 9,
@@ -54,7 +55,7 @@ def pictures(tables: dict[str, Table], bands: Sequence[Row]) -> list[Picture]:
             dict(zip((column.name for column in tables[name].columns), row, strict=True))
             for row in tables[name].rows
         ]
-        if rows and (svg := _svg(name, described, lambda figure, rows=rows, draw=draw: draw(figure, rows))):
+        if rows and (svg := _svg(name, described, draw, rows)):
             drawn.append(Picture(name, described, svg))
     if bands:
         described = "Violins of the tasks' deliberation rates, by difficulty band, split and iteration."
@@ -62,14 +63,14 @@ def pictures(tables: dict[str, Table], bands: Sequence[Row]) -> list[Picture]:
     return drawn
 
 
-def _svg(name: str, described: str, draw: Callable[[Any], bool]) -> str:
+def _svg(name: str, described: str, draw: Callable[[Any, Sequence[Row]], bool], rows: Sequence[Row]) -> str:
     """What `draw` makes of a figure, as SVG; empty if it says that there is nothing to draw."""
     import matplotlib
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context({**_SETTINGS, "svg.hashsalt": name}):
         figure = Figure(layout="constrained")
-        if not draw(figure):
+        if not draw(figure, rows):
             return ""
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
@@ -156,7 +157,7 @@ def _a_step(figure: Any, rows: Sequence[Row]) -> bool:
     for panel, split, here in panels:
         places = range(len(here))
         rewards = [row["reward a step"] for row in here]
-        panel.bar(places, rewards, 0.6, color="0.85", edgecolor="0.3", hatch="///", label="reward a step")
+        panel.bar(places, rewards, 0.6, color="0.85", edgecolor="0.3", hatch="///")
         panel.set(title=split)
         panel.set_xticks(list(places), [f"{row['experiment']}\n{row['method']}" for row in here])
         if len(here) > 4:
@@ -164,14 +165,13 @@ def _a_step(figure: Any, rows: Sequence[Row]) -> bool:
         rates = panel.twinx()
         rates.spines["right"].set_visible(True)
         for experiment in _distinct(here, "experiment"):
-            line = [(place, row) for place, row in zip(places, here, strict=True) if row["experiment"] == experiment]
+            own = [place for place in places if here[place]["experiment"] == experiment]
             rates.plot(
-                [place for place, _ in line],
-                [row["deliberation a step"] for _, row in line],
+                own,
+                [here[place]["deliberation a step"] for place in own],
                 "o-",
                 color="black",
                 markersize=4,
-                label="deliberation a step" if experiment == here[0]["experiment"] else None,
             )
         rates.set_ylim(-0.02, 1.02)
         rates.set_ylabel("deliberation a step (line)")
@@ -184,73 +184,28 @@ def _types(figure: Any, rows: Sequence[Row]) -> bool:
     if len(kinds) > _TYPES:
         return False
     agents = _distinct(rows, "experiment", "iteration")
-    panels = _panels(figure, rows, 0.9 + len(kinds) * max(0.16 * len(agents), 0.3))
-    thick = 0.8 / len(agents)
-    for panel, split, here in panels:
-        for number, (experiment, iteration) in enumerate(agents):
-            own = {
-                row["task type"]: row["average reward"]
-                for row in here
-                if (row["experiment"], row["iteration"]) == (experiment, iteration)
-            }
-            shift = thick * (number - (len(agents) - 1) / 2)
-            panel.barh(
-                [place + shift for place, kind in enumerate(kinds) if kind in own],
-                [100 * own[kind] for kind in kinds if kind in own],
-                thick,
-                label=f"{experiment} {iteration}",
-                **_look(number),
-            )
+    for panel, split, here in _panels(figure, rows, _height(kinds, agents)):
+        for number, agent in enumerate(agents):
+            own = {row["task type"]: 100 * row["average reward"] for row in _of(agent, here)}
+            _bars(panel, agents, number, [own.get(kind) for kind in kinds])
         panel.set(title=split, xlabel="average reward, %", xlim=(0, 102))
         panel.set_yticks(range(len(kinds)), kinds)
-        panel.grid(axis="x", color="0.9")
-        panel.set_axisbelow(True)
-    panels[0][0].invert_yaxis()
-    figure.legend(
-        *panels[0][0].get_legend_handles_labels(),
-        loc="outside lower center",
-        ncols=min(len(agents), 4),
-        fontsize=8,
-        frameon=False,
-    )
+    _finish(figure, len(agents))
     return True
 
 
 def _failures(figure: Any, rows: Sequence[Row]) -> bool:
-    names = [
-        name
-        for name in list(rows[0])[6:]
-        if any(row[name] for row in rows)  # what never happens takes no place
-    ]
+    names = [name for name in map(str, Failing) if any(row[name] for row in rows)]
     if not names:
         return False
     agents = _distinct(rows, "experiment", "iteration")
-    panels = _panels(figure, rows, 0.9 + len(names) * max(0.16 * len(agents), 0.3))
-    thick = 0.8 / len(agents)
-    for panel, split, here in panels:
-        for number, (experiment, iteration) in enumerate(agents):
-            own = [row for row in here if (row["experiment"], row["iteration"]) == (experiment, iteration)]
-            shift = thick * (number - (len(agents) - 1) / 2)
-            counts = [sum((row[name] or 0) * row["lost"] for row in own) for name in names]
-            panel.barh(
-                [place + shift for place in range(len(names))],
-                counts,
-                thick,
-                label=f"{experiment} {iteration}",
-                **_look(number),
-            )
+    for panel, split, here in _panels(figure, rows, _height(names, agents)):
+        for number, agent in enumerate(agents):
+            counts = [sum((row[name] or 0) * row["lost"] for row in _of(agent, here)) for name in names]
+            _bars(panel, agents, number, counts)
         panel.set(title=split, xlabel="lost episodes")
         panel.set_yticks(range(len(names)), names)
-        panel.grid(axis="x", color="0.9")
-        panel.set_axisbelow(True)
-    panels[0][0].invert_yaxis()
-    figure.legend(
-        *panels[0][0].get_legend_handles_labels(),
-        loc="outside lower center",
-        ncols=min(len(agents), 4),
-        fontsize=8,
-        frameon=False,
-    )
+    _finish(figure, len(agents))
     return True
 
 
@@ -260,37 +215,53 @@ def _costs(figure: Any, rows: Sequence[Row]) -> bool:
         return False
     stages = [stage for stage in TABLES if any(row["stage"] == stage for row in spending)]
     agents = _distinct(spending, "experiment", "iteration")
-    figure.set_size_inches(8.4, 0.9 + len(stages) * max(0.16 * len(agents), 0.3))
-    left, right = figure.subplots(1, 2, sharey=True)
-    thick = 0.8 / len(agents)
-    for panel, name in ((left, "tokens read"), (right, "tokens written")):
-        for number, (experiment, iteration) in enumerate(agents):
-            own = {
-                row["stage"]: row[name]
-                for row in spending
-                if (row["experiment"], row["iteration"]) == (experiment, iteration)
-            }
-            shift = thick * (number - (len(agents) - 1) / 2)
-            panel.barh(
-                [place + shift for place in range(len(stages))],
-                [(own.get(stage) or 0) / 1e6 for stage in stages],
-                thick,
-                label=f"{experiment} {iteration}",
-                **_look(number),
-            )
+    figure.set_size_inches(8.4, _height(stages, agents))
+    panels = figure.subplots(1, 2, sharey=True)
+    for panel, name in zip(panels, ("tokens read", "tokens written"), strict=True):
+        for number, agent in enumerate(agents):
+            own = {row["stage"]: (row[name] or 0) / 1e6 for row in _of(agent, spending)}
+            _bars(panel, agents, number, [own.get(stage) for stage in stages])
         panel.set(xlabel=f"{name}, millions")
         panel.set_yticks(range(len(stages)), stages)
+    _finish(figure, len(agents))
+    return True
+
+
+def _of(agent: tuple[str, str], rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if (row["experiment"], row["iteration"]) == agent]
+
+
+def _height(groups: Sequence[str], agents: Sequence[tuple[str, str]]) -> float:
+    """Of a figure of horizontal bars, in inches."""
+    return 0.9 + len(groups) * max(0.16 * len(agents), 0.3)
+
+
+def _bars(panel: Any, agents: Sequence[tuple[str, str]], number: int, values: Sequence[float | None]) -> None:
+    """The bars of one agent, one in each group; None: it has none there."""
+    thick = 0.8 / len(agents)
+    shift = thick * (number - (len(agents) - 1) / 2)
+    panel.barh(
+        [place + shift for place, value in enumerate(values) if value is not None],
+        [value for value in values if value is not None],
+        thick,
+        label=" ".join(agents[number]),
+        **_look(number),
+    )
+
+
+def _finish(figure: Any, series: int) -> None:
+    """What all figures of horizontal bars have: the first group on top, a grid, and a legend below."""
+    for panel in figure.axes:
         panel.grid(axis="x", color="0.9")
         panel.set_axisbelow(True)
-    left.invert_yaxis()
+    figure.axes[0].invert_yaxis()
     figure.legend(
-        *left.get_legend_handles_labels(),
+        *figure.axes[0].get_legend_handles_labels(),
         loc="outside lower center",
-        ncols=min(len(agents), 4),
+        ncols=min(series, 4),
         fontsize=8,
         frameon=False,
     )
-    return True
 
 
 def _look(number: int) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """The reader's data: a small index of all tasks and episodes, and pieces that are loaded when they are read.
 
-A page that is opened from a file cannot read other files, but it can load scripts. So every file of data is a
-script that calls one function. A file is named by its content: a page that is open while the report is written
-again never gets another content under the same name.
+A page that is opened from a file cannot read other files, but it can load scripts. So every file of data is
+a script that calls one function. A file is named by its content: a page that is open while the report is
+written again never gets another content under the same name.
 """
 
 from __future__ import annotations
@@ -67,9 +67,7 @@ def write_pieces(subjects: Sequence[Subject], write: Write) -> str:
     runs = [
         _Run(subject, iteration)
         for subject in subjects
-        for iteration in sorted(
-            {*subject.store.iterations("expert_trajectories"), *subject.episodes}
-        )
+        for iteration in sorted({*subject.store.iterations("expert_trajectories"), *subject.episodes})
     ]
     kinds = _kinds(subjects)
     tasks = _Columns(("id", "split", "kind", "goal", "piece"))

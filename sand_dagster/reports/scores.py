@@ -82,7 +82,9 @@ def table3(subjects: Sequence[Subject], home: Path) -> Table | None:
                     *each.place,
                     each.scores.average_reward,
                     (each.scores.reward_low, each.scores.reward_high),
-                    published_reward(subject.experiment, each.iteration, each.split, len(each.episodes), home),
+                    published_reward(
+                        subject.experiment, each.iteration, each.split, len(each.episodes), home
+                    ),
                     f"{full.name} {each.iteration}",
                     against.scores.average_reward,
                     len(pairs),
@@ -238,9 +240,7 @@ def _full(subject: Subject, among: Sequence[Subject]) -> Subject | None:
 def _paired(ours: Sequence[EpisodeRow], theirs: Sequence[EpisodeRow]) -> list[float]:
     """The differences of the rewards over the tasks that both have."""
     other = {episode.task_id: episode.reward for episode in theirs}
-    return [
-        episode.reward - other[episode.task_id] for episode in ours if episode.task_id in other
-    ]
+    return [episode.reward - other[episode.task_id] for episode in ours if episode.task_id in other]
 
 
 def _tokens(episodes: Sequence[EpisodeRow]) -> float:

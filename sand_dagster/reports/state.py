@@ -60,8 +60,8 @@ def stages(subjects: Sequence[Subject]) -> Table:
     return Table(
         "stages",
         "Stages",
-        "Every partition that was begun. Journal: finished units (a sample, a rollout, a critique, an episode) "
-        "that are kept. Written: in UTC.",
+        "Every partition that was begun. Journal: finished units (a step's samples, a rollout, a critique, "
+        "an episode) that are kept. Written: in UTC.",
         (
             *(Column(name) for name in ("experiment", "iteration", "table", "state")),
             Column("rows", Unit.COUNT),

@@ -104,10 +104,11 @@ class Table:
             return f"<{tag}{scope}{kind}>{escape(text)}</{tag}>"
 
         head = "".join(cell("th", column, column.name) for column in self.columns)
-        body = "\n".join(
-            f"<tr>{''.join(cell('td', column, text) for column, text in zip(self.columns, row, strict=True))}</tr>"
+        lines = [
+            "".join(cell("td", column, text) for column, text in zip(self.columns, row, strict=True))
             for row in self.texts()
-        )
+        ]
+        body = "\n".join(f"<tr>{line}</tr>" for line in lines)
         return (
             f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(self.title)}">'
             f"<table><caption>{escape(self.title)}</caption>\n<thead><tr>{head}</tr></thead>\n"
