@@ -30,6 +30,8 @@ _SETTINGS: Any = {
     "axes.titlesize": 9,
     "hatch.linewidth": 0.6,
 }
+_UPRIGHT = 4
+"""So many names of agents have place side by side."""
 _TYPES = 12
 """A figure by task type with more types than these cannot be read; its table has them all."""
 
@@ -153,15 +155,18 @@ def _rewards(figure: Any, rows: Sequence[Row]) -> bool:
 
 
 def _a_step(figure: Any, rows: Sequence[Row]) -> bool:
-    panels = _panels(figure, rows, 2.9)
+    crowded = len(_distinct(rows, "experiment", "iteration")) > _UPRIGHT
+    panels = _panels(figure, rows, 4.4 if crowded else 2.9)
     for panel, split, here in panels:
         places = range(len(here))
         rewards = [row["reward a step"] for row in here]
         panel.bar(places, rewards, 0.6, color="0.85", edgecolor="0.3", hatch="///")
         panel.set(title=split)
-        panel.set_xticks(list(places), [f"{row['experiment']}\n{row['method']}" for row in here])
-        if len(here) > 4:
-            panel.tick_params(axis="x", rotation=60)
+        panel.set_xticks(
+            list(places),
+            [f"{row['experiment']} {row['iteration']}" for row in here],
+            **({"rotation": 50, "ha": "right", "rotation_mode": "anchor"} if crowded else {}),
+        )
         rates = panel.twinx()
         rates.spines["right"].set_visible(True)
         for experiment in _distinct(here, "experiment"):

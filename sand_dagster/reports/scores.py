@@ -109,7 +109,7 @@ def table3(subjects: Sequence[Subject], home: Path) -> Table | None:
             Column("its reward", Unit.PERCENT),
             Column("pairs", Unit.COUNT),
             Column("difference", Unit.POINTS),
-            Column("95 % interval of it", Unit.POINTS_INTERVAL),
+            Column("its 95 % interval", Unit.POINTS_INTERVAL),
             Column("p", Unit.P_VALUE),
         ),
         rows,

@@ -39,16 +39,25 @@ class Section:
 def write_report(names: Sequence[str], folder: Path, home: Path) -> Path:
     """Write the report of the experiments `names` into `folder`; returns its page.
 
+    Raises:
+        ExperimentError: there is no such experiment.
+        NotAReport, ArtifactError, DiskFull: as `write_report_about`.
+    """
+    _check(folder)
+    return write_report_about(subjects(names, home), folder, home)
+
+
+def write_report_about(about: Sequence[Subject], folder: Path, home: Path) -> Path:
+    """Write the report of `about` into `folder`; returns its page.
+
     What an earlier report in `folder` had and this one has not is removed.
 
     Raises:
         NotAReport: the folder holds other files.
-        ExperimentError: there is no such experiment.
         ArtifactError: a table is damaged.
         DiskFull: there was no space.
     """
     _check(folder)
-    about = subjects(names, home)
     sections = _sections(about, home)
     written: set[Path] = set()
 

@@ -133,7 +133,13 @@ function demonstrationColumn(index, entry) {
   return column(run, entry, about, stepNodes(entry, run), undefined);
 }
 
-const SHOWN = 3; // columns that are shown at first; the others are one click away
+// Which entries are shown at first: of the first experiment, the demonstration that was last deliberated over, or
+// the first and the last episode. The others are one click away.
+function shownFirst(index, entries) {
+  const own = entries.filter((entry) => index.runs[entry.run][0] === index.runs[entries[0].run][0]);
+  if (!own[0].steps) return [own[0], own.at(-1)];
+  return [own.findLast((entry) => entry.steps.some((step) => step.candidates.length)) || own.at(-1)];
+}
 
 function sideBySide(index, entries, title, makeColumn) {
   const columns = element("div", { class: "columns" });
@@ -154,9 +160,8 @@ function sideBySide(index, entries, title, makeColumn) {
     button.entry = entry;
     return button;
   });
-  const last = entries.some((entry) => entry.steps && entry.steps.some((step) => step.candidates.length))
-    ? buttons.filter((button) => button.entry.steps.some((step) => step.candidates.length)) : buttons;
-  for (const button of last.slice(-SHOWN)) button.show();
+  const first = shownFirst(index, entries);
+  for (const button of buttons) if (first.includes(button.entry)) button.show();
   const opening = (all, does) => {
     const button = element("button", { type: "button" }, all);
     button.addEventListener("click", () => {

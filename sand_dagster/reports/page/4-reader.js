@@ -47,21 +47,35 @@ function list() {
   more();
 }
 
+const FEW = 3; // experiments of which the list shows each result
+
+// The results of a task's episodes, a line for each experiment; of many experiments only how many were won.
+function marks(task) {
+  const entries = entriesOf[task];
+  const lines = new Map();
+  for (const entry of entries.filter((each) => each.kind === "episode")) {
+    const [experiment, iteration] = index.runs[entry.run];
+    const won = entry.reward >= 1;
+    if (!lines.has(experiment)) lines.set(experiment, []);
+    lines.get(experiment).push(badge([`${iteration} ${won ? "won" : entry.reward > 0 ? reward(entry.reward) : "lost"}`, won ? "won" : "lost"]));
+  }
+  const line = (...children) => element("span", { class: "marks" }, ...children);
+  if (lines.size > FEW) {
+    const all = entries.filter((each) => each.kind === "episode");
+    return [line(badge([`won in ${all.filter((each) => each.reward >= 1).length} of ${plural(all.length, "episode")}`]))];
+  }
+  const deliberated = entries.reduce((sum, entry) => sum + (entry.kind === "demonstration" ? entry.deliberations : 0), 0);
+  return [...[...lines].map(([experiment, badges]) => line(...(lines.size > 1 ? [experiment] : []), ...badges)),
+    ...(deliberated ? [line(badge([`${deliberated} deliberated`, "strong"]))] : [])];
+}
+
 function more() {
   const there = byId("tasks").childElementCount;
   byId("tasks").append(...found.slice(there, there + PAGE).map((task) => {
-    const marks = entriesOf[task].filter((entry) => entry.kind === "episode").map((entry) => {
-      const [experiment, iteration] = index.runs[entry.run];
-      const won = entry.reward >= 1;
-      return element("span", { class: `badge ${won ? "won" : "lost"}`, title: `${experiment} ${iteration}: reward ${reward(entry.reward)}` },
-        `${iteration} ${won ? "won" : entry.reward > 0 ? reward(entry.reward) : "lost"}`);
-    });
-    const candidates = entriesOf[task].reduce((sum, entry) => sum + (entry.kind === "demonstration" ? entry.deliberations : 0), 0);
-    if (candidates) marks.push(element("span", { class: "badge strong" }, `${candidates} deliberated`));
     return element("li", {}, element("a", { href: `#${encodeURIComponent(index.tasks.id[task])}`, "data-task": task, "aria-current": task === current ? "true" : null },
       index.tasks.goal[task] || index.tasks.id[task],
       element("span", { class: "quiet" }, `${index.tasks.split[task]} · ${index.tasks.kind[task]}`),
-      element("span", { class: "marks" }, ...marks)));
+      ...marks(task)));
   }));
   byId("more").hidden = byId("tasks").childElementCount >= found.length;
 }
