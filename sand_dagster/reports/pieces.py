@@ -83,7 +83,7 @@ def write_pieces(subjects: Sequence[Subject], write: Write) -> str:
 
     def close() -> None:
         if waiting:
-            body = ",".join(f"{number}:{text}" for number, text in waiting.items())
+            body = ",".join(f'"{number}":{text}' for number, text in waiting.items())
             pieces.append(_write(write, f"{{{body}}}"))
             waiting.clear()
 
