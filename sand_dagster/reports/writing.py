@@ -12,6 +12,7 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 
+from sand_dagster.errors import DiskFull, is_disk_full
 from sand_dagster.files import write_text
 from sand_dagster.reports import costs, failures, paired, scores, state
 from sand_dagster.reports.figures import Picture, pictures
@@ -62,11 +63,8 @@ def write_report_about(about: Sequence[Subject], folder: Path, home: Path) -> Pa
     written: set[Path] = set()
 
     def write(name: str, text: str) -> None:
-        path = folder / name
-        written.add(path)
-        if not (name.startswith(_DATA) and path.exists()):  # a file of data is named by its content
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_text(path, text)
+        written.add(folder / name)
+        _put(folder / name, text)
 
     index = write_pieces(about, lambda name, text: write(f"{_DATA}/{name}", text))
     title = f"SAND: {', '.join(each.name for each in about)}"
@@ -76,12 +74,35 @@ def write_report_about(about: Sequence[Subject], folder: Path, home: Path) -> Pa
         if section.picture:
             write(f"{_FIGURES}/{section.table.name}.svg", section.picture.file())
     write(SUMMARY, f"# {title}\n\n" + "\n".join(section.table.markdown() for section in sections))
-    write(PAGE, _page(title, sections, index, _made(about)))
+    write_text(folder / PAGE, _page(title, sections, index, _made(about)))
     for below in (_DATA, _TABLES, _FIGURES):
         for path in (folder / below).glob("*"):
             if path not in written:
                 path.unlink()
     return folder / PAGE
+
+
+def _put(path: Path, text: str) -> None:
+    """Write `text` whole or not at all; not durably, which for hundreds of files takes minutes on some disks.
+
+    A file that has the text's size is left as it is if its name is its content's hash.
+
+    Raises:
+        DiskFull: there was no space.
+    """
+    content = text.encode()
+    if path.parent.name == _DATA and path.is_file() and path.stat().st_size == len(content):
+        return
+    temporary = path.with_name(f"{path.name}.writing")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        if is_disk_full(error):
+            raise DiskFull(path) from error
+        raise
 
 
 def _check(folder: Path) -> None:
