@@ -76,7 +76,7 @@ def table(subjects: Sequence[Subject]) -> Table:
     """The share of lost episodes that show each failing."""
     rows: list[list[Cell]] = []
     for subject in subjects:
-        for each in subject.evaluations():
+        for each in subject.evaluations:
             failed = [episode for episode in each.episodes if lost(episode)]
             seen = Counter(failing for episode in failed for failing in failings(episode))
             known = [episode for episode in failed if took_wrong_object(episode) is not None]

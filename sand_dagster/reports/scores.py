@@ -71,8 +71,8 @@ def table3(subjects: Sequence[Subject], home: Path) -> Table | None:
         full = _full(subject, subjects)
         if full is None:
             continue
-        theirs = {(each.iteration, each.split): each for each in full.evaluations()}
-        for each in subject.evaluations():
+        theirs = {(each.iteration, each.split): each for each in full.evaluations}
+        for each in subject.evaluations:
             against = theirs.get((each.iteration, each.split))
             if each.iteration == "00" or against is None:
                 continue
@@ -216,7 +216,7 @@ def by_type(subjects: Sequence[Subject]) -> Table:
 
 
 def _all(subjects: Sequence[Subject]) -> list[Evaluation]:
-    return [each for subject in subjects for each in subject.evaluations()]
+    return [each for subject in subjects for each in subject.evaluations]
 
 
 def _full(subject: Subject, among: Sequence[Subject]) -> Subject | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from sand_dagster.artifacts.store import ArtifactStore
@@ -38,7 +39,7 @@ class Evaluation:
         return (self.subject.name, self.iteration, self.subject.method(self.iteration), self.split)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Subject:
     """An experiment of the report; `episodes` are those of each evaluated iteration."""
 
@@ -57,19 +58,17 @@ class Subject:
             return "base" if self.experiment.finetuning.epochs == (0,) else "SFT"
         return f"{_NAMES[self.experiment.variant]} {int(iteration)}"
 
-    def evaluations(self) -> Iterator[Evaluation]:
+    @cached_property
+    def evaluations(self) -> Sequence[Evaluation]:
         """By iteration, then split. The scores are those of `eval_scores`."""
+        found = []
         for iteration, episodes in self.episodes.items():
             for split in sorted({episode.split for episode in episodes}):
                 chosen = [episode for episode in episodes if episode.split == split]
-                scores = score(
-                    chosen,
-                    chosen[0].checkpoint_id,
-                    split,
-                    self.experiment.protocol,
-                    self.experiment.seed,
-                )
-                yield Evaluation(self, iteration, split, chosen, scores)
+                checkpoint, protocol = chosen[0].checkpoint_id, self.experiment.protocol
+                scores = score(chosen, checkpoint, split, protocol, self.experiment.seed)
+                found.append(Evaluation(self, iteration, split, chosen, scores))
+        return found
 
 
 def subjects(names: Sequence[str], home: Path) -> list[Subject]:

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from sand_dagster.cli import app
 from sand_dagster.reports.viewing import Live, server
 from tests.assets.pipeline import NAME, Pipeline
 
@@ -75,3 +77,10 @@ def test_nothing_but_the_reports_files_is_served(port: int, path: str) -> None:
 def test_a_page_of_another_site_gets_nothing(port: int) -> None:
     assert get(port, f"/{NAME}/", host="rebound.example:80")[0] == 403
     assert get(port, f"/{NAME}/", host=f"localhost:{port}")[0] == 200
+
+
+def test_a_port_that_is_in_use_is_named(port: int, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAND_HOME", str(home))
+    said = CliRunner().invoke(app, ["view", NAME, "--port", str(port)])
+    assert said.exit_code == 1
+    assert f"port {port} of 127.0.0.1 cannot be used" in said.output

@@ -19,16 +19,19 @@ function tree(nodes, label) {
   return root;
 }
 
+let lines = 0;
+
 function item(node, level) {
   const opens = Boolean(node.children && node.children.length);
-  const made = element("div", { role: "treeitem", tabindex: -1, "aria-level": level, "aria-expanded": opens ? "false" : null });
+  const name = `line-${lines += 1}`; // what is read out is the line, without what hangs below it
+  const made = element("div", { role: "treeitem", tabindex: -1, "aria-level": level, "aria-labelledby": name, "aria-expanded": opens ? "false" : null });
   made.node = node;
   const head = element("div", { class: "head" });
   head.append(element("span", { class: node.action ? "name action" : "name" }, node.name));
   for (const [text, kind] of node.badges || []) head.append(element("span", { class: `badge ${kind || ""}` }, text));
   const what = element("div", { class: "what" }, head);
   if (node.text) what.append(element("div", { class: node.written ? "text written" : "text" }, node.text));
-  made.append(element("div", { class: "line" }, element("span", { class: "sign", "aria-hidden": "true" }, opens ? "▶" : "·"),
+  made.append(element("div", { class: "line", id: name }, element("span", { class: "sign", "aria-hidden": "true" }, opens ? "▶" : "·"),
     node.number === undefined ? null : element("span", { class: "number" }, String(node.number)), what));
   return made;
 }
