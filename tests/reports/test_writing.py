@@ -160,5 +160,5 @@ def test_the_asset_writes_it_and_makes_nothing_stale(
     page = report_folder(pipeline.home, NAME) / "index.html"
     assert made.metadata["page"].value == str(page) and page.is_file()
     assert made.metadata["link"].value == f"http://127.0.0.1:8765/{NAME}/"
-    assert "Average reward by iteration" in str(made.metadata["summary"].value)
+    assert "Average reward by iteration" in str(made.metadata["scores"].value)
     assert plan(pipeline.experiment, pipeline.store, pipeline.instance, "01", counted=False) == before
