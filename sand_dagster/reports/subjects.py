@@ -82,5 +82,6 @@ def subjects(names: Sequence[str], home: Path) -> list[Subject]:
     for name in dict.fromkeys(names):
         experiment, store = load_experiment(name, home), ArtifactStore(home, name)
         episodes = {k: list(rows_of(store, EpisodeRow, k)) for k in store.iterations("eval_episodes")}
-        found.append(Subject(experiment, store, episodes))
+        # With limits of 0 an iteration evaluates no task: there is nothing to report of it.
+        found.append(Subject(experiment, store, {k: rows for k, rows in episodes.items() if rows}))
     return found

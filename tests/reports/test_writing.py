@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sand_dagster.artifacts.schemas import TABLES
+from sand_dagster.artifacts.store import ArtifactStore
 from sand_dagster.assets.report import report_of
 from sand_dagster.cli import app
 from sand_dagster.jobs.plan import plan
@@ -19,6 +20,7 @@ from sand_dagster.reports.pieces import PIECE_BYTES
 from sand_dagster.reports.places import report_folder
 from sand_dagster.reports.writing import NotAReport, write_report, write_report_about
 from sand_dagster.resources.artifacts import Artifacts
+from tests.artifacts.experiment import write
 from tests.assets.pipeline import NAME, Pipeline
 from tests.reports.conftest import MARKUP
 from tests.reports.episodes import episode, subject, turn
@@ -133,6 +135,12 @@ def test_an_experiment_without_results_has_a_report_that_says_so(tmp_path: Path)
     page = write_report(["household"], tmp_path / "report", tmp_path)
     assert "nothing is evaluated yet" in page.read_text()
     assert "household has no evaluated iteration yet" in (tmp_path / "report" / "report.md").read_text()
+
+
+def test_an_iteration_that_evaluates_no_task_is_left_out(tmp_path: Path) -> None:
+    write(ArtifactStore(tmp_path, "household"), "eval_episodes", "00", [])
+    page = write_report(["household"], tmp_path / "report", tmp_path)
+    assert "nothing is evaluated yet" in page.read_text()
 
 
 def test_the_command_writes_it_and_says_where(
