@@ -8,6 +8,7 @@ import dagster as dg
 
 from sand_dagster.assets import stages_of
 from sand_dagster.assets.asset import asset_of
+from sand_dagster.assets.report import report_of
 from sand_dagster.experiments.experiment import Experiment
 from sand_dagster.experiments.loading import ExperimentError, load_experiments
 from sand_dagster.home import sand_home
@@ -55,10 +56,12 @@ def definitions(
         ]
         look = up_to_date_checks(experiment)
         once = [asset for stage, asset in stages if not stage.partitioned]
-        jobs.append(iteration_job(experiment, [asset for stage, asset in stages if stage.partitioned], look))
+        report = report_of(experiment, partitions)
+        iterated = [asset for stage, asset in stages if stage.partitioned]
+        jobs.append(iteration_job(experiment, [*iterated, report], look))
         parts.append(
             dg.Definitions(
-                assets=[asset for _, asset in stages],
+                assets=[*(asset for _, asset in stages), report],
                 asset_checks=[*checks_of(experiment), look],
                 jobs=[setup_job(experiment, once, look)],
             )

@@ -17,7 +17,7 @@ LAYERS = (
     {"jobs"},
     {"assets"},
     {"resources"},
-    {"estimate"},
+    {"estimate", "reports"},
     {"evaluation"},
     {"experiments"},
     {"environments", "training"},

@@ -19,6 +19,7 @@ from sand_dagster.cli.experiments import experiments, plan, run, scores
 from sand_dagster.cli.export import export
 from sand_dagster.cli.lineage import lineage
 from sand_dagster.cli.play import play, replay
+from sand_dagster.cli.report import report, view
 from sand_dagster.cli.verify import verify
 
 app = typer.Typer(
@@ -31,7 +32,20 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 _READING = (scores, compare, show, ask, sql, diff, status)
-for command in (experiments, run, plan, estimate, *_READING, export, verify, clean, play, replay):
+for command in (
+    experiments,
+    run,
+    plan,
+    estimate,
+    *_READING,
+    report,
+    view,
+    export,
+    verify,
+    clean,
+    play,
+    replay,
+):
     app.command()(command)
 app.add_typer(bench)
 app.add_typer(data)

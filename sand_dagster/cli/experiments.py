@@ -22,6 +22,7 @@ from sand_dagster.cli.arguments import (
 from sand_dagster.cli.errors import command, fail
 from sand_dagster.cli.output import SCORE_COLUMNS, console, print_json, print_table, score_cells
 from sand_dagster.home import sand_home
+from sand_dagster.reports.places import PAGE, report_folder
 
 if TYPE_CHECKING:
     from sand_dagster.artifacts.store import ArtifactStore
@@ -93,7 +94,9 @@ def run(
         _print_scores(name, _scores(store_of(name)), {})
     if len(names) > 1:
         console().print(f"Take the seeds together:  sand compare {experiment} --seeds {seeds}")
+    page = report_folder(sand_home(), experiment) / PAGE
     console().print(
+        f"Read results and episodes:        {page if page.is_file() else f'sand report {experiment}'}\n"
         f"Read what the agent learns from:  sand show {experiment} deliberation_trajectories {last}\n"
         f"Ask where a row came from:        sand lineage trace ID --experiment {experiment}\n"
         "See it all in Dagster's UI:       make dev"

@@ -15,6 +15,7 @@ from sand_dagster.artifacts.store import ArtifactStore
 from sand_dagster.assets import stages_of
 from sand_dagster.assets.definition import INITIALISATION, StageDefinition, Where
 from sand_dagster.assets.progress import listening
+from sand_dagster.assets.report import NAME as REPORT
 from sand_dagster.errors import ExperimentBusy
 from sand_dagster.experiments.experiment import Experiment
 from sand_dagster.experiments.loading import ExperimentError, load_experiment
@@ -133,7 +134,7 @@ class _Run:
                     self.defs.resolve_job_def(job),
                     self.instance,
                     partition=iteration,
-                    assets=[dg.AssetKey([self.experiment.name, stage]) for stage in pending],
+                    assets=[dg.AssetKey([self.experiment.name, name]) for name in _with_report(pending)],
                     run_config=_QUIET | config,
                 )
             except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
@@ -196,6 +197,11 @@ def _with_downstream(stages: Sequence[StageDefinition], pending: set[str]) -> li
         if definition.name in pending or after:
             found.append(definition.name)
     return found
+
+
+def _with_report(pending: Sequence[str]) -> list[str]:
+    """The assets to make: the stages, and the report of the scores that are new."""
+    return [*pending, *([REPORT] if "eval_scores" in pending else [])]
 
 
 def _why(result: dg.JobExecutionResult, name: str, experiment: Experiment, until: str) -> str:

@@ -22,7 +22,7 @@ LAYERS: Sequence[tuple[Sequence[str], str]] = (
     (("jobs",), "jobs, sensor, checks, plan"),
     (("assets",), "one file for each stage"),
     (("resources",), "what a machine offers to stages"),
-    (("estimate",), "what a run will need"),
+    (("estimate", "reports"), "what a run will need; pages of results"),
     (("evaluation",), "statistics, comparisons"),
     (("experiments",), "typed configuration, YAML files"),
     (("environments", "training"), "worker processes; TRL in a process"),

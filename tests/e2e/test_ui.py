@@ -31,6 +31,8 @@ ITERATION = [
     "eval_episodes",
     "eval_scores",
 ]
+MADE = [*ITERATION, "report"]
+"""What a run of an iteration materialises."""
 
 
 def _hashes(pipeline: Pipeline, *iterations: str) -> dict[str, str]:
@@ -94,7 +96,7 @@ def test_a_backfill_of_a_new_experiment_runs_its_iterations_in_order(ui: Ui, und
     assert partitions == ["00", "01", "02"]
     for before, after in pairwise(records):
         assert before.end_time and after.start_time and before.end_time <= after.start_time
-    assert [ui.materialised(record.dagster_run) for record in records] == [ITERATION] * 3
+    assert [ui.materialised(record.dagster_run) for record in records] == [MADE] * 3
     made = Pipeline(ui.home, ui.instance)
     assert _hashes(made, "00", "01", "02") == _hashes(undisturbed, "00", "01", "02")
 
@@ -137,7 +139,7 @@ def test_a_run_terminated_in_the_middle_continues_from_there(ui: Ui, undisturbed
 
     again = ui.again_from_failure(run)
     assert ui.ended(again) is STATUS.SUCCESS
-    assert ui.materialised(run) + ui.materialised(again) == ITERATION
+    assert ui.materialised(run) + ui.materialised(again) == MADE
     assert _hashes(pipeline, "00", "01") == _hashes(undisturbed, "00", "01")
 
 
@@ -151,7 +153,7 @@ def test_of_a_failed_stage_the_reason_is_read_and_only_the_rest_runs(ui: Ui, und
 
     again = ui.again_from_failure(run)
     assert ui.ended(again) is STATUS.SUCCESS
-    assert ui.materialised(again) == ITERATION[ITERATION.index("critiques") :]
+    assert ui.materialised(again) == MADE[MADE.index("critiques") :]
     assert _hashes(pipeline, "00", "01") == _hashes(undisturbed, "00", "01")
 
 

@@ -171,7 +171,10 @@ def all_at_once(home: Path, partition: str) -> dg.ExecuteInProcessResult:
         job = definitions([NAME], RESOURCES).resolve_implicit_global_asset_job_def()
         return job.execute_in_process(
             partition_key=partition,
-            asset_selection=[dg.AssetKey([NAME, stage.name]) for stage in stages_of(experiment)],
+            asset_selection=[
+                dg.AssetKey([NAME, name])
+                for name in (*(stage.name for stage in stages_of(experiment)), "report")
+            ],
             instance=instance,
             raise_on_error=False,
         )
@@ -192,7 +195,7 @@ def test_all_of_a_new_experiment_at_once_begins_with_what_has_no_iterations(tmp_
     result = all_at_once(tmp_path / "home", "00")
     assert result.success
     made = made_in(result)
-    assert (len(made), set(made[:4]), made[-1]) == (13, set(SETUP), "eval_scores")
+    assert (len(made), set(made[:4]), made[-2:]) == (14, set(SETUP), ["eval_scores", "report"])
 
 
 def test_a_later_iteration_of_a_new_experiment_at_once_names_what_to_run_first(tmp_path: Path) -> None:
