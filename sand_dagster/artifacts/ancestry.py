@@ -25,6 +25,7 @@ _LABELS: dict[str, Sequence[str]] = {
     "rollouts": ("reward", "ended"),
     "critiques": ("outcome", "critique"),
     "deliberation_trajectories": ("index", "action", "deliberated"),
+    "explorations": ("reward", "ended"),
     "checkpoints": ("examples", "tokens"),
     "eval_episodes": ("split", "reward", "ended"),
     "eval_scores": ("split", "tasks", "average_reward", "success_rate"),

@@ -12,6 +12,7 @@ import polars as pl
 from sand_dagster.rows.candidates import CandidateRow, CritiqueRow, RolloutRow
 from sand_dagster.rows.evaluation import EpisodeRow, ScoreRow
 from sand_dagster.rows.experts import ImportRow
+from sand_dagster.rows.explorations import ExplorationRow
 from sand_dagster.rows.models import BaseModelRow, CheckpointRow, PolicyRow
 from sand_dagster.rows.row import Parent, Row
 from sand_dagster.rows.steps import DeliberationRow, DemonstrationRow, ExpertRow
@@ -111,6 +112,7 @@ TABLES: dict[str, Table] = {
             RolloutRow,
             CritiqueRow,
             DeliberationRow,
+            ExplorationRow,
             CheckpointRow,
             EpisodeRow,
             ScoreRow,

@@ -13,6 +13,7 @@ from sand_dagster.assets.eval_scores import eval_scores
 from sand_dagster.assets.expert_data import expert_data
 from sand_dagster.assets.expert_import import expert_import
 from sand_dagster.assets.expert_trajectories import expert_trajectories
+from sand_dagster.assets.explorations import explorations
 from sand_dagster.assets.policy import policy
 from sand_dagster.assets.rollouts import rollouts
 from sand_dagster.assets.tasks import tasks
@@ -29,6 +30,7 @@ STAGES = (
     rollouts,
     critiques,
     deliberation_trajectories,
+    explorations,
     checkpoints,
     eval_episodes,
     eval_scores,
@@ -36,11 +38,14 @@ STAGES = (
 """In the order in which one iteration runs."""
 
 
+_DELIBERATING = frozenset({"candidate_actions", "rollouts", "critiques", "deliberation_trajectories"})
 _LACKS = {
-    "full": frozenset[str](),
-    "without_critique": frozenset({"rollouts", "critiques"}),
-    "without_sampling": frozenset({"candidate_actions", "rollouts", "critiques"}),
-    "more_sft": frozenset({"candidate_actions", "rollouts", "critiques"}),
+    "full": frozenset({"explorations"}),
+    "without_critique": frozenset({"rollouts", "critiques", "explorations"}),
+    "without_sampling": frozenset({"candidate_actions", "rollouts", "critiques", "explorations"}),
+    "more_sft": frozenset({"candidate_actions", "rollouts", "critiques", "explorations"}),
+    "rft": _DELIBERATING,
+    "eto": _DELIBERATING,
 }
 """The stages that a variant does without."""
 

@@ -55,6 +55,7 @@ NOT_DECISIVE: Mapping[str, str] = {
     "sand_dagster.rows.candidates": "the columns are part of the identity on their own",
     "sand_dagster.rows.evaluation": "the columns are part of the identity on their own",
     "sand_dagster.rows.experts": "the columns are part of the identity on their own",
+    "sand_dagster.rows.explorations": "the columns are part of the identity on their own",
     "sand_dagster.rows.models": "the columns are part of the identity on their own",
     "sand_dagster.rows.plain": "how rows are stored",
     "sand_dagster.rows.row": "the columns are part of the identity on their own",

@@ -215,7 +215,7 @@ def _iteration(
     experiment: Experiment, iteration: str, shape: ModelShape, means: Lengths, rates: _Rates
 ) -> Iterator[StageEstimate]:
     k = int(iteration)
-    acts = k > 0 and experiment.variant != "more_sft"
+    acts = k > 0 and experiment.variant != "more_sft" and not experiment.explores
     turn = means.acting if k > 1 else means.turn
     demonstrations, steps = means.trajectories, means.trajectories * means.steps
     per_step = turn + means.observation
@@ -273,10 +273,25 @@ def _iteration(
             disagreeing * means.deliberation,
             0.0,
         )
-    epochs = experiment.finetuning.epochs_of(k)
+    explored = demonstrations * experiment.explorations.n if k > 0 and experiment.explores else 0.0
+    if explored:
+        yield generating(
+            "explorations",
+            explored,
+            explored * (means.opening + means.test_steps * means.observation),
+            explored * means.test_steps * means.turn,
+            explored * means.test_steps,
+            rates.engine_start,
+        )
+    prefers = bool(explored) and experiment.variant == "eto"
+    epochs = experiment.eto.epochs if prefers else experiment.finetuning.epochs_of(k)
     deliberated = disagreeing * means.deliberation if acts else 0.0
-    tokens = epochs * (demonstrations * whole + deliberated)
-    optimizer_steps = epochs * demonstrations / experiment.finetuning.batch_size
+    # At most: each exploration wins (RFT), or makes a pair with an expert's trajectory (ETO).
+    played = explored * (means.opening + means.test_steps * (means.turn + means.observation))
+    tokens = epochs * ((explored if prefers else demonstrations) * whole + deliberated + played)
+    examples = explored if prefers else demonstrations + explored
+    batch = experiment.eto.batch_size if prefers else experiment.finetuning.batch_size
+    optimizer_steps = epochs * examples / batch
     checkpoint = 2 * shape.parameters if not rates.hardware.on_cpu else 4 * shape.parameters
     trained = rates.train(tokens, optimizer_steps, checkpointing=experiment.finetuning.gradient_checkpointing)
     yield StageEstimate(

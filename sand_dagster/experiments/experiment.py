@@ -12,6 +12,8 @@ from sand_dagster.models.settings import Checkpoint
 from sand_dagster.sand.settings import (
     CritiqueSettings,
     DeliberationSettings,
+    EtoSettings,
+    ExplorationSettings,
     RolloutSettings,
     SamplingSettings,
     Settings,
@@ -156,11 +158,13 @@ class Experiment(Settings):
         "paper",
         description="paper: zero-shot prompts of Figures 7 and 8; eto: one solved example before the task",
     )
-    variant: Literal["full", "without_critique", "without_sampling", "more_sft"] = Field(
+    variant: Literal["full", "without_critique", "without_sampling", "more_sft", "rft", "eto"] = Field(
         "full",
         description="full SAND; Table 3's variants without execution-guided critique (EAC) and without "
-        "self-consistency action sampling (SAS); or the control that is finetuned on as many tokens of the "
-        "unchanged expert trajectories",
+        "self-consistency action sampling (SAS); the control that is finetuned on as many tokens of the "
+        "unchanged expert trajectories; or a baseline that explores the training tasks: rft (SFT on the "
+        "experts' trajectories and the policy's own won episodes), eto (DPO on pairs of the experts' and the "
+        "policy's own trajectories)",
     )
     control_for: str | None = Field(
         None,
@@ -180,7 +184,9 @@ class Experiment(Settings):
     rollouts: RolloutSettings = RolloutSettings()
     critiques: CritiqueSettings = CritiqueSettings()
     deliberation: DeliberationSettings = DeliberationSettings()
+    explorations: ExplorationSettings = ExplorationSettings()
     finetuning: FinetuningSection = FinetuningSection()
+    eto: EtoSettings = EtoSettings()
     evaluation: EvaluationSection = EvaluationSection()
 
     @model_validator(mode="after")
@@ -216,6 +222,11 @@ class Experiment(Settings):
                 f"model.max_model_len ({self.model.max_model_len})"
             )
         return self
+
+    @property
+    def explores(self) -> bool:
+        """Whether the policy explores the training tasks, and nothing deliberates."""
+        return self.variant in ("rft", "eto")
 
     @property
     def group(self) -> str:

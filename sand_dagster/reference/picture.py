@@ -46,6 +46,7 @@ _ROWS = {
     "rollouts": "a candidate played to the end, with its reward",
     "critiques": "the base model's verdict on a candidate",
     "deliberation_trajectories": "a step of D_delib, with its new thought",
+    "explorations": "RFT, ETO: a training task, played by π_k",
     "checkpoints": "a finetuning: π after it",
     "eval_episodes": "a test task, played",
     "eval_scores": "a split's average reward",
@@ -66,7 +67,7 @@ _PLACES = {
             ("candidate_actions", "rollouts", "critiques", "deliberation_trajectories")
         )
     },
-    **{"eval_scores": (1, 3), "eval_episodes": (2, 3), "checkpoints": (3, 3)},
+    **{"explorations": (0, 3), "eval_scores": (1, 3), "eval_episodes": (2, 3), "checkpoints": (3, 3)},
 }
 """Column and row of each stage."""
 

@@ -63,6 +63,22 @@ class DeliberationSettings(Settings):
     )
 
 
+class ExplorationSettings(Settings):
+    """The policy's own episodes on the training tasks, for variants rft and eto. The defaults are ETO's."""
+
+    n: int = Field(1, ge=1, description="variants rft and eto: episodes that the policy plays of each task")
+    temperature: float = Field(0.0, ge=0, description="temperature of these episodes' turns")
+
+
+class EtoSettings(Settings):
+    """DPO on pairs of trajectories, for variant eto. The defaults are those of ETO's first iteration."""
+
+    beta: float = Field(0.1, gt=0, description="β of DPO: how much the policy is held to π_k, its reference")
+    learning_rate: float = Field(1e-6, gt=0, description="peak learning rate of AdamW in DPO")
+    batch_size: int = Field(32, ge=1, description="pairs for each optimiser step of DPO, over all devices")
+    epochs: int = Field(3, ge=1, description="passes over the pairs in each iteration from 01 on")
+
+
 TaskInstruction = Literal["task", "full"]
 """What `{task_instruction}` of Figures 5 and 6 stands for: u, or u in the agent's own prompt."""
 

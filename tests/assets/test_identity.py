@@ -66,6 +66,12 @@ DECIDES: dict[str, set[str]] = {
     "deliberation.expert_switch": {"deliberation_trajectories"},
     "deliberation.carry_over": {"expert_trajectories"},
     "evaluation.temperature": {"eval_episodes"},
+    "explorations.n": {"explorations"},
+    "explorations.temperature": {"explorations"},
+    "eto.beta": {"checkpoints"},
+    "eto.learning_rate": {"checkpoints"},
+    "eto.batch_size": {"checkpoints"},
+    "eto.epochs": {"checkpoints"},
     **{f"finetuning.{name}": {"checkpoints"} for name in FinetuningSettings.model_fields},
     **{f"finetuning.lora.{name}": {"checkpoints"} for name in ("rank", "alpha", "dropout", "targets")},
     "finetuning.epochs": {"checkpoints"},
@@ -145,6 +151,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
         yield pipeline
 
 
+@pytest.fixture(scope="module")
+def made_with_eto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
+    with finished(tmp_path_factory.mktemp("eto"), "variant: eto") as pipeline:
+        yield pipeline
+
+
 def redone(made: Pipeline, changed: Experiment) -> set[str]:
     """The stages of iteration 01 that would repeat units if their inputs do not change.
 
@@ -204,10 +216,14 @@ SERVED = {"generation.base", "generation.policy"}
 ALONE = {"name", "control_for", "model.base"}
 """Fields that cannot be changed alone: the experiment would have another place, or need another variant or
 model; see the tests of the plan."""
+OF_ETO = [path for path in DECIDES if path.partition(".")[0] in ("explorations", "eto")]
+"""Fields that decide only where the policy explores."""
 ORDINARY = [
     path
     for path in DECIDES
-    if path.partition(".")[0] not in kinds() and path.rpartition(".")[0] not in SERVED and path not in ALONE
+    if path.partition(".")[0] not in kinds()
+    and path.rpartition(".")[0] not in SERVED
+    and path not in (*ALONE, *OF_ETO)
 ]
 
 
@@ -216,6 +232,21 @@ def test_a_changed_field_redoes_exactly_what_it_decides(made: Pipeline, path: st
     changed = _replaced(made.experiment, path.split("."), path)
     assert isinstance(changed, Experiment) and changed != made.experiment
     assert redone(made, changed) == DECIDES[path]
+
+
+@pytest.mark.parametrize("path", OF_ETO)
+def test_a_field_of_eto_redoes_what_it_decides_there_and_nothing_elsewhere(
+    made: Pipeline, made_with_eto: Pipeline, path: str
+) -> None:
+    for pipeline, expected in ((made, set()), (made_with_eto, DECIDES[path])):
+        changed = _replaced(pipeline.experiment, path.split("."), path)
+        assert isinstance(changed, Experiment) and changed != pipeline.experiment
+        # One exploration more of each task leaves those that were played in the journal.
+        before, after = (
+            {each.name: each.identity(e, pipeline.home, "01") for each in stages_of(e)}
+            for e in (pipeline.experiment, changed)
+        )
+        assert {name for name in before if before[name] != after[name]} == expected
 
 
 def test_where_a_server_is_decides_nothing(made: Pipeline) -> None:
