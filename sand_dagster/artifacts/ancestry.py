@@ -28,6 +28,8 @@ _LABELS: dict[str, Sequence[str]] = {
     "explorations": ("reward", "ended"),
     "checkpoints": ("examples", "tokens"),
     "eval_episodes": ("split", "reward", "ended"),
+    "search_episodes": ("mode", "split", "reward", "ended"),
+    "search_scores": ("mode", "samples", "split", "average_reward"),
     "eval_scores": ("split", "tasks", "average_reward", "success_rate"),
 }
 """The columns that show a person which row this is."""

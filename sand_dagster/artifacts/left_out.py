@@ -135,6 +135,16 @@ _PARTS: tuple[tuple[tuple[str, ...], str], ...] = (
         "task_id FROM eval_episodes WHERE unparsed > 0",
     ),
     (
+        ("search_episodes",),
+        "SELECT iteration, 'search_episodes', search_episode_id, 'rest of an episode', ended, 1, '', task_id "
+        "FROM search_episodes WHERE ended <> 'done'",
+    ),
+    (
+        ("search_episodes",),
+        "SELECT iteration, 'search_episodes', search_episode_id, 'replies of an episode', 'unparsed', "
+        "unparsed, '', task_id FROM search_episodes WHERE unparsed > 0",
+    ),
+    (
         ("tasks", "expert_data"),
         "SELECT t.iteration, 'tasks', t.task_id, 'training task', 'no expert trajectory', 1, '', t.task_id "
         "FROM tasks t ANTI JOIN expert_data e ON e.task_id = t.task_id WHERE t.split = 'train'",

@@ -15,6 +15,7 @@ from sand_dagster.rows.experts import ImportRow
 from sand_dagster.rows.explorations import ExplorationRow
 from sand_dagster.rows.models import BaseModelRow, CheckpointRow, PolicyRow
 from sand_dagster.rows.row import Parent, Row
+from sand_dagster.rows.search import SearchEpisodeRow, SearchScoreRow
 from sand_dagster.rows.steps import DeliberationRow, DemonstrationRow, ExpertRow
 from sand_dagster.rows.tasks import TaskRow
 
@@ -116,6 +117,8 @@ TABLES: dict[str, Table] = {
             CheckpointRow,
             EpisodeRow,
             ScoreRow,
+            SearchEpisodeRow,
+            SearchScoreRow,
         ),
     )
 }

@@ -16,6 +16,8 @@ from sand_dagster.assets.expert_trajectories import expert_trajectories
 from sand_dagster.assets.explorations import explorations
 from sand_dagster.assets.policy import policy
 from sand_dagster.assets.rollouts import rollouts
+from sand_dagster.assets.search_episodes import search_episodes
+from sand_dagster.assets.search_scores import search_scores
 from sand_dagster.assets.tasks import tasks
 from sand_dagster.experiments.experiment import Experiment
 
@@ -34,6 +36,8 @@ STAGES = (
     checkpoints,
     eval_episodes,
     eval_scores,
+    search_episodes,
+    search_scores,
 )
 """In the order in which one iteration runs."""
 
@@ -49,10 +53,13 @@ _LACKS = {
 }
 """The stages that a variant does without."""
 
+_SEARCHING = frozenset({"search_episodes", "search_scores"})
+"""Those that only an experiment with a section `search` has."""
+
 
 def stages_of(experiment: Experiment) -> list[StageDefinition]:
     """The stages of an experiment, each with what it reads there: a variant lacks some."""
-    lacking = _LACKS[experiment.variant]
+    lacking = _LACKS[experiment.variant] | (frozenset() if experiment.search else _SEARCHING)
     return [
         replace(
             definition,

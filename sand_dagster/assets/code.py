@@ -59,6 +59,7 @@ NOT_DECISIVE: Mapping[str, str] = {
     "sand_dagster.rows.models": "the columns are part of the identity on their own",
     "sand_dagster.rows.plain": "how rows are stored",
     "sand_dagster.rows.row": "the columns are part of the identity on their own",
+    "sand_dagster.rows.search": "the columns are part of the identity on their own",
     "sand_dagster.rows.steps": "the columns are part of the identity on their own",
     "sand_dagster.rows.tasks": "the columns are part of the identity on their own",
     "sand_dagster.sand.algorithm": "calls the steps in memory; no stage uses it",

@@ -24,6 +24,7 @@ from sand_dagster.rows.evaluation import EpisodeRow
 from sand_dagster.rows.explorations import ExplorationRow
 from sand_dagster.rows.plain import plain, typed
 from sand_dagster.rows.row import Row
+from sand_dagster.rows.search import SearchEpisodeRow
 from sand_dagster.rows.steps import DeliberationRow, DemonstrationRow, ExpertRow, StepRow
 
 R = TypeVar("R", bound=Row)
@@ -219,7 +220,8 @@ def _first_set(rows: pl.LazyFrame) -> str:
 
 
 def _first_played(
-    kind: type[RolloutRow] | type[ExplorationRow] | type[EpisodeRow], rows: pl.LazyFrame
+    kind: type[RolloutRow] | type[ExplorationRow] | type[EpisodeRow] | type[SearchEpisodeRow],
+    rows: pl.LazyFrame,
 ) -> str:
     first = _first(kind, rows)
     return render_rollout([turn.step for turn in first.steps], first.reward) if first else ""
@@ -239,4 +241,5 @@ _EXAMPLES: dict[str, Callable[[pl.LazyFrame], str]] = {
     "deliberation_trajectories": _first_deliberation,
     "explorations": partial(_first_played, ExplorationRow),
     "eval_episodes": partial(_first_played, EpisodeRow),
+    "search_episodes": partial(_first_played, SearchEpisodeRow),
 }

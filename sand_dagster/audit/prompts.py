@@ -37,6 +37,7 @@ PROMPTED = (
     "deliberation_trajectories",
     "explorations",
     "eval_episodes",
+    "search_episodes",
 )
 """The tables whose rows a model wrote."""
 
@@ -95,6 +96,7 @@ def prompt_of(lineage: Lineage, node: Node, turn: int | None = None) -> Prompt:
         "deliberation_trajectories": _deliberation,
         "explorations": _exploration,
         "eval_episodes": _episode,
+        "search_episodes": _search_episode,
     }
     if node.table not in made:
         raise NoPrompt(f"no model writes rows of {node.table}; tables with prompts: {', '.join(PROMPTED)}")
@@ -279,6 +281,11 @@ def _rollout(rows: _Rows, row: Row, turn: int | None) -> Prompt:
 def _episode(rows: _Rows, row: Row, turn: int | None) -> Prompt:
     (checkpoint,) = rows.named("checkpoint_id")
     return _played(rows, row, turn, row["episode_id"], checkpoint)
+
+
+def _search_episode(rows: _Rows, row: Row, turn: int | None) -> Prompt:
+    (checkpoint,) = rows.named("checkpoint_id")
+    return _played(rows, row, turn, row["search_episode_id"], checkpoint)
 
 
 def _exploration(rows: _Rows, row: Row, turn: int | None) -> Prompt:

@@ -17,6 +17,7 @@ from sand_dagster.cli.estimate import estimate
 from sand_dagster.cli.experiments import experiments, plan, run, scores
 from sand_dagster.cli.lineage import lineage
 from sand_dagster.cli.play import play, replay
+from sand_dagster.cli.search import search
 from sand_dagster.cli.verify import verify
 
 app = typer.Typer(
@@ -28,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-_READING = (scores, compare, show, ask, sql, diff, status)
+_READING = (scores, search, compare, show, ask, sql, diff, status)
 for command in (experiments, run, plan, estimate, *_READING, verify, clean, play, replay):
     app.command()(command)
 app.add_typer(bench)

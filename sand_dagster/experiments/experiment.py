@@ -16,6 +16,7 @@ from sand_dagster.sand.settings import (
     ExplorationSettings,
     RolloutSettings,
     SamplingSettings,
+    SearchSettings,
     Settings,
     TaskInstruction,
     epochs_of,
@@ -188,6 +189,9 @@ class Experiment(Settings):
     finetuning: FinetuningSection = FinetuningSection()
     eto: EtoSettings = EtoSettings()
     evaluation: EvaluationSection = EvaluationSection()
+    search: SearchSettings | None = Field(
+        None, description="test-time search of every checkpoint; without this section none is made"
+    )
 
     @model_validator(mode="after")
     def _agree(self) -> Experiment:

@@ -104,6 +104,20 @@ def explorations_tie_up(experiment: Experiment, store: ArtifactStore, iteration:
     ]
 
 
+def search_ties_up(experiment: Experiment, store: ArtifactStore, iteration: str) -> Problems:
+    """Every test task was searched by every mode, and rewards are within [0, 1]."""
+    tasks = store.read("tasks", None).filter(pl.col("split").is_in(["seen", "unseen"]))
+    episodes = store.read("search_episodes", iteration)
+    modes = experiment.search.modes if experiment.search else ()
+    missing = [
+        f"task {id} was not searched by {mode}"
+        for mode in modes
+        for id in tasks.join(episodes.filter(pl.col("mode") == mode), on="task_id", how="anti")["task_id"]
+    ]
+    scores = store.read("search_scores", iteration)
+    return [*missing, *_within(scores, ["average_reward", "reward_low", "reward_high", "success_rate"])]
+
+
 def one_checkpoint(experiment: Experiment, store: ArtifactStore, iteration: str) -> Problems:
     """The checkpoint was finetuned on every step of this iteration's trajectories.
 
@@ -128,6 +142,7 @@ _CHECKS: dict[str, list[Check]] = {
     "explorations": [explorations_tie_up],
     "checkpoints": [one_checkpoint],
     "eval_scores": [scores_within_bounds],
+    "search_scores": [search_ties_up],
 }
 
 

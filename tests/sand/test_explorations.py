@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 
-from sand_dagster.execution.units import MemoryJournal
 from sand_dagster.outcomes import Ended
 from sand_dagster.rows.explorations import ExplorationRow
 from sand_dagster.rows.steps import Turn
@@ -21,11 +20,11 @@ TASKS = [replace(TASK, id=f"corridor/{n}") for n in range(3)]
 
 
 async def _explored(
-    reply: Callable[[str, Sampling], str | None], n: int = 2, journal: MemoryJournal | None = None
+    reply: Callable[[str, Sampling], str | None], n: int = 2
 ) -> tuple[list[ExplorationRow], ScriptedModel]:
     player = agent(reply)
     settings = ExplorationSettings(n=n, temperature=1.0)
-    finished = await explore(stage(journal=journal), TASKS, Corridor(), player, settings)
+    finished = await explore(stage(), TASKS, Corridor(), player, settings)
     assert isinstance(player.model, ScriptedModel)
     return [row for group in finished.rows for row in group], player.model
 
@@ -38,13 +37,6 @@ async def test_each_task_is_played_n_times_from_its_start_and_each_time_with_oth
     assert len({row.exploration_id for row in rows}) == 6
     assert len({sampling.seed for _, sampling in model.asked}) == len(model.asked) == 12
     assert {sampling.temperature for _, sampling in model.asked} == {1.0}
-
-
-async def test_one_more_exploration_of_each_task_repeats_none() -> None:
-    journal = MemoryJournal()
-    await _explored(lambda text, _: f"Action: {GOAL}", n=1, journal=journal)
-    rows, model = await _explored(lambda text, _: f"Action: {GOAL}", n=2, journal=journal)
-    assert len(rows) == 6 and len(model.asked) == 3
 
 
 def _turns(*actions: str, valid: bool = True) -> tuple[Turn, ...]:
