@@ -16,6 +16,7 @@ from sand_dagster.models.packaged import packaged_model
 from sand_dagster.models.parallel import DoesNotFit, Parallelism, parallelism
 from sand_dagster.models.settings import ModelSource
 from sand_dagster.models.shape import KNOWN, ModelShape
+from sand_dagster.rows.search import SearchMode
 from sand_dagster.training.memory import TrainingDoesNotFit, TrainingPlan, plan_training
 
 PREFILL, TRAINING, DECODING = 0.5, 0.4, 0.6
@@ -314,6 +315,18 @@ def _iteration(
         means.tasks * tested,
         rates.engine_start,
     )
+    if experiment.search is not None:
+        # Each mode takes N samples of a turn; best-of-N also plays N episodes.
+        n, modes = experiment.search.n, experiment.search.modes
+        samples = means.tasks * n * len(modes)
+        episodes = means.tasks * sum(1 if mode is SearchMode.VOTE else n for mode in modes)
+        yield generating(
+            "search_episodes",
+            samples,
+            episodes * (means.opening + tested * means.observation),
+            samples * tested * turn_tokens,
+            episodes * tested,
+        )
 
 
 def _slowness(stages: Sequence[StageEstimate], measured: Mapping[tuple[str, str], float]) -> float:

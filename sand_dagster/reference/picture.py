@@ -69,7 +69,7 @@ _PLACES = {
             ("candidate_actions", "rollouts", "critiques", "deliberation_trajectories")
         )
     },
-    **{"explorations": (0, 3), "search_scores": (1, 4), "search_episodes": (2, 4)},
+    **{"explorations": (0, 3), "search_scores": (2, 4), "search_episodes": (3, 4)},
     **{"eval_scores": (1, 3), "eval_episodes": (2, 3), "checkpoints": (3, 3)},
 }
 """Column and row of each stage."""
@@ -80,6 +80,7 @@ _MAIN = (
     *(("base_model", "policy"), ("candidate_actions", "rollouts"), ("rollouts", "critiques")),
     *(("critiques", "deliberation_trajectories"), ("deliberation_trajectories", "checkpoints")),
     *(("checkpoints", "eval_episodes"), ("eval_episodes", "eval_scores")),
+    *(("checkpoints", "search_episodes"), ("search_episodes", "search_scores")),
 )
 """The main path. Each stage's box lists what it reads."""
 
