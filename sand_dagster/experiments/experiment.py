@@ -205,6 +205,11 @@ class Experiment(Settings):
                 "control_for names the experiment that sets a control's number of tokens: variant `more_sft` "
                 "needs it, and no other variant may have it"
             )
+        if self.variant == "eto" and self.finetuning.restart_from == "base":
+            raise ValueError(
+                "finetuning.restart_from must be `policy` with variant `eto`: DPO goes on from the policy "
+                "that explored, which is its reference"
+            )
         for section, tokens in (
             ("generation.max_new_tokens", self.generation.max_new_tokens),
             ("critiques.max_new_tokens", self.critiques.max_new_tokens),

@@ -15,6 +15,7 @@ import pytest
 from sand_dagster.artifacts.lineage import Lineage
 from sand_dagster.artifacts.sql import Database
 from sand_dagster.audit.prompts import prompt_of
+from sand_dagster.audit.why import why
 from sand_dagster.experiments.experiment import Endpoint, Experiment
 from sand_dagster.jobs.checks import broken_invariants
 from sand_dagster.models.settings import Checkpoint
@@ -52,6 +53,15 @@ def test_a_checkpoint_leads_to_the_episodes_that_it_was_trained_on(made: Pipelin
     assert reached == ({"expert_trajectories", "explorations"} if pairs else {"expert_trajectories"})
     found = Database(made.home, NAME).query("SELECT reason FROM left_out WHERE what = 'exploration'")
     assert found.height == (0 if pairs else 2)
+
+
+def test_why_names_the_explorations_behind_an_episode(made: Pipeline) -> None:
+    lineage = Lineage(made.home, NAME)
+    (node,) = lineage.find(made.store.read("eval_episodes", "01")["episode_id"][0])
+    said = "\n".join(why(lineage, node))
+    used = 2 if made.experiment.variant == "eto" else 0
+    assert f"of the experts and on {used} explorations of the policy" in said
+    assert "of which 0 won" in said
 
 
 def test_the_prompt_of_an_explorations_turn_can_be_rebuilt(made: Pipeline) -> None:
