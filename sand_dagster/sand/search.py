@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from sand_dagster.execution.units import Finished, Stage, Unit, run_units
@@ -24,7 +24,7 @@ from sand_dagster.sand.settings import SearchSettings
 from sand_dagster.types import Completion, Message, Sampling, Task
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Voting:
     """A generator whose completion is the vote of `n` samples of `model`; its tokens are those of all.
 
@@ -36,10 +36,10 @@ class Voting:
     model: Generator
     domain: Domain
     n: int
+    model_id: str = field(init=False)
 
-    @property
-    def model_id(self) -> str:
-        return self.model.model_id
+    def __post_init__(self) -> None:
+        self.model_id = self.model.model_id
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
         """The completion with the action that most samples choose.
