@@ -25,8 +25,11 @@ _LABELS: dict[str, Sequence[str]] = {
     "rollouts": ("reward", "ended"),
     "critiques": ("outcome", "critique"),
     "deliberation_trajectories": ("index", "action", "deliberated"),
+    "explorations": ("reward", "ended"),
     "checkpoints": ("examples", "tokens"),
     "eval_episodes": ("split", "reward", "ended"),
+    "search_episodes": ("mode", "split", "reward", "ended"),
+    "search_scores": ("mode", "samples", "split", "average_reward"),
     "eval_scores": ("split", "tasks", "average_reward", "success_rate"),
 }
 """The columns that show a person which row this is."""

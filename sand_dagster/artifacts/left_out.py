@@ -109,6 +109,22 @@ _PARTS: tuple[tuple[tuple[str, ...], str], ...] = (
         "truncated, '', '' FROM checkpoints WHERE truncated > 0",
     ),
     (
+        ("explorations",),
+        "SELECT iteration, 'explorations', exploration_id, 'rest of an exploration', ended, 1, '', task_id "
+        "FROM explorations WHERE ended <> 'done'",
+    ),
+    (
+        ("explorations",),
+        "SELECT iteration, 'explorations', exploration_id, 'replies of an exploration', 'unparsed', "
+        "unparsed, '', task_id FROM explorations WHERE unparsed > 0",
+    ),
+    (
+        ("explorations", "checkpoints"),
+        "SELECT x.iteration, 'explorations', x.exploration_id, 'exploration', 'not finetuned on', 1, '', "
+        "x.task_id FROM explorations x JOIN checkpoints c ON c.iteration = x.iteration "
+        "WHERE NOT list_contains(c.step_ids, x.exploration_id)",
+    ),
+    (
         ("eval_episodes",),
         "SELECT iteration, 'eval_episodes', episode_id, 'rest of an episode', ended, 1, '', task_id "
         "FROM eval_episodes WHERE ended <> 'done'",
@@ -117,6 +133,16 @@ _PARTS: tuple[tuple[tuple[str, ...], str], ...] = (
         ("eval_episodes",),
         "SELECT iteration, 'eval_episodes', episode_id, 'replies of an episode', 'unparsed', unparsed, '', "
         "task_id FROM eval_episodes WHERE unparsed > 0",
+    ),
+    (
+        ("search_episodes",),
+        "SELECT iteration, 'search_episodes', search_episode_id, 'rest of an episode', ended, 1, '', task_id "
+        "FROM search_episodes WHERE ended <> 'done'",
+    ),
+    (
+        ("search_episodes",),
+        "SELECT iteration, 'search_episodes', search_episode_id, 'replies of an episode', 'unparsed', "
+        "unparsed, '', task_id FROM search_episodes WHERE unparsed > 0",
     ),
     (
         ("tasks", "expert_data"),

@@ -12,8 +12,10 @@ import polars as pl
 from sand_dagster.rows.candidates import CandidateRow, CritiqueRow, RolloutRow
 from sand_dagster.rows.evaluation import EpisodeRow, ScoreRow
 from sand_dagster.rows.experts import ImportRow
+from sand_dagster.rows.explorations import ExplorationRow
 from sand_dagster.rows.models import BaseModelRow, CheckpointRow, PolicyRow
 from sand_dagster.rows.row import Parent, Row
+from sand_dagster.rows.search import SearchEpisodeRow, SearchScoreRow
 from sand_dagster.rows.steps import DeliberationRow, DemonstrationRow, ExpertRow
 from sand_dagster.rows.tasks import TaskRow
 
@@ -111,9 +113,12 @@ TABLES: dict[str, Table] = {
             RolloutRow,
             CritiqueRow,
             DeliberationRow,
+            ExplorationRow,
             CheckpointRow,
             EpisodeRow,
             ScoreRow,
+            SearchEpisodeRow,
+            SearchScoreRow,
         ),
     )
 }

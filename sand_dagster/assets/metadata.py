@@ -21,8 +21,10 @@ from sand_dagster.outcomes import ReplyOutcome
 from sand_dagster.prompts.turns import render_history, render_rollout, render_turn
 from sand_dagster.rows.candidates import CandidateRow, CritiqueRow, RolloutRow
 from sand_dagster.rows.evaluation import EpisodeRow
+from sand_dagster.rows.explorations import ExplorationRow
 from sand_dagster.rows.plain import plain, typed
 from sand_dagster.rows.row import Row
+from sand_dagster.rows.search import SearchEpisodeRow
 from sand_dagster.rows.steps import DeliberationRow, DemonstrationRow, ExpertRow, StepRow
 
 R = TypeVar("R", bound=Row)
@@ -217,7 +219,10 @@ def _first_set(rows: pl.LazyFrame) -> str:
     )
 
 
-def _first_played(kind: type[RolloutRow] | type[EpisodeRow], rows: pl.LazyFrame) -> str:
+def _first_played(
+    kind: type[RolloutRow] | type[ExplorationRow] | type[EpisodeRow] | type[SearchEpisodeRow],
+    rows: pl.LazyFrame,
+) -> str:
     first = _first(kind, rows)
     return render_rollout([turn.step for turn in first.steps], first.reward) if first else ""
 
@@ -234,5 +239,7 @@ _EXAMPLES: dict[str, Callable[[pl.LazyFrame], str]] = {
     "rollouts": partial(_first_played, RolloutRow),
     "critiques": _first_critique,
     "deliberation_trajectories": _first_deliberation,
+    "explorations": partial(_first_played, ExplorationRow),
     "eval_episodes": partial(_first_played, EpisodeRow),
+    "search_episodes": partial(_first_played, SearchEpisodeRow),
 }

@@ -27,9 +27,12 @@ _IDENTITY: Mapping[str, tuple[str, ...]] = {
     "policy": ("role",),
     "candidate_actions": ("trajectory_id", "index", "normalised"),
     "deliberation_trajectories": ("trajectory_id", "index"),
+    "explorations": ("task_id", "sample"),
     "checkpoints": (),
     "eval_episodes": ("task_id",),
     "eval_scores": ("split",),
+    "search_episodes": ("mode", "task_id", "sample"),
+    "search_scores": ("mode", "samples", "split"),
 }
 """The columns that identify a row in any version; ids cannot, because they change with what they hash."""
 

@@ -30,7 +30,15 @@ from sand_dagster.types import Message, Step, Task, Trajectory
 
 Row = dict[str, Any]
 
-PROMPTED = ("candidate_actions", "rollouts", "critiques", "deliberation_trajectories", "eval_episodes")
+PROMPTED = (
+    "candidate_actions",
+    "rollouts",
+    "critiques",
+    "deliberation_trajectories",
+    "explorations",
+    "eval_episodes",
+    "search_episodes",
+)
 """The tables whose rows a model wrote."""
 
 
@@ -86,7 +94,9 @@ def prompt_of(lineage: Lineage, node: Node, turn: int | None = None) -> Prompt:
         "rollouts": _rollout,
         "critiques": _critique,
         "deliberation_trajectories": _deliberation,
+        "explorations": _exploration,
         "eval_episodes": _episode,
+        "search_episodes": _search_episode,
     }
     if node.table not in made:
         raise NoPrompt(f"no model writes rows of {node.table}; tables with prompts: {', '.join(PROMPTED)}")
@@ -270,11 +280,25 @@ def _rollout(rows: _Rows, row: Row, turn: int | None) -> Prompt:
 
 def _episode(rows: _Rows, row: Row, turn: int | None) -> Prompt:
     (checkpoint,) = rows.named("checkpoint_id")
+    return _played(rows, row, turn, row["episode_id"], checkpoint)
+
+
+def _search_episode(rows: _Rows, row: Row, turn: int | None) -> Prompt:
+    (checkpoint,) = rows.named("checkpoint_id")
+    return _played(rows, row, turn, row["search_episode_id"], checkpoint)
+
+
+def _exploration(rows: _Rows, row: Row, turn: int | None) -> Prompt:
+    (policy,) = rows.named("policy_id")
+    return _played(rows, row, turn, row["exploration_id"], policy)
+
+
+def _played(rows: _Rows, row: Row, turn: int | None, id: str, model: Row) -> Prompt:
+    """The prompt of a turn of a task that the `model` played from its start."""
     asked = _turn(row, turn, first=1)
     messages = rows.conversation(row["task_id"], row["instruction"], _steps(row)[: asked - 1])
-    model_id = rows.model_id(checkpoint["model_id"])
-    key = rows.unit(row["episode_id"], rows.tasks[row["task_id"]], rows.example(), model_id)
-    return _acted(rows, row, messages, key, checkpoint["folder"], None)
+    key = rows.unit(id, rows.tasks[row["task_id"]], rows.example(), rows.model_id(model["model_id"]))
+    return _acted(rows, row, messages, key, model["folder"], None)
 
 
 def _acted(

@@ -74,7 +74,22 @@ def _checkpoint(lineage: Lineage, node: Node) -> Iterator[str]:
             (other,) = links.nodes(1)
             yield f"As a control it got as many tokens as checkpoint {other.id} of {other.experiment}."
     steps = [n for links in lineage.up(node) if links.column == "step_ids" for n in links.nodes()]
-    yield from _training_steps(lineage, [n for n in steps if n.table == "deliberation_trajectories"])
+    deliberating = [n for n in steps if n.table == "deliberation_trajectories"]
+    if deliberating or not steps:
+        yield from _training_steps(lineage, deliberating)
+    else:
+        yield from _explorations(lineage, steps)
+
+
+def _explorations(lineage: Lineage, trained: list[Node]) -> Iterator[str]:
+    """Of a checkpoint of RFT or ETO: the experts' steps and the explorations."""
+    explored = [n for n in trained if n.table == "explorations"]
+    rewards = lineage.values(explored, {"explorations": ("reward",)})
+    won = sum(rewards[node]["reward"] >= 1 for node in explored)
+    yield (
+        f"It was trained on {_count(len(trained) - len(explored), 'step')} of the experts and on "
+        f"{_count(len(explored), 'exploration')} of the policy{_named(explored)}, of which {won} won."
+    )
 
 
 def _training_steps(lineage: Lineage, steps: list[Node]) -> Iterator[str]:

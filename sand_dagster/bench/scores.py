@@ -14,6 +14,10 @@ from sand_dagster.artifacts.store import ArtifactStore
 from sand_dagster.bench.orchestration import seconds_of
 from sand_dagster.experiments.experiment import Experiment
 
+_SEARCH = (
+    *("split", "mode", "samples", "tasks", "average_reward", "reward_low", "reward_high"),
+    *("tokens_per_task", "prompt_tokens_per_task"),
+)
 _SCORES = (
     *("split", "tasks", "average_reward", "reward_low", "reward_high", "success_rate"),
     *("deliberation_rate", "tokens_per_task", "steps_per_task", "invalid_rate"),
@@ -25,7 +29,8 @@ class Iteration:
     """One iteration: its scores by split, and what its stages made.
 
     `seconds` is the wall time of the run that completed it, None if it is not recorded in this home.
-    `outcomes` counts the steps of D_delib by the outcome of their deliberation.
+    `outcomes` counts the steps of D_delib by the outcome of their deliberation, `explorations` the policy's
+    own episodes: played, won, and finetuned on. `search` are the scores of test-time search.
     """
 
     iteration: str
@@ -36,6 +41,8 @@ class Iteration:
     candidates: int
     critiques: dict[str, int]
     outcomes: dict[str, int]
+    explorations: dict[str, int]
+    search: list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +93,8 @@ def _iteration(home: Path, store: ArtifactStore, experiment: Experiment, iterati
 
     deliberating = [row for row in rows("candidate_actions") if row["deliberates"]]
     steps = rows("deliberation_trajectories")
+    explored = rows("explorations")
+    used = {id for row in rows("checkpoints") for id in row["step_ids"]}
     return Iteration(
         iteration=iteration,
         seconds=seconds_of(home, experiment, iteration),
@@ -95,4 +104,10 @@ def _iteration(home: Path, store: ArtifactStore, experiment: Experiment, iterati
         candidates=len(deliberating),
         critiques=dict(Counter(row["outcome"] for row in rows("critiques"))),
         outcomes=dict(Counter(row["outcome"] for row in steps)),
+        explorations={
+            "played": len(explored),
+            "won": sum(row["reward"] >= 1.0 for row in explored),
+            "finetuned_on": sum(row["exploration_id"] in used for row in explored),
+        },
+        search=[{name: row[name] for name in _SEARCH} for row in rows("search_scores")],
     )

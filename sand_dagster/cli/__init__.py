@@ -20,6 +20,7 @@ from sand_dagster.cli.export import export
 from sand_dagster.cli.lineage import lineage
 from sand_dagster.cli.play import play, replay
 from sand_dagster.cli.report import report, view
+from sand_dagster.cli.search import search
 from sand_dagster.cli.verify import verify
 
 app = typer.Typer(
@@ -31,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-_READING = (scores, compare, show, ask, sql, diff, status)
+_READING = (scores, search, compare, show, ask, sql, diff, status)
 for command in (
     experiments,
     run,

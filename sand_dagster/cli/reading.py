@@ -36,7 +36,9 @@ class Reader:
             "rollouts": self._rollout,
             "critiques": self._critique,
             "deliberation_trajectories": self._deliberation,
+            "explorations": _exploration,
             "eval_episodes": _episode,
+            "search_episodes": _search_episode,
         }.get(table, _fields)
 
     def title(self, row: Row) -> str:
@@ -126,6 +128,23 @@ def _episode(row: Row) -> str:
         f"{row['split']} {row['kind']} {row['task_id']}: reward {row['reward']:.2f}, {row['ended']}, "
         f"{len(row['steps'])} steps ({row['deliberations']} deliberated, {row['invalid_actions']} invalid, "
         f"{row['unparsed']} unparsed)"
+    )
+    return f"{head}\n{row['instruction']}\n{_transcript(row['steps'])}"
+
+
+def _exploration(row: Row) -> str:
+    head = (
+        f"{row['task_id']}, exploration {row['sample']}: reward {row['reward']:.2f}, {row['ended']}, "
+        f"{len(row['steps'])} steps ({row['invalid_actions']} invalid, {row['unparsed']} unparsed)"
+    )
+    return f"{head}\n{row['instruction']}\n{_transcript(row['steps'])}"
+
+
+def _search_episode(row: Row) -> str:
+    head = (
+        f"{row['split']} {row['kind']} {row['task_id']}: {row['mode']} of {row['n']}, "
+        f"sample {row['sample']}: reward {row['reward']:.2f}, {row['ended']}, {len(row['steps'])} steps "
+        f"({row['invalid_actions']} invalid, {row['unparsed']} unparsed), {row['completion_tokens']} tokens"
     )
     return f"{head}\n{row['instruction']}\n{_transcript(row['steps'])}"
 

@@ -16,6 +16,7 @@ from sand_dagster.models.packaged import packaged_model
 from sand_dagster.models.parallel import DoesNotFit, Parallelism, parallelism
 from sand_dagster.models.settings import ModelSource
 from sand_dagster.models.shape import KNOWN, ModelShape
+from sand_dagster.rows.search import SearchMode
 from sand_dagster.training.memory import TrainingDoesNotFit, TrainingPlan, plan_training
 
 PREFILL, TRAINING, DECODING = 0.5, 0.4, 0.6
@@ -215,7 +216,7 @@ def _iteration(
     experiment: Experiment, iteration: str, shape: ModelShape, means: Lengths, rates: _Rates
 ) -> Iterator[StageEstimate]:
     k = int(iteration)
-    acts = k > 0 and experiment.variant != "more_sft"
+    acts = k > 0 and experiment.variant != "more_sft" and not experiment.explores
     turn = means.acting if k > 1 else means.turn
     demonstrations, steps = means.trajectories, means.trajectories * means.steps
     per_step = turn + means.observation
@@ -273,10 +274,25 @@ def _iteration(
             disagreeing * means.deliberation,
             0.0,
         )
-    epochs = experiment.finetuning.epochs_of(k)
+    explored = demonstrations * experiment.explorations.n if k > 0 and experiment.explores else 0.0
+    if explored:
+        yield generating(
+            "explorations",
+            explored,
+            explored * (means.opening + means.test_steps * means.observation),
+            explored * means.test_steps * means.turn,
+            explored * means.test_steps,
+            rates.engine_start,
+        )
+    prefers = bool(explored) and experiment.variant == "eto"
+    epochs = experiment.eto.epochs if prefers else experiment.finetuning.epochs_of(k)
     deliberated = disagreeing * means.deliberation if acts else 0.0
-    tokens = epochs * (demonstrations * whole + deliberated)
-    optimizer_steps = epochs * demonstrations / experiment.finetuning.batch_size
+    # At most: each exploration wins (RFT), or makes a pair with an expert's trajectory (ETO).
+    played = explored * (means.opening + means.test_steps * (means.turn + means.observation))
+    tokens = epochs * ((explored if prefers else demonstrations) * whole + deliberated + played)
+    examples = explored if prefers else demonstrations + explored
+    batch = experiment.eto.batch_size if prefers else experiment.finetuning.batch_size
+    optimizer_steps = epochs * examples / batch
     checkpoint = 2 * shape.parameters if not rates.hardware.on_cpu else 4 * shape.parameters
     trained = rates.train(tokens, optimizer_steps, checkpointing=experiment.finetuning.gradient_checkpointing)
     yield StageEstimate(
@@ -299,6 +315,18 @@ def _iteration(
         means.tasks * tested,
         rates.engine_start,
     )
+    if experiment.search is not None:
+        # Each mode takes N samples of a turn; best-of-N also plays N episodes.
+        n, modes = experiment.search.n, experiment.search.modes
+        samples = means.tasks * n * len(modes)
+        episodes = means.tasks * sum(1 if mode is SearchMode.VOTE else n for mode in modes)
+        yield generating(
+            "search_episodes",
+            samples,
+            episodes * (means.opening + tested * means.observation),
+            samples * tested * turn_tokens,
+            episodes * tested,
+        )
 
 
 def _slowness(stages: Sequence[StageEstimate], measured: Mapping[tuple[str, str], float]) -> float:

@@ -69,11 +69,13 @@ _OWN: dict[str, Any] = {
     "seed": True,
     "iterations": True,
     "variant": True,
+    "search": True,
     "finetuning": {"epochs", "per_device_batch_size", "gradient_checkpointing"},
     "environment": {"options": {"grammar"}},
 }
 """Fields that may differ from the shipped profile: ALFWorld's two grammars mean the same, and how a
-finetuning fits into memory does not change it. Variant and epochs are checked separately."""
+finetuning fits into memory does not change it, nor does test-time search beside it. Variant and epochs are
+checked separately."""
 
 
 def published_reward(

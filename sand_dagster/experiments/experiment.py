@@ -12,8 +12,11 @@ from sand_dagster.models.settings import Checkpoint
 from sand_dagster.sand.settings import (
     CritiqueSettings,
     DeliberationSettings,
+    EtoSettings,
+    ExplorationSettings,
     RolloutSettings,
     SamplingSettings,
+    SearchSettings,
     Settings,
     TaskInstruction,
     epochs_of,
@@ -162,11 +165,13 @@ class Experiment(Settings):
         "paper",
         description="paper: zero-shot prompts of Figures 7 and 8; eto: one solved example before the task",
     )
-    variant: Literal["full", "without_critique", "without_sampling", "more_sft"] = Field(
+    variant: Literal["full", "without_critique", "without_sampling", "more_sft", "rft", "eto"] = Field(
         "full",
         description="full SAND; Table 3's variants without execution-guided critique (EAC) and without "
-        "self-consistency action sampling (SAS); or the control that is finetuned on as many tokens of the "
-        "unchanged expert trajectories",
+        "self-consistency action sampling (SAS); the control that is finetuned on as many tokens of the "
+        "unchanged expert trajectories; or a baseline that explores the training tasks: rft (SFT on the "
+        "experts' trajectories and the policy's own won episodes), eto (DPO on pairs of the experts' and the "
+        "policy's own trajectories)",
     )
     control_for: str | None = Field(
         None,
@@ -186,8 +191,13 @@ class Experiment(Settings):
     rollouts: RolloutSettings = RolloutSettings()
     critiques: CritiqueSettings = CritiqueSettings()
     deliberation: DeliberationSettings = DeliberationSettings()
+    explorations: ExplorationSettings = ExplorationSettings()
     finetuning: FinetuningSection = FinetuningSection()
+    eto: EtoSettings = EtoSettings()
     evaluation: EvaluationSection = EvaluationSection()
+    search: SearchSettings | None = Field(
+        None, description="test-time search of every checkpoint; without this section none is made"
+    )
 
     @model_validator(mode="after")
     def _agree(self) -> Experiment:
@@ -200,6 +210,11 @@ class Experiment(Settings):
             raise ValueError(
                 "control_for names the experiment that sets a control's number of tokens: variant `more_sft` "
                 "needs it, and no other variant may have it"
+            )
+        if self.variant == "eto" and self.finetuning.restart_from == "base":
+            raise ValueError(
+                "finetuning.restart_from must be `policy` with variant `eto`: DPO goes on from the policy "
+                "that explored, which is its reference"
             )
         for section, tokens in (
             ("generation.max_new_tokens", self.generation.max_new_tokens),
@@ -222,6 +237,11 @@ class Experiment(Settings):
                 f"model.max_model_len ({self.model.max_model_len})"
             )
         return self
+
+    @property
+    def explores(self) -> bool:
+        """Whether the policy explores the training tasks, and nothing deliberates."""
+        return self.variant in ("rft", "eto")
 
     @property
     def group(self) -> str:

@@ -87,9 +87,49 @@ def scores_within_bounds(_: Experiment, store: ArtifactStore, iteration: str) ->
     return problems
 
 
-def one_checkpoint(_: Experiment, store: ArtifactStore, iteration: str) -> Problems:
-    """The checkpoint was finetuned on every step of this iteration's trajectories."""
+def explorations_tie_up(experiment: Experiment, store: ArtifactStore, iteration: str) -> Problems:
+    """Every training task was explored as often as asked, with a reward in [0, 1] (iteration 00: never)."""
+    explored = store.read("explorations", iteration)
+    if iteration == "00":
+        return [f"{explored.height} explorations in iteration 00"] if explored.height else []
+    tasks = store.read("tasks", None).filter(pl.col("split") == "train")
+    counted = tasks.join(explored.group_by("task_id").len(), on="task_id", how="left")
+    wrong = counted.filter(pl.col("len").ne_missing(experiment.explorations.n))
+    return [
+        *(
+            f"task {row['task_id']} has {row['len'] or 0} explorations, not {experiment.explorations.n}"
+            for row in wrong.to_dicts()
+        ),
+        *_within(explored, ["reward"]),
+    ]
+
+
+def search_ties_up(experiment: Experiment, store: ArtifactStore, iteration: str) -> Problems:
+    """Every test task was searched by every mode, and rewards are within [0, 1]."""
+    tasks = store.read("tasks", None).filter(pl.col("split").is_in(["seen", "unseen"]))
+    episodes = store.read("search_episodes", iteration)
+    modes = experiment.search.modes if experiment.search else ()
+    missing = [
+        f"task {id} was not searched by {mode}"
+        for mode in modes
+        for id in tasks.join(episodes.filter(pl.col("mode") == mode), on="task_id", how="anti")["task_id"]
+    ]
+    scores = store.read("search_scores", iteration)
+    return [*missing, *_within(scores, ["average_reward", "reward_low", "reward_high", "success_rate"])]
+
+
+def one_checkpoint(experiment: Experiment, store: ArtifactStore, iteration: str) -> Problems:
+    """The checkpoint was finetuned on every step of this iteration's trajectories.
+
+    With variants rft and eto: on experts' steps and explorations of this iteration, and on nothing else.
+    """
     (trained,) = store.read("checkpoints", iteration)["step_ids"].to_list()
+    if experiment.explores:
+        experts = set(store.read("expert_trajectories", iteration)["step_id"])
+        explored = set(store.read("explorations", iteration)["exploration_id"])
+        strange = [f"the checkpoint was finetuned on {id}" for id in trained if id not in experts | explored]
+        left_out = experts - set(trained) if experiment.variant == "rft" or iteration == "00" else set()
+        return [*strange, *(f"the checkpoint was not finetuned on step {id}" for id in sorted(left_out))]
     steps = store.read("deliberation_trajectories", iteration)["step_id"].to_list()
     return [] if trained == steps else ["the checkpoint's steps are not those of deliberation_trajectories"]
 
@@ -99,8 +139,10 @@ _CHECKS: dict[str, list[Check]] = {
     "rollouts": [rollouts_tie_up, rollout_rewards],
     "critiques": [critiques_tie_up],
     "deliberation_trajectories": [ends_in_the_experts_action],
+    "explorations": [explorations_tie_up],
     "checkpoints": [one_checkpoint],
     "eval_scores": [scores_within_bounds],
+    "search_scores": [search_ties_up],
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import types
 from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -157,8 +158,11 @@ def _name(kind: Any) -> str:
         return " or ".join(f"`{value}`" for value in inner)
     if origin in (Union, types.UnionType):
         return " or ".join(_name(each) for each in inner if each is not types.NoneType)
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return " or ".join(f"`{value}`" for value in kind)
     if origin is tuple:
-        return f"list of {_plural(_name(inner[0]))}"
+        word = _name(inner[0])
+        return f"list of {word if word.startswith('`') else _plural(word)}"
     if origin is not None and inner:  # Annotated
         return _bounded(inner[0], inner[1:])
     if _model(kind):

@@ -46,9 +46,12 @@ _ROWS = {
     "rollouts": "a candidate played to the end, with its reward",
     "critiques": "the base model's verdict on a candidate",
     "deliberation_trajectories": "a step of D_delib, with its new thought",
+    "explorations": "RFT, ETO: a training task, played by π_k",
     "checkpoints": "a finetuning: π after it",
     "eval_episodes": "a test task, played",
     "eval_scores": "a split's average reward",
+    "search_episodes": "a test task, with N samples (best-of-N, voting)",
+    "search_scores": "reward and tokens of a mode",
 }
 """The meaning of a row."""
 
@@ -66,16 +69,18 @@ _PLACES = {
             ("candidate_actions", "rollouts", "critiques", "deliberation_trajectories")
         )
     },
+    **{"explorations": (0, 3), "search_scores": (2, 4), "search_episodes": (3, 4)},
     **{"eval_scores": (1, 3), "eval_episodes": (2, 3), "checkpoints": (3, 3)},
 }
 """Column and row of each stage."""
 
-_TOPS = (64, 204, 350, 492)
+_TOPS = (64, 204, 350, 492, 634)
 _MAIN = (
     *(("tasks", "expert_import"), ("expert_import", "expert_data"), ("expert_data", "expert_trajectories")),
     *(("base_model", "policy"), ("candidate_actions", "rollouts"), ("rollouts", "critiques")),
     *(("critiques", "deliberation_trajectories"), ("deliberation_trajectories", "checkpoints")),
     *(("checkpoints", "eval_episodes"), ("eval_episodes", "eval_scores")),
+    *(("checkpoints", "search_episodes"), ("search_episodes", "search_scores")),
 )
 """The main path. Each stage's box lists what it reads."""
 
@@ -114,12 +119,12 @@ def architecture() -> str:
     """The picture, as the text of an SVG file."""
     parts = [*_layers(), *_assets(), *_identity()]
     return (
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1100 824" role="img" '
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1100 966" role="img" '
         'aria-label="Layers of the code, the assets of one iteration, the identity of a stage">\n'
         f"<style>\n{_STYLE}\n</style>\n"
         '<defs><marker id="tip" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" '
         'orient="auto"><path d="M0 0 L10 5 L0 10 z" fill="#222"/></marker></defs>\n'
-        '<rect x="0" y="0" width="1100" height="824" style="stroke: none"/>\n'
+        '<rect x="0" y="0" width="1100" height="966" style="stroke: none"/>\n'
         + "\n".join(parts)
         + "\n</svg>\n"
     )
@@ -189,7 +194,7 @@ def _stage(stage: StageDefinition) -> Iterator[str]:
 
 
 def _identity() -> Iterator[str]:
-    top = 634
+    top = 776
     yield _text(_LEFT, top, "One identity per stage: what decides its rows", "head")
     for place, (name, what) in enumerate(_IDENTITY):
         x = _LEFT + place * 142
@@ -213,7 +218,7 @@ def _identity() -> Iterator[str]:
             "everything else: Dagster's step process",
         )
     ):
-        yield _text(24, 700 + line * 18, text, "name" if line == 0 else "")
+        yield _text(24, 842 + line * 18, text, "name" if line == 0 else "")
 
 
 def _box(name: str) -> _Box:

@@ -71,7 +71,9 @@ class CheckpointRow(Row):
     checkpoint_id: Annotated[str, "id of the checkpoint"]
     policy_id: Annotated[str, "the model that was finetuned", of("policy")]
     step_ids: Annotated[
-        tuple[str, ...], "the training steps", of("expert_trajectories", "deliberation_trajectories")
+        tuple[str, ...],
+        "the training steps; with variants rft and eto also the explorations that it was finetuned on",
+        of("expert_trajectories", "deliberation_trajectories", "explorations"),
     ]
     model_id: Annotated[str, "content hash of the finetuned model"]
     folder: Annotated[str, "its folder, relative to $SAND_HOME"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from sand_dagster.interfaces import Domain, Episode, Generator, PromptTooLong
+from sand_dagster.interfaces import Domain, Environments, Episode, Generator, PromptTooLong
 from sand_dagster.outcomes import Ended
 from sand_dagster.prompts.turns import Reply, conversation, parse_completion, turn_messages
 from sand_dagster.rows.steps import Turn
-from sand_dagster.types import Message, Sampling, Step, Trajectory
+from sand_dagster.types import Message, Sampling, Step, Task, Trajectory
 
 
 @dataclass(slots=True)
@@ -117,3 +117,22 @@ async def run_episode(
         await execute(episode, agent.domain, played, parse_completion(completion))
         messages += turn_messages(played.steps[-1])
     return played
+
+
+async def play_task(
+    task: Task,
+    environments: Environments,
+    agent: Agent,
+    *,
+    temperature: float,
+    seed: Callable[[int], int],
+) -> tuple[str, Rollout]:
+    """Let `agent` play `task` from its start; returns the instruction u and what was played."""
+    episode = await environments.open(task)
+    try:
+        played = await run_episode(
+            episode, agent, (), Rollout(), temperature=temperature, seed=seed, step_limit=task.step_limit
+        )
+        return episode.instruction, played
+    finally:
+        await episode.close()

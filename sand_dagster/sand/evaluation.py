@@ -10,7 +10,7 @@ from sand_dagster.ids import derive_seed, identify
 from sand_dagster.interfaces import Environments
 from sand_dagster.prompts.figures import is_deliberation
 from sand_dagster.rows.evaluation import EpisodeRow
-from sand_dagster.sand.episode import Agent, Rollout, run_episode
+from sand_dagster.sand.episode import Agent, play_task
 from sand_dagster.types import Task
 
 
@@ -38,26 +38,20 @@ async def _evaluate_one(
     agent: Agent,
     temperature: float,
 ) -> tuple[list[EpisodeRow], str]:
-    episode = await environments.open(task)
-    try:
-        played = await run_episode(
-            episode,
-            agent,
-            (),
-            Rollout(),
-            temperature=temperature,
-            seed=partial(derive_seed, stage.seed, stage.iteration, "evaluation", task.id),
-            step_limit=task.step_limit,
-        )
-    finally:
-        await episode.close()
+    instruction, played = await play_task(
+        task,
+        environments,
+        agent,
+        temperature=temperature,
+        seed=partial(derive_seed, stage.seed, stage.iteration, "evaluation", task.id),
+    )
     row = EpisodeRow(
         episode_id=episode_id,
         checkpoint_id=agent.id,
         task_id=task.id,
         split=task.split,
         kind=task.kind,
-        instruction=episode.instruction,
+        instruction=instruction,
         steps=played.turns,
         rewards=tuple(played.rewards),
         reward=played.reward,

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from sand_dagster.rows.search import SearchMode
+
 
 class Settings(BaseModel):
     """A section of an experiment: frozen, and closed to keys it does not know."""
@@ -61,6 +63,36 @@ class DeliberationSettings(Settings):
     expert_switch: Literal["never", "higher_reward", "higher_reward_or_shorter"] = Field(
         "never", description="when a rollout replaces the demonstration from its step on (Section 4.4)"
     )
+
+
+class ExplorationSettings(Settings):
+    """The policy's own episodes on the training tasks, for variants rft and eto. The defaults are ETO's."""
+
+    n: int = Field(1, ge=1, description="variants rft and eto: episodes that the policy plays of each task")
+    temperature: float = Field(0.0, ge=0, description="temperature of these episodes' turns")
+
+
+class EtoSettings(Settings):
+    """DPO on pairs of trajectories, for variant eto. The defaults are those of ETO's first iteration."""
+
+    beta: float = Field(0.1, gt=0, description="β of DPO: how much the policy is held to π_k, its reference")
+    learning_rate: float = Field(1e-6, gt=0, description="peak learning rate of AdamW in DPO")
+    batch_size: int = Field(32, ge=1, description="pairs for each optimiser step of DPO, over all devices")
+    epochs: int = Field(3, ge=1, description="passes over the pairs in each iteration from 01 on")
+
+
+class SearchSettings(Settings):
+    """Test-time search of every checkpoint, beside the plain evaluation (Section 6.5, Appendix B)."""
+
+    modes: tuple[SearchMode, ...] = Field(
+        tuple(SearchMode),
+        min_length=1,
+        description="oracle_best_of_n: N episodes of each test task, of which the one with the highest "
+        "reward counts; an upper bound, because the environment picks it and no model. vote: at every step "
+        "the action that most of N samples choose",
+    )
+    n: int = Field(5, ge=1, description="N: episodes of a task, or samples of a step")
+    temperature: float = Field(1.0, ge=0, description="temperature of these samples")
 
 
 TaskInstruction = Literal["task", "full"]

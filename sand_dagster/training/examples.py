@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from sand_dagster.models.spans import TrainingChats, Unstable
@@ -45,6 +45,27 @@ class Examples:
         return sum(label != IGNORED for example in self.kept for label in example.labels)
 
 
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two conversations of one task; DPO prefers the first."""
+
+    chosen: Example
+    rejected: Example
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """The data of a training by DPO. Of `dropped` pairs a side had no token of the assistant."""
+
+    kept: list[Pair]
+    dropped: int
+
+    @property
+    def both(self) -> Examples:
+        """All conversations of the pairs."""
+        return Examples([side for pair in self.kept for side in (pair.chosen, pair.rejected)], self.dropped)
+
+
 def encode(conversation: Sequence[Message], chats: TrainingChats, max_length: int) -> Example | None:
     """One conversation, cut to `max_length` tokens; None if no token of the assistant is left.
 
@@ -67,13 +88,36 @@ def encode_all(conversations: Iterable[Sequence[Message]], chats: TrainingChats,
     Raises:
         NoChatTemplate: the template cannot write one of them; the message says which, why, and what to do.
     """
-    encoded = []
+    encoded = list(_encoded(conversations, chats, max_length))
+    kept = [example for example in encoded if example is not None]
+    return Examples(kept, len(encoded) - len(kept))
+
+
+def encode_pairs(
+    chosen: Iterable[Sequence[Message]],
+    rejected: Iterable[Sequence[Message]],
+    chats: TrainingChats,
+    max_length: int,
+) -> Pairs:
+    """The pairs of `chosen` and `rejected`, which stand at the same places.
+
+    Raises:
+        NoChatTemplate: as `encode_all`.
+        ValueError: there are more of one than of the other.
+    """
+    sides = (_encoded(chosen, chats, max_length), _encoded(rejected, chats, max_length))
+    encoded = list(zip(*sides, strict=True))
+    kept = [Pair(better, worse) for better, worse in encoded if better is not None and worse is not None]
+    return Pairs(kept, len(encoded) - len(kept))
+
+
+def _encoded(
+    conversations: Iterable[Sequence[Message]], chats: TrainingChats, max_length: int
+) -> Iterator[Example | None]:
     for number, conversation in enumerate(conversations, start=1):
         try:
-            encoded.append(encode(conversation, chats, max_length))
+            yield encode(conversation, chats, max_length)
         except Unstable as reason:
             raise NoChatTemplate(
                 f"conversation {number} cannot be trained on, because the chat template {reason}. {WAY_OUT}"
             ) from reason
-    kept = [example for example in encoded if example is not None]
-    return Examples(kept, len(encoded) - len(kept))

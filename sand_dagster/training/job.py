@@ -20,6 +20,16 @@ REPORT = "training.json"
 _MESSAGES = TypeAdapter(list[dict[str, str]])
 
 
+class DpoJob(BaseModel):
+    """What a finetuning by DPO needs beside the chosen conversations."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rejected: Path
+    """JSON lines like `Job.conversations`, one for each of them, in order."""
+    beta: float
+
+
 class Job(BaseModel):
     """A finetuning to do. Paths are absolute."""
 
@@ -37,6 +47,8 @@ class Job(BaseModel):
     placement: Placement = "whole"
     save_every_s: float
     """Seconds after which the state is saved, so that a killed training can continue from there."""
+    dpo: DpoJob | None = None
+    """If given, the training is DPO, and `conversations` are those that it prefers."""
 
 
 class Progress(BaseModel):
@@ -58,11 +70,11 @@ class Report(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     examples: int
-    """Conversations trained on."""
+    """Conversations, or pairs of them, trained on."""
     dropped: int
-    """Conversations with no token of the assistant within `max_length`."""
+    """Those with no token of the assistant within `max_length`."""
     truncated: int
-    """Conversations that were cut to `max_length`."""
+    """Those that were cut to `max_length`."""
     tokens: int
     """Tokens seen, all epochs together, padding not counted."""
     trained_tokens: int

@@ -1,4 +1,4 @@
-"""One finetuning, in its own process: `python -m sand_dagster.training.sft JOB.json`."""
+"""One finetuning, SFT or DPO, in its own process: `python -m sand_dagster.training.sft JOB.json`."""
 
 from __future__ import annotations
 
@@ -12,15 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 from sand_dagster.models.templates import training_chats
 from sand_dagster.training.devices import spread
-from sand_dagster.training.examples import Examples, encode_all
+from sand_dagster.training.examples import Examples, Pairs, encode_all, encode_pairs
 from sand_dagster.training.job import REPORT, Job, Progress, Report, read_conversations
 from sand_dagster.training.settings import FinetuningSettings
 
 if TYPE_CHECKING:
     from peft import LoraConfig
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from trl.trainer.dpo_config import DPOConfig
+    from trl.trainer.dpo_trainer import DPOTrainer
     from trl.trainer.sft_config import SFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
+
+    from sand_dagster.models.spans import TrainingChats
 
 _VERSIONS = ("torch", "transformers", "trl", "peft", "accelerate")
 
@@ -40,12 +44,8 @@ def finetune(job: Job) -> None:
     started = time.perf_counter()
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(job.parent, trust_remote_code=False)
     chats = training_chats(tokenizer, job.settings.chat_template, str(job.parent))
-    examples = encode_all(read_conversations(job.conversations), chats, job.settings.max_length)
-    if not examples.kept:
-        raise ValueError(
-            f"none of the {examples.dropped} conversations has text of the assistant within the first "
-            f"{job.settings.max_length} tokens: raise max_length"
-        )
+    data = _data(job, chats)
+    examples = data if isinstance(data, Examples) else data.both
     bfloat16 = bfloat16_is_fast() if job.settings.dtype == "auto" else job.settings.dtype == "bfloat16"
     if torch.cuda.is_available():  # a CPU's are always deterministic
         torch.use_deterministic_algorithms(True, warn_only=True)
@@ -53,14 +53,14 @@ def finetune(job: Job) -> None:
     arguments = _arguments(job, bfloat16)  # this comes first, because it starts the group of processes
     model = _model(job, bfloat16)
     saved_dtype = model.config.dtype
-    trainer, curve = _trainer(job, arguments, model, tokenizer, examples)
+    trainer, curve = _trainer(job, arguments, model, tokenizer, data)
     if job.epochs:
         saved = last_saved(job.state)  # by an earlier process that was killed
         trainer.train(resume_from_checkpoint=str(saved) if saved else None)
     if trainer.is_world_process_zero():
         report = Report(
-            examples=len(examples.kept),
-            dropped=examples.dropped,
+            examples=len(data.kept),
+            dropped=data.dropped,
             truncated=examples.truncated,
             tokens=examples.tokens * job.epochs,
             trained_tokens=examples.trained_tokens * job.epochs,
@@ -82,6 +82,27 @@ def finetune(job: Job) -> None:
     _save(trainer, tokenizer, saved_dtype, job.output)
     if trainer.is_world_process_zero():
         (job.output / REPORT).write_text(report.model_dump_json(indent=1))
+
+
+def _data(job: Job, chats: TrainingChats) -> Examples | Pairs:
+    """What the job trains on: conversations, or pairs of them.
+
+    Raises:
+        ValueError: nothing is left to train on.
+    """
+    conversations, longest = read_conversations(job.conversations), job.settings.max_length
+    if job.dpo is None:
+        data: Examples | Pairs = encode_all(conversations, chats, longest)
+        what, where = "conversations has text", ""
+    else:
+        data = encode_pairs(conversations, read_conversations(job.dpo.rejected), chats, longest)
+        what, where = "pairs has text", " on both sides"
+    if not data.kept:
+        raise ValueError(
+            f"none of the {data.dropped} {what} of the assistant within the first {longest} tokens{where}: "
+            "raise max_length"
+        )
+    return data
 
 
 def _model(job: Job, bfloat16: bool) -> PreTrainedModel:
@@ -110,43 +131,56 @@ def _model(job: Job, bfloat16: bool) -> PreTrainedModel:
 
 def _trainer(
     job: Job,
-    arguments: SFTConfig,
+    arguments: SFTConfig | DPOConfig,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    examples: Examples,
-) -> tuple[SFTTrainer, list[Progress]]:
+    data: Examples | Pairs,
+) -> tuple[SFTTrainer | DPOTrainer, list[Progress]]:
     from datasets import Dataset
+    from trl.trainer.dpo_config import DPOConfig
     from trl.trainer.sft_trainer import SFTTrainer
 
+    from sand_dagster.training import dpo
     from sand_dagster.training.progress import LossCurve
     from sand_dagster.training.saving import Saving
     from sand_dagster.training.sharding import Shares
 
+    reporter = LossCurve()
+    callbacks = [reporter, Saving(job.save_every_s), Shares(sharded=job.placement != "whole")]
+    lora = _lora(job.settings) if job.settings.method == "lora" else None
+    if isinstance(data, Pairs):
+        assert isinstance(arguments, DPOConfig)
+        return dpo.trainer(arguments, model, tokenizer, data, lora, callbacks), reporter.curve
     dataset = Dataset.from_dict(
         {
-            "input_ids": [example.input_ids for example in examples.kept],
-            "labels": [example.labels for example in examples.kept],
+            "input_ids": [example.input_ids for example in data.kept],
+            "labels": [example.labels for example in data.kept],
         }
     )
-    reporter = LossCurve()
     trainer = SFTTrainer(
         model=model,
         args=arguments,
         train_dataset=dataset,
         processing_class=tokenizer,
-        peft_config=_lora(job.settings) if job.settings.method == "lora" else None,
-        callbacks=[reporter, Saving(job.save_every_s), Shares(sharded=job.placement != "whole")],
+        peft_config=lora,
+        callbacks=callbacks,
     )
     return trainer, reporter.curve
 
 
-def _arguments(job: Job, bfloat16: bool) -> SFTConfig:
+def _arguments(job: Job, bfloat16: bool) -> SFTConfig | DPOConfig:
     import torch
     from trl.trainer.sft_config import SFTConfig
 
+    from sand_dagster.training import dpo
+
     settings = job.settings
     world = int(os.environ.get("WORLD_SIZE", "1"))
-    shares = spread(settings.batch_size, settings.per_device_batch_size, world)
+    # A pair is two trajectories.
+    per_device = (
+        settings.per_device_batch_size if job.dpo is None else max(1, settings.per_device_batch_size // 2)
+    )
+    shares = spread(settings.batch_size, per_device, world)
     sharded: dict[str, Any] = {}
     if job.placement != "whole":
         # One process reads the weights, and the others get them from it. `from_pretrained` reads these two
@@ -162,28 +196,35 @@ def _arguments(job: Job, bfloat16: bool) -> SFTConfig:
                 "cpu_offload": job.placement == "offloaded",
             },
         }
-    arguments = SFTConfig(
-        output_dir=str(job.state),
-        seed=job.seed,
-        num_train_epochs=job.epochs,
-        per_device_train_batch_size=shares.per_device,
-        gradient_accumulation_steps=shares.accumulation,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type=settings.scheduler,
-        warmup_steps=0,
-        train_sampling_strategy="group_by_length",
-        max_length=None,  # the examples are already cut
-        bf16=bfloat16,
-        use_cpu=not torch.cuda.is_available(),
-        gradient_checkpointing=settings.gradient_checkpointing,
-        logging_steps=1,
-        save_strategy="no",  # `Saving` decides when
-        save_total_limit=1,
-        report_to="none",
-        disable_tqdm=True,
-        dataloader_pin_memory=torch.cuda.is_available(),
+    shared: dict[str, Any] = {
+        "output_dir": str(job.state),
+        "seed": job.seed,
+        "num_train_epochs": job.epochs,
+        "per_device_train_batch_size": shares.per_device,
+        "gradient_accumulation_steps": shares.accumulation,
+        "learning_rate": settings.learning_rate,
+        "lr_scheduler_type": settings.scheduler,
+        "warmup_steps": 0,
+        "bf16": bfloat16,
+        "use_cpu": not torch.cuda.is_available(),
+        "gradient_checkpointing": settings.gradient_checkpointing,
+        "logging_steps": 1,
+        "save_strategy": "no",  # `Saving` decides when
+        "save_total_limit": 1,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "dataloader_pin_memory": torch.cuda.is_available(),
         **sharded,
-    )
+    }
+    arguments: SFTConfig | DPOConfig
+    if job.dpo is not None:
+        arguments = dpo.arguments(job.dpo.beta, shared)
+    else:
+        arguments = SFTConfig(
+            **shared,
+            train_sampling_strategy="group_by_length",
+            max_length=None,  # the examples are already cut
+        )
     if sharded:
         from sand_dagster.training.sharding import shard_on_cpus
 
@@ -215,7 +256,9 @@ def _stop_at(token: int, model: PreTrainedModel) -> None:
         config.eos_token_id = [*stops, token]
 
 
-def _save(trainer: SFTTrainer, tokenizer: PreTrainedTokenizerBase, dtype: Any, output: Path) -> None:
+def _save(
+    trainer: SFTTrainer | DPOTrainer, tokenizer: PreTrainedTokenizerBase, dtype: Any, output: Path
+) -> None:
     """Write an ordinary Hugging Face folder: complete weights as safetensors, tokenizer, chat template."""
     from peft import PeftModel
 

@@ -10,13 +10,22 @@ import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from sand_dagster.fingerprints import file_digest
 from sand_dagster.ids import digest
 from sand_dagster.models.cards import cards
 from sand_dagster.models.model_folder import model_id
 from sand_dagster.models.shape import ModelShape
-from sand_dagster.training.job import PROGRESS_MARK, REPORT, Job, Progress, Report, write_conversations
+from sand_dagster.training.job import (
+    PROGRESS_MARK,
+    REPORT,
+    DpoJob,
+    Job,
+    Progress,
+    Report,
+    write_conversations,
+)
 from sand_dagster.training.memory import TrainingDoesNotFit, TrainingPlan, plan_training
 from sand_dagster.training.resuming import STATE, work_folder
 from sand_dagster.training.settings import FinetuningSettings
@@ -80,12 +89,24 @@ class SftTrainer:
         Raises:
             TrainingFailed: the process ended with an error, or the training does not fit on the cards.
         """
-        plan = _planned(parent, self._settings)
+        return self._train(conversations, None, parent, output, seed, epochs)
+
+    def _train(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        preferring: _Preferring | None,
+        parent: Path,
+        output: Path,
+        seed: int,
+        epochs: int,
+    ) -> Mapping[str, object]:
+        plan = _planned(parent, self._settings if preferring is None else preferring.planned(self._settings))
         launcher = _launcher(plan)
         key = digest(
             self._key,
             model_id(parent),
             [list(chat) for chat in conversations],
+            None if preferring is None else [preferring.beta, *map(list, preferring.rejected)],
             self._settings.model_dump(mode="json"),
             epochs,
             seed,
@@ -103,8 +124,11 @@ class SftTrainer:
                 seed=seed,
                 placement=plan.placement if plan else "whole",
                 save_every_s=self._save_every_s,
+                dpo=None if preferring is None else preferring.job(work),
             )
             write_conversations(job.conversations, (list(chat) for chat in conversations))
+            if preferring is not None and job.dpo is not None:
+                write_conversations(job.dpo.rejected, (list(chat) for chat in preferring.rejected))
             (work / "job.json").write_text(job.model_dump_json())
             self._run(launcher, work / "job.json")
             report = _completed(job.output)
@@ -140,6 +164,55 @@ class SftTrainer:
             how = f"signal {-process.returncode}" if process.returncode < 0 else f"exit {process.returncode}"
             log = "\n".join(last) or "(it wrote nothing)"
             raise TrainingFailed(f"the finetuning's process failed ({how}). The end of its log:\n{log}")
+
+
+class DpoTrainer(SftTrainer):
+    """DPO with TRL on pairs of conversations (Song et al., 2024, Eq. 6), in the same process and frame."""
+
+    def __init__(
+        self,
+        settings: FinetuningSettings,
+        beta: float,
+        on_progress: Callable[[Progress], None] = lambda _: None,
+        *,
+        key: str = "",
+        save_every_s: float = SAVE_EVERY_S,
+    ) -> None:
+        """`settings.batch_size` counts pairs. `beta` is β."""
+        super().__init__(settings, on_progress, key=key, save_every_s=save_every_s)
+        self._beta = beta
+
+    def prefer(
+        self,
+        chosen: Sequence[Sequence[Message]],
+        rejected: Sequence[Sequence[Message]],
+        parent: Path,
+        output: Path,
+        seed: int,
+        epochs: int,
+    ) -> Mapping[str, object]:
+        """Train `parent` to prefer each of `chosen` to that of `rejected` at its place; as `finetune` else.
+
+        The reference is `parent` as it is. Only the assistant's tokens count.
+
+        Raises:
+            TrainingFailed: as `finetune`.
+        """
+        return self._train(chosen, _Preferring(rejected, self._beta), parent, output, seed, epochs)
+
+
+class _Preferring(NamedTuple):
+    """What DPO needs beside the chosen conversations."""
+
+    rejected: Sequence[Sequence[Message]]
+    beta: float
+
+    def job(self, work: Path) -> DpoJob:
+        return DpoJob(rejected=(work / "rejected.jsonl").resolve(), beta=self.beta)
+
+    def planned(self, settings: FinetuningSettings) -> FinetuningSettings:
+        """The settings by which memory is planned: a device holds both trajectories of a pair."""
+        return settings.model_copy(update={"per_device_batch_size": max(2, settings.per_device_batch_size)})
 
 
 def _planned(parent: Path, settings: FinetuningSettings) -> TrainingPlan | None:

@@ -18,7 +18,9 @@ from tests.artifacts.rows import row
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("home")
-    two_iterations(home)
+    store = two_iterations(home)
+    for table in ("explorations", "search_episodes", "search_scores"):  # of other experiments
+        write(store, table, "01", [])
     two_iterations(home, "household-base")
     return home
 

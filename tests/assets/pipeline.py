@@ -95,11 +95,14 @@ class Finetuning(Training):
         output: Path,
         seed: int,
         epochs: int,
+        rejected: Any = None,
         **_: Any,
     ) -> Report:
         ASKED.append("finetune")
         shutil.rmtree(output, ignore_errors=True)
-        FINETUNED.append({"parent": parent, "epochs": epochs})
+        FINETUNED.append(
+            {"parent": parent, "epochs": epochs, "conversations": conversations, "rejected": rejected}
+        )
         write_model(output, f"{seed} {epochs}")
         point = Progress(step=1, steps=1, epoch=1.0, loss=0.5, learning_rate=1e-5, tokens_per_second=9.0)
         report = Report(

@@ -68,6 +68,15 @@ DECIDES: dict[str, set[str]] = {
     "deliberation.expert_switch": {"deliberation_trajectories"},
     "deliberation.carry_over": {"expert_trajectories"},
     "evaluation.temperature": {"eval_episodes"},
+    "explorations.n": {"explorations"},
+    "explorations.temperature": {"explorations"},
+    "eto.beta": {"checkpoints"},
+    "eto.learning_rate": {"checkpoints"},
+    "eto.batch_size": {"checkpoints"},
+    "eto.epochs": {"checkpoints"},
+    "search.modes": {"search_episodes"},
+    "search.n": {"search_episodes"},
+    "search.temperature": {"search_episodes"},
     **{f"finetuning.{name}": {"checkpoints"} for name in FinetuningSettings.model_fields},
     **{f"finetuning.lora.{name}": {"checkpoints"} for name in ("rank", "alpha", "dropout", "targets")},
     "finetuning.epochs": {"checkpoints"},
@@ -109,6 +118,7 @@ CHANGED: dict[str, Any] = {
     "variant": "without_critique",
     "finetuning.epochs": (1, 2, 2),
     "finetuning.lora.targets": ("q_proj",),
+    "search.modes": ("vote",),
     "finetuning.chat_template": "qwen-2.5",
     "control_for": "household",
     "model.revision": "v2",
@@ -145,6 +155,12 @@ def test_every_field_says_what_it_decides() -> None:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
     with finished(tmp_path_factory.mktemp("finished")) as pipeline:
         yield pipeline
+
+
+@pytest.fixture
+def exploring(pipeline: Pipeline) -> Pipeline:
+    pipeline.configure("variant: eto\nsearch: {n: 2}")
+    return pipeline
 
 
 def redone(made: Pipeline, changed: Experiment) -> set[str]:
@@ -206,10 +222,14 @@ SERVED = {"generation.base", "generation.policy"}
 ALONE = {"name", "control_for", "model.base"}
 """Fields that cannot be changed alone: the experiment would have another place, or need another variant or
 model; see the tests of the plan."""
+SOMEWHERE = [path for path in DECIDES if path.partition(".")[0] in ("explorations", "eto", "search")]
+"""Fields that decide only where the policy explores, or where there is test-time search."""
 ORDINARY = [
     path
     for path in DECIDES
-    if path.partition(".")[0] not in kinds() and path.rpartition(".")[0] not in SERVED and path not in ALONE
+    if path.partition(".")[0] not in kinds()
+    and path.rpartition(".")[0] not in SERVED
+    and path not in (*ALONE, *SOMEWHERE)
 ]
 
 
@@ -218,6 +238,27 @@ def test_a_changed_field_redoes_exactly_what_it_decides(made: Pipeline, path: st
     changed = _replaced(made.experiment, path.split("."), path)
     assert isinstance(changed, Experiment) and changed != made.experiment
     assert redone(made, changed) == DECIDES[path]
+
+
+def _of_another_identity(pipeline: Pipeline, changed: Experiment) -> set[str]:
+    before, after = (
+        {each.name: each.identity(experiment, pipeline.home, "01") for each in stages_of(experiment)}
+        for experiment in (pipeline.experiment, changed)
+    )
+    return {name for name in before if before[name] != after[name]}
+
+
+@pytest.mark.parametrize("path", SOMEWHERE)
+def test_a_field_of_eto_or_search_decides_there_and_nowhere_else(
+    made: Pipeline, exploring: Pipeline, path: str
+) -> None:
+    changed = _replaced(exploring.experiment, path.split("."), path)
+    assert isinstance(changed, Experiment) and changed != exploring.experiment
+    assert _of_another_identity(exploring, changed) == DECIDES[path]
+    section = path.partition(".")[0]
+    elsewhere = made.experiment.model_copy(update={section: getattr(changed, section)})
+    if section != "search":  # without that section there is no such stage
+        assert _of_another_identity(made, elsewhere) == set()
 
 
 def test_where_a_server_is_decides_nothing(made: Pipeline) -> None:

@@ -40,7 +40,7 @@ def test_all_shipped_experiments_load_without_models_or_games(tmp_path: Path) ->
         *(f"{name}-put-toggle" for name in PAPER if name.startswith("alfworld")),
     }
     profiles = {name for name, each in loaded.items() if each.model.base in PAPER.values()}
-    assert profiles == of_paper | {"webshop-llama31-8b"}
+    assert profiles == of_paper | {"webshop-llama31-8b", "alfworld-llama31-8b-eto"}
     assert loaded["household-scienceworld"].environment.kind == "scienceworld"
 
 
@@ -95,6 +95,10 @@ def test_a_users_experiment_takes_over_from_another(tmp_path: Path) -> None:
         (
             "extends: household\nvariant: without_sampling\ndeliberation: {expert_switch: higher_reward}",
             ["expert_switch must be `never` with variant `without_sampling`"],
+        ),
+        (
+            "extends: household-eto\nfinetuning: {restart_from: base}",
+            ["restart_from must be `policy` with variant `eto`"],
         ),
         ("extends: household\nvariant: more_sft", ["variant `more_sft` needs it"]),
         ("extends: household\ncontrol_for: household", ["no other variant may have it"]),

@@ -190,6 +190,8 @@ def test_the_launchpad_says_how_far_the_sensor_goes() -> None:
         ("household_without_critique", [CHAIN[0], *CHAIN[3:]]),
         ("household_without_sampling", CHAIN[3:]),
         ("household_more_sft", CHAIN[3:]),
+        ("household_rft", CHAIN[4:]),
+        ("household_eto", CHAIN[4:]),
         ("household_expert_switch", CHAIN),
     ],
 )
@@ -198,6 +200,11 @@ def test_a_variant_lacks_its_stages_and_reads_nothing_of_them(
 ) -> None:
     lacking = set(CHAIN) - set(chain)
     expected = {name: reads - lacking for name, reads in READS.items() if name not in lacking}
+    if experiment in ("household_rft", "household_eto"):
+        expected |= {
+            "explorations": {"policy", "tasks"},
+            "checkpoints": {"expert_trajectories", "explorations", "policy"},
+        }
     if experiment == "household_more_sft":
         expected["checkpoints"] |= {"checkpoints"}  # the household's
     assert _parents(repository, experiment.replace("_", "-")) == expected

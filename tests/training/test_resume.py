@@ -12,7 +12,7 @@ from sand_dagster.models.model_folder import model_id
 from sand_dagster.training.job import Progress, Report
 from sand_dagster.training.saving import last_saved
 from sand_dagster.training.settings import FinetuningSettings, LoraSettings
-from sand_dagster.training.trainer import SftTrainer, TrainingFailed
+from sand_dagster.training.trainer import DpoTrainer, SftTrainer, TrainingFailed
 from tests.training.tiny_model import tiny_chat
 
 CHATS = [tiny_chat(number, turns=1 + number % 3) for number in range(14)]
@@ -70,6 +70,31 @@ def test_the_resumed_training_ends_with_the_same_weights(
     )
     ours, theirs = ([(point.step, point.loss) for point in report.loss_curve] for report in (one, other))
     assert ours == theirs, "the loss curve is complete"
+
+
+@pytest.mark.slow
+def test_a_resumed_dpo_ends_with_the_same_weights_too(tiny_model: Path, tmp_path: Path) -> None:
+    """Its reference is the model at the start, also where the weights come from a saved state."""
+    rejected = [tiny_chat(100 + number, turns=2) for number in range(len(CHATS))]
+    (tmp_path / "home").mkdir()
+
+    def prefer(name: str, kill_at: int = 0) -> list[int]:
+        steps: list[int] = []
+
+        def seen(point: Progress) -> None:
+            steps.append(point.step)
+            if point.step == kill_at:
+                _kill_trainer()
+
+        trainer = DpoTrainer(FULL, 0.1, seen, key="the same", save_every_s=0.0)
+        trainer.prefer(CHATS, rejected, tiny_model, tmp_path / name, seed=3, epochs=EPOCHS)
+        return steps
+
+    prefer("undisturbed")
+    with pytest.raises(TrainingFailed, match="signal 9"):
+        prefer("home/model", kill_at=3)
+    assert prefer("home/model")[0] > 1, "resumed, not started again"
+    assert model_id(tmp_path / "home/model") == model_id(tmp_path / "undisturbed")
 
 
 def test_what_another_training_saved_is_not_gone_on_from(tiny_model: Path, tmp_path: Path) -> None:
