@@ -20,7 +20,7 @@ _NAMES = {
     "without_critique": "SAND without critique",
     "more_sft": "more SFT",
 }
-"""What an iteration after the first is called, by variant."""
+"""What an iteration after the first is called, by variant; another variant is called by its own name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,8 @@ class Subject:
         """What the paper calls the agent of `iteration`: base, SFT, SAND k, or a variant of it."""
         if iteration == "00":
             return "base" if self.experiment.finetuning.epochs == (0,) else "SFT"
-        return f"{_NAMES[self.experiment.variant]} {int(iteration)}"
+        variant: str = self.experiment.variant
+        return f"{_NAMES.get(variant, variant)} {int(iteration)}"
 
     @cached_property
     def evaluations(self) -> Sequence[Evaluation]:

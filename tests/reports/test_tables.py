@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated, ClassVar
 
 import pytest
 
+from sand_dagster.artifacts.schemas import TABLES, table_of
 from sand_dagster.evaluation.table4 import published_tokens
 from sand_dagster.experiments.loading import load_experiment
 from sand_dagster.outcomes import Ended
-from sand_dagster.reports import costs, failures, scores
+from sand_dagster.reports import costs, failures, scores, search
 from sand_dagster.reports.failures import Failing, failings
 from sand_dagster.reports.subjects import subjects
 from sand_dagster.reports.table import Column, Table, Unit
+from sand_dagster.rows.row import Row
+from tests.artifacts.experiment import write
 from tests.assets.pipeline import NAME, Pipeline
 from tests.reports.episodes import episode, subject, turn
 
@@ -87,6 +92,45 @@ def test_a_variant_is_compared_with_full_sand_over_the_same_tasks(tmp_path: Path
     assert scores.table3([full], tmp_path) is None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchScore(Row):
+    """As the table of test-time search, without the columns that the report does not read."""
+
+    table: ClassVar = "search_scores"
+
+    search_score_id: Annotated[str, "id"]
+    mode: Annotated[str, "how it searched"]
+    samples: Annotated[int, "how many samples"]
+    split: Annotated[str, "split"]
+    average_reward: Annotated[float, "reward"]
+    reward_low: Annotated[float, "lower end"]
+    reward_high: Annotated[float, "upper end"]
+    tokens_per_task: Annotated[float, "tokens"]
+
+
+def test_search_stands_beside_one_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    about = subject(tmp_path, k00=[episode(n, turn("look")) for n in range(4)])
+    assert search.table5([about]) is None
+    monkeypatch.setitem(TABLES, "search_scores", table_of(SearchScore))
+    searched = SearchScore(
+        search_score_id="s",
+        mode="oracle_best_of_n",
+        samples=5,
+        split="seen",
+        average_reward=0.75,
+        reward_low=0.5,
+        reward_high=1.0,
+        tokens_per_task=50.0,
+    )
+    write(about.store, "search_scores", "00", [searched])
+    table = search.table5([about])
+    assert table is not None
+    assert [row[4:] for row in table.rows] == [
+        ["none", 1, 0.0, (0.0, 0.0), 10.0, 1.0],
+        ["oracle_best_of_n", 5, 0.75, (0.5, 1.0), 50.0, 5.0],
+    ]
+
+
 def test_what_can_be_seen_in_a_lost_episode() -> None:
     takes = turn("take lettuce 1 from fridge 1")
     assert failings(episode(1, takes)) == {Failing.STEP_LIMIT}
@@ -103,8 +147,6 @@ def test_what_can_be_seen_in_a_lost_episode() -> None:
 
 
 def test_where_the_object_is_not_known_nothing_is_said_of_it(tmp_path: Path) -> None:
-    from dataclasses import replace
-
     other = replace(episode(1, turn("take egg 1 from fridge 1")), task_id="find-a-plant-3")
     table = failures.table([subject(tmp_path, k00=[other])])
     assert dict(zip([c.name for c in table.columns], table.rows[0], strict=True))["wrong object"] is None
