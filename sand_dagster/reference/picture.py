@@ -55,7 +55,7 @@ _ROWS = {
 }
 """The meaning of a row."""
 
-_WIDTH, _BOX, _HIGH = 180, 162, 112
+_WIDTH, _BOX, _HIGH = 180, 162, 118
 _LEFT = 372
 _PLACES = {
     **{
@@ -84,6 +84,9 @@ _MAIN = (
 )
 """The main path. Each stage's box lists what it reads."""
 
+_MANY = 4
+"""More parts of a layer than this are written in smaller letters."""
+
 _IDENTITY = (
     ("code", "modules, prompts, templates, columns"),
     ("settings", "the experiment's fields that it reads"),
@@ -96,6 +99,7 @@ _STYLE = """\
 text { font-family: Helvetica, Arial, sans-serif; font-size: 12px; fill: #111; }
 .head { font-size: 16px; font-weight: bold; }
 .name { font-size: 13px; font-weight: bold; }
+.tight { font-size: 11.5px; font-weight: bold; }
 .small { font-size: 11px; fill: #333; }
 rect { stroke: #333; stroke-width: 1.2; fill: #fff; }
 .once { fill: #eee; }
@@ -135,7 +139,7 @@ def _layers() -> Iterator[str]:
     for row, (parts, purpose) in enumerate(LAYERS):
         y = 52 + row * 43
         yield _rect(24, y, 300, 38, "result" if "sand" in parts else "")
-        yield _text(34, y + 16, ", ".join(parts), "name")
+        yield _text(34, y + 16, ", ".join(parts), "tight" if len(parts) > _MANY else "name")
         yield _text(34, y + 31, purpose.replace("`", ""), "small")
     yield f'<path class="arrow" d="M338 60 V{52 + len(LAYERS) * 43 - 8}"/>'
 
