@@ -119,15 +119,18 @@ def _usable(settings: Path) -> bool:
 
 
 @contextmanager
-def opened(home: Path) -> Iterator[dg.DagsterInstance]:
+def opened(home: Path, *, to_run: bool = False) -> Iterator[dg.DagsterInstance]:
     """The instance. Where several processes are its first at once, one sets it up, the others wait.
 
+    With `to_run`, the home is also checked for what runs need (`shared_home`).
+
     Raises:
-        InstanceError: its settings cannot be used.
+        InstanceError: its settings or its database cannot be used, or runs cannot be started here.
     """
     with locked(home / "dagster"):
         folder = dagster_home(home)
-        check_filesystem(folder)
+        if to_run:
+            check_filesystem(folder)
         try:
             instance = _instance(folder)
         except (dg.DagsterInvalidConfigError, dg.DagsterInvariantViolationError) as error:
@@ -136,7 +139,8 @@ def opened(home: Path) -> Iterator[dg.DagsterInstance]:
                 f"{folder / 'dagster.yaml'}, the settings of Dagster, cannot be used: {said}. Mend the file, "
                 "or remove it: a new one is then written"
             ) from None
-        check_orchestrator(folder, [run.run_id for run in instance.get_runs(_UNFINISHED)])
+        if to_run:
+            check_orchestrator(folder, [run.run_id for run in instance.get_runs(_UNFINISHED)])
     with instance:
         yield instance
 
@@ -192,7 +196,7 @@ def prepare(home: Path) -> None:
     Raises:
         InstanceError: its settings cannot be used.
     """
-    with opened(home) as instance:
+    with opened(home, to_run=True) as instance:
         end_killed_runs(instance)
 
 

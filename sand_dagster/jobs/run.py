@@ -62,7 +62,7 @@ def run_experiment(
         raise ExperimentError(f"{name} has no stage {', '.join(unknown)}; it has {', '.join(stages)}")
     with (
         holding(home, name, f"sand run {name} --until {until}"),
-        opened(home) as instance,
+        opened(home, to_run=True) as instance,
     ):
         for run_id in end_killed_runs(instance):
             console.print(f"Run {run_id[:8]} had been killed; going on from what it finished.")

@@ -97,7 +97,7 @@ def _team(home: Path) -> None:
                 under_way = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
                 return {run.job_name for run in under_way} >= set(USERS)
 
-            wait_for(both)
+            wait_for(both, patience_s=600)
             (home / "workspace.yaml").write_text(WORKSPACE)
             launch = ["-m", "dagster", "job", "launch", "-w", str(home / "workspace.yaml"), "-j"]
             subprocess.run([sys.executable, *launch, "carol_setup"], env=variables, check=True)

@@ -49,36 +49,38 @@ def test_a_filesystem_that_does_not_replace_is_refused(
 
 def test_the_check_is_made_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fcntl, "flock", lambda *_: None)
-    with pytest.raises(InstanceError, match="working locks"), opened(tmp_path):
+    with pytest.raises(InstanceError, match="working locks"), opened(tmp_path, to_run=True):
         pass
 
 
 def test_runs_of_another_machine_are_not_taken_for_dead(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with opened(tmp_path) as instance:
+    with opened(tmp_path, to_run=True) as instance:
         run = _started(instance, {})
         mark_process(instance, run)
     note = tmp_path / "dagster" / "orchestrator.json"
     here = json.loads(note.read_text())
 
     note.write_text(json.dumps(here | {"machine": "before the restart"}))
-    with opened(tmp_path):  # the same machine, started again
+    with opened(tmp_path, to_run=True):  # the same machine, started again
         assert json.loads(note.read_text())["machine"] == here["machine"]
 
     elsewhere = {"host": "node-b", "machine": "another", "since": "2026-01-01 10:00:00"}
     note.write_text(json.dumps(elsewhere))
     with (
         pytest.raises(InstanceError, match=rf"machine node-b since 2026-01-01.*{run[:8]}.*remove {note}"),
-        opened(tmp_path),
+        opened(tmp_path, to_run=True),
     ):
         pass
     assert json.loads(note.read_text()) == elsewhere
+    with opened(tmp_path) as instance:  # to read, from anywhere
+        assert instance.get_run_by_id(run) is not None
     note.unlink()
-    with opened(tmp_path) as instance:
+    with opened(tmp_path, to_run=True) as instance:
         instance.report_run_canceled(instance.get_run_by_id(run))
     note.write_text(json.dumps(elsewhere))
-    with opened(tmp_path):  # nothing is under way there: the home has moved
+    with opened(tmp_path, to_run=True):  # nothing is under way there: the home has moved
         assert json.loads(note.read_text())["host"] == here["host"]
 
 
