@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
+
+from dagster._core.errors import DagsterExecutionInterruptedError
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
 
 _EXIT = 128
 """A shell adds it to a signal's number."""
+
+_AGAIN_S = 0.1
+"""After this time a signal comes again whose exception Python could not raise."""
 
 
 class Interrupted(Exception):
@@ -25,7 +34,9 @@ class Interrupts:
 
     Dagster replaces the handlers while it runs a job, makes both signals the same exception, and swallows one
     that comes between two of its steps. Python writes the numbers of the signals to a pipe before any handler
-    runs; that is read here. Outside the main thread, which alone gets signals, nothing is noted.
+    runs; that is read here. If a handler's exception meets a callback that cannot raise (a weak reference's,
+    a `__del__`), Python drops it; then the signal is sent again. Outside the main thread, which alone gets
+    signals, nothing is noted.
     """
 
     def __init__(self) -> None:
@@ -39,12 +50,14 @@ class Interrupts:
             os.set_blocking(self._write, False)
             self._before = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
             self._handler = signal.signal(signal.SIGTERM, signal.default_int_handler)
+            self._hook, sys.unraisablehook = sys.unraisablehook, self._not_raised
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._main:
+            sys.unraisablehook = self._hook
             signal.set_wakeup_fd(self._before)
             signal.signal(signal.SIGTERM, self._handler)
             os.close(self._read)
@@ -59,3 +72,12 @@ class Interrupts:
                 came = b""
             self._first = next((each for each in came if each in (signal.SIGINT, signal.SIGTERM)), None)
         return signal.Signals(self._first) if self._first is not None else None
+
+    def _not_raised(self, dropped: UnraisableHookArgs) -> None:
+        if isinstance(dropped.exc_value, (KeyboardInterrupt, DagsterExecutionInterruptedError)):
+            number = self.received() or signal.SIGTERM
+            again = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), number))
+            again.daemon = True
+            again.start()
+        else:
+            self._hook(dropped)
