@@ -73,9 +73,12 @@ def _experiment() -> Iterator[str]:
         {name: field for name, field in Experiment.model_fields.items() if name not in {"name", *sections}}
     )
     for name in sections:
-        section = _model(Experiment.model_fields[name].annotation)
+        field = Experiment.model_fields[name]
+        section = _model(field.annotation)
         assert section is not None
         yield f"### `{name}`\n\n{_described(section)}\n"
+        if field.description:
+            yield f"Optional: {field.description}.\n"
         if section is EnvironmentSection:
             yield from _environments()
         else:

@@ -310,6 +310,7 @@ TEXTS = {
 ELSEWHERE = {
     "sand_dagster/audit/questions": "questions about finished tables; no stage reads them",
     "sand_dagster/experiments": "its fields",
+    "sand_dagster/reports": "a page about finished tables; no stage reads it",
     "toy_alfworld/model": "the base model, which counts by its content; its recipe makes the weights",
 }
 """Folders with other files, with the way in which they count."""

@@ -198,7 +198,7 @@ def test_a_stage_that_fails_says_why_and_no_key(
     made.configure("")
     failed = _sent(file)[-1]
     assert _states([failed]) == [("small.critiques", "FAIL")]
-    assert _error(failed) == "RuntimeError: … is out for lunch"
+    assert _error(failed) == "RuntimeError: [API key] is out for lunch"
     assert "version" not in failed["outputs"][0]["facets"]
     assert KEY not in file.read_text()
 

@@ -129,7 +129,6 @@ def test_a_server_of_our_own_killed_in_the_middle_of_the_rollouts_changes_no_row
     assert disturbed == undisturbed
     assert pipeline.store.require("rollouts", "01").rows > 0
     assert "ended, and is started again" in caplog.text
-    assert "gets no requests until it answers again" in caplog.text, "it had requests when it was killed"
 
 
 def _kill_local(home: Path) -> None:

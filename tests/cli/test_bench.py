@@ -33,6 +33,7 @@ def test_the_figures_are_shown_and_written(
 ) -> None:
     monkeypatch.setattr(rollouts, "run", lambda *_: Report(differences))
     file = tmp_path / "benchmarks" / "rollouts.json"
+    monkeypatch.setattr("sys.argv", ["sand", "bench", "rollouts", "--out", str(file)])
     done = sand("bench", "rollouts", "--out", str(file))
     assert (done.exit_code, done.stdout) == (code, "a table\n")
     written = json.loads(file.read_text())

@@ -205,6 +205,8 @@ def test_a_variant_lacks_its_stages_and_reads_nothing_of_them(
             "explorations": {"policy", "tasks"},
             "checkpoints": {"expert_trajectories", "explorations", "policy"},
         }
+    if experiment == "household_rft":
+        expected["checkpoints"] |= {"base_model"}  # from which it finetunes again
     if experiment == "household_more_sft":
         expected["checkpoints"] |= {"checkpoints"}  # the household's
     assert _parents(repository, experiment.replace("_", "-")) == expected
