@@ -46,12 +46,19 @@ class LoopThread:
             tasks.append(task)
             task.add_done_callback(lambda done: _hand_over(done, outcome))
 
-        loop.call_soon_threadsafe(start)
+        def cancel() -> None:
+            if tasks:
+                tasks[0].cancel()
+            else:  # the exception came before the loop knew of it
+                coroutine.close()
+                outcome.set_exception(asyncio.CancelledError())
+
         try:
+            loop.call_soon_threadsafe(start)
             return outcome.result()
         except BaseException:
             if not outcome.done():
-                loop.call_soon_threadsafe(lambda: tasks[0].cancel())
+                loop.call_soon_threadsafe(cancel)
                 wait([outcome])
             raise
 

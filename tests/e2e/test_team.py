@@ -44,7 +44,7 @@ def shared_folder() -> Iterator[Path]:
 
 
 def started(user: str, command: list[str], variables: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
-    """A process of the user; without root's rights, of the one who tests."""
+    """A process of the user; where there can be no other users, of the one who tests."""
     with log.open("wb") as output:
         return subprocess.Popen(
             [sys.executable, *command],
@@ -52,8 +52,15 @@ def started(user: str, command: list[str], variables: dict[str, str], log: Path)
             stdout=output,
             stderr=output,
             umask=0o002,
-            **({"user": USERS[user], "group": GROUP, "extra_groups": []} if os.getuid() == 0 else {}),
+            **({"user": USERS[user], "group": GROUP, "extra_groups": []} if _other_users() else {}),
         )
+
+
+def _other_users() -> bool:
+    """Whether we may become another user, who can also execute this Python and read this code."""
+    needed = (Path(sys.executable), Path(sys.executable).resolve(), Path(__file__))
+    folders = {folder for path in needed for folder in path.parents}
+    return os.getuid() == 0 and all(folder.stat().st_mode & 0o001 for folder in folders)
 
 
 @pytest.mark.slow

@@ -47,10 +47,16 @@ def test_a_mistake_is_explained(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.slow
-def test_the_benchmark(write_game: WriteGame, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_benchmark(
+    write_game: WriteGame,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     write_game()
     out = tmp_path / "figures" / "report.json"
 
+    monkeypatch.setattr("sys.argv", ["alfworld-compiled", "bench"])
     assert main(["bench", "--games", str(tmp_path / "games"), "--out", str(out)]) == 0
 
     written = json.loads(out.read_text())
