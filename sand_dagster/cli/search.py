@@ -60,11 +60,11 @@ def _rows(store: ArtifactStore) -> list[dict[str, Any]]:
     from sand_dagster.rows.search import SearchScoreRow
 
     found: list[dict[str, Any]] = []
+    searched = store.iterations("search_scores")
     for iteration in store.iterations("eval_scores"):
         asked: dict[str, list[int]] = {}
         for episode in rows_of(store, EpisodeRow, iteration):
             asked.setdefault(episode.split, []).append(episode.prompt_tokens)
-        searched = store.iterations("search_scores")
         more = list(rows_of(store, SearchScoreRow, iteration)) if iteration in searched else []
         for score in rows_of(store, ScoreRow, iteration):
             prompts = asked[score.split]

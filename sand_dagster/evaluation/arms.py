@@ -12,10 +12,11 @@ from sand_dagster.artifacts.stored_rows import rows_of
 from sand_dagster.evaluation.scores import score
 from sand_dagster.experiments.experiment import Experiment
 from sand_dagster.experiments.loading import load_experiment
+from sand_dagster.experiments.seeds import OWN
 from sand_dagster.rows.evaluation import EpisodeRow, ScoreRow
 
 INITIALISATION = "00"
-_OWN = {"name", "description", "seed", "control_for", "iterations"}
+_OWN = {*OWN, "iterations"}
 """The fields in which the experiments of an arm may differ."""
 
 

@@ -14,6 +14,8 @@ from sand_dagster.files import write_text
 
 _PART = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
 _MOST = 100
+OWN = frozenset({"name", "description", "seed", "control_for"})
+"""The fields in which experiments of one arm differ, a seed each."""
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -69,8 +71,7 @@ def _with_seed(experiment: Experiment, seed: int, home: Path) -> str:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_text(file, yaml.safe_dump(values, sort_keys=False))
     found = load_experiment(name, home)
-    own = {"name", "description", "seed", "control_for"}
-    if found.seed != seed or found.model_dump(exclude=own) != experiment.model_dump(exclude=own):
+    if found.seed != seed or found.model_dump(exclude={*OWN}) != experiment.model_dump(exclude={*OWN}):
         raise ExperimentError(
             f"{file} is not {experiment.name} with seed {seed}: it changes other fields too. Rename it, or "
             "run it under its own name"

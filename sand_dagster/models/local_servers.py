@@ -18,9 +18,7 @@ from sand_dagster.execution.child import Child, ChildDied
 from sand_dagster.models.cards import cards
 from sand_dagster.models.driver import EngineFailed
 from sand_dagster.models.model_folder import context_length
-from sand_dagster.models.parallel import parallelism
 from sand_dagster.models.settings import GenerationSettings
-from sand_dagster.models.shape import ModelShape
 
 MODULE = "vllm.entrypoints.openai.api_server"
 """What `vllm serve` runs. The command itself does not start with the CPU build's distribution."""
@@ -211,16 +209,8 @@ def _commands(
         cores = len(os.sched_getaffinity(0))
         variables = [{"OMP_NUM_THREADS": str(max(1, cores // copies))}] * copies
     else:
-        shape, found = ModelShape.read(folder), cards()
-        spread = parallelism(
-            shape,
-            context,
-            len(found),
-            min(card.memory for card in found),
-            settings.gpu_memory_utilization,
-            settings.tensor_parallel_size,
-        )
-        _LOG.warning("vLLM: %s", spread.describe(shape, len(found)))
+        found = cards()
+        spread = vllm_engine.spread_over(found, folder, context, settings)
         arguments["tensor_parallel_size"] = size = spread.tensor_parallel_size
         groups = [found[first : first + size] for first in range(0, spread.cards, size)]
         variables = [{"CUDA_VISIBLE_DEVICES": ",".join(card.uuid for card in group)} for group in groups]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sand_dagster.ids import digest
 from sand_dagster.interfaces import PromptTooLong
-from sand_dagster.models.cards import cards
+from sand_dagster.models.cards import Card, cards
 from sand_dagster.models.chat import ChatEncoder
 from sand_dagster.models.driver import Driver, EngineFailed, Sampled
 from sand_dagster.models.in_process import parameters, prepare, sampled
@@ -145,8 +145,14 @@ async def _driver(folder: Path, context: int, settings: GenerationSettings) -> D
     return await Replicas.start(arguments, replicas, 1)
 
 
-async def _on_gpus(folder: Path, context: int, settings: GenerationSettings) -> Driver:
-    found = cards()
+def spread_over(
+    found: Sequence[Card], folder: Path, context: int, settings: GenerationSettings
+) -> Parallelism:
+    """How copies of the model in `folder` are spread over the cards `found`; it is also logged.
+
+    Raises:
+        DoesNotFit: the model does not fit on them.
+    """
     shape = ModelShape.read(folder)
     spread = parallelism(
         shape,
@@ -157,6 +163,11 @@ async def _on_gpus(folder: Path, context: int, settings: GenerationSettings) -> 
         settings.tensor_parallel_size,
     )
     _LOG.warning("vLLM: %s", spread.describe(shape, len(found)))
+    return spread
+
+
+async def _on_gpus(folder: Path, context: int, settings: GenerationSettings) -> Driver:
+    spread = spread_over(cards(), folder, context, settings)
     arguments = engine_arguments(folder, context, settings)
     # In a thread: it takes minutes, during which the loop reports progress and notices a request to end.
     return await asyncio.to_thread(_OwnProcess.start, arguments, spread)

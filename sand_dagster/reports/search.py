@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sand_dagster.artifacts.schemas import TABLES
 from sand_dagster.reports.subjects import Subject
 from sand_dagster.reports.table import Cell, Column, Table, Unit
 
 _SEARCHED = "search_scores"
-"""The table of search; an installation without test-time search has none."""
 
 
 def table5(subjects: Sequence[Subject]) -> Table | None:
@@ -20,7 +18,7 @@ def table5(subjects: Sequence[Subject]) -> Table | None:
     """
     rows: list[list[Cell]] = []
     for subject in subjects:
-        searched = _iterations(subject)
+        searched = subject.store.iterations(_SEARCHED)
         for each in subject.evaluations:
             if each.iteration not in searched:
                 continue
@@ -58,7 +56,3 @@ def table5(subjects: Sequence[Subject]) -> Table | None:
         ),
         rows,
     )
-
-
-def _iterations(subject: Subject) -> list[str]:
-    return subject.store.iterations(_SEARCHED) if _SEARCHED in TABLES else []

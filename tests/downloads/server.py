@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+from typing import Protocol, TypeVar
 
 
 @dataclass
@@ -69,13 +70,26 @@ class FileServer:
         request.close_connection = True
 
 
+class Served(Protocol):
+    """What answers requests; `url` is set when it is served."""
+
+    url: str
+
+    def respond(self, request: BaseHTTPRequestHandler) -> None: ...
+
+
+S = TypeVar("S", bound=Served)
+
+
 @contextmanager
-def serving(server: FileServer) -> Iterator[FileServer]:
+def serving(server: S) -> Iterator[S]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
             server.respond(self)
+
+        do_HEAD = do_POST = do_GET
 
         def log_message(self, *_: object) -> None: ...
 

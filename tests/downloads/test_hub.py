@@ -14,7 +14,8 @@ from sand_dagster.downloads.hub import download_hub_file, download_model
 from sand_dagster.downloads.sources import HubFile, HubModel
 from sand_dagster.models.model_folder import present
 from sand_dagster.models.settings import ModelSource
-from tests.downloads.hub import COMMIT, Hub, serving_hub
+from tests.downloads.hub import COMMIT, Hub
+from tests.downloads.server import serving
 
 DATA = b'[{"id": "alfworld_0"}]'
 MODEL = {
@@ -31,7 +32,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     repositories = {"datasets/owner/set": {"data/a.json": DATA}, "models/owner/model": dict(MODEL)}
-    with serving_hub(Hub(repositories, {"data/a.json", "model.safetensors"})) as started:
+    with serving(Hub(repositories, {"data/a.json", "model.safetensors"})) as started:
         yield started
 
 
