@@ -141,6 +141,7 @@ def asset_of(
                     generation=generation,
                     training=training,
                     trial=trial,
+                    context=context,
                 )
                 tell(progress, ended=False)
                 result = definition.body(run)

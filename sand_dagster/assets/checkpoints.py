@@ -166,6 +166,7 @@ def _finetune(
         epochs=epochs,
         key=key,
         on_progress=lambda progress: follow(run, progress),
+        context=run.context,
     )
     run.journal.put(key, report.model_dump(mode="json"))
     return report

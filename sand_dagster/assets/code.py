@@ -67,13 +67,16 @@ NOT_DECISIVE: Mapping[str, str] = {
     "sand_dagster.rows.tasks": "the columns are part of the identity on their own",
     "sand_dagster.sand.algorithm": "calls the steps in memory; no stage uses it",
     "sand_dagster.sand.settings": "the fields themselves are part of the identity",
+    "sand_dagster.training.launching": "how the training's processes are started",
+    "sand_dagster.training.lease": "when a training ends without its run",
     "sand_dagster.training.memory": "what fits a machine; the precision is the same in all placements",
+    "sand_dagster.training.orchestrator": "whom a training tells its progress",
     "sand_dagster.training.plots": "a picture",
     "sand_dagster.training.progress": "what is shown of a training",
     "sand_dagster.training.resuming": "where a training works",
     "sand_dagster.training.saving": "when a training saves its state",
     "sand_dagster.training.settings": "the fields themselves are part of the identity",
-    "sand_dagster.training.trainer": "how the training's process is started",
+    "sand_dagster.training.trainer": "the frame around a training; its arguments are part of the identity",
 }
 """Modules that a stage imports and that do not decide its rows, with the reason. Not followed further."""
 

@@ -77,6 +77,8 @@ class StageRun:
     generation: Generation
     training: Training
     trial: Trial | None = None
+    context: dg.AssetExecutionContext | None = None
+    """Dagster's, in a run; none in a plan."""
 
     @property
     def number(self) -> int:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sand_dagster.cli.arguments import store_of
+from sand_dagster.cli.arguments import Seeds, store_of, with_seeds
 from sand_dagster.cli.errors import command, fail
 from sand_dagster.cli.output import console
 from sand_dagster.home import sand_home
@@ -31,6 +31,7 @@ def report(
             "$SAND_HOME/reports/EXPERIMENT.",
         ),
     ] = None,
+    seeds: Seeds = None,
 ) -> None:
     """Write a report: tables, figures, and a reader of every episode and demonstration.
 
@@ -38,6 +39,7 @@ def report(
     """
     from sand_dagster.reports.writing import NotAReport, write_report
 
+    experiments = [name for each in experiments for name in with_seeds(each, seeds)]
     if out is None and len(experiments) > 1:
         fail("a report of several experiments needs `--out FOLDER`")
     folder = out or report_folder(sand_home(), store_of(experiments[0]).experiment)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from sand_dagster.evaluation.arms import ComparisonError
 from sand_dagster.evaluation.compare import Row, compare
+from sand_dagster.reports.seeds import Arm, arms
 from sand_dagster.reports.subjects import Subject
 from sand_dagster.reports.table import Column, Table, Unit
 
@@ -18,15 +19,20 @@ class Compared(NamedTuple):
     differences: list[Row]
     bands: list[Row]
     left_out: list[str]
+    arms: list[Arm]
+    over_seeds: list[Row]
+    """The scores of `arms`."""
 
 
 def compared(subjects: Sequence[Subject], home: Path) -> Compared:
     """Every experiment's iterations against its iteration 00, and the first experiment against each other.
 
+    Experiments that differ only in their seed are also compared as one.
+
     Raises:
         ArtifactError: episodes are damaged.
     """
-    found = Compared([], [], [])
+    found = Compared([], [], [], arms(subjects), [])
     for number, subject in enumerate(subjects):
         if not subject.episodes:
             found.left_out.append(f"{subject.name} has no evaluated iteration yet")
@@ -40,7 +46,26 @@ def compared(subjects: Sequence[Subject], home: Path) -> Compared:
                 found.differences.extend(_between(both.differences))
         except ComparisonError as error:
             found.left_out.append(str(error))
+    for number, arm in enumerate(found.arms):
+        try:
+            alone = compare([arm.names], None, home)
+            found.over_seeds.extend(_named(alone.scores, arm))
+            found.differences.extend(_named(alone.differences, arm))
+            if number:
+                both = compare([found.arms[0].names, arm.names], None, home)
+                found.differences.extend(_named(_between(both.differences), found.arms[0], arm))
+        except ComparisonError as error:
+            found.left_out.append(str(error))
     return found
+
+
+def _named(rows: Iterable[Row], *arms: Arm) -> Iterator[Row]:
+    """The rows with the arms' names in place of their members'."""
+    names = {arm.names: arm.name for arm in arms}
+    for row in rows:
+        yield {
+            key: names.get(value, value) if isinstance(value, str) else value for key, value in row.items()
+        }
 
 
 def _between(differences: Sequence[Row]) -> Iterator[Row]:

@@ -14,7 +14,7 @@ from jinja2 import Environment, StrictUndefined
 
 from sand_dagster.errors import DiskFull, is_disk_full
 from sand_dagster.files import write_text
-from sand_dagster.reports import costs, failures, paired, scores, search, state
+from sand_dagster.reports import costs, failures, paired, scores, search, seeds, state
 from sand_dagster.reports.figures import Picture, pictures
 from sand_dagster.reports.pieces import write_pieces
 from sand_dagster.reports.places import PAGE, SUMMARY
@@ -122,6 +122,7 @@ def _sections(about: Sequence[Subject], home: Path) -> list[Section]:
     tables = [
         state.experiments(about),
         scores.table2(about, home),
+        seeds.table(comparison.arms, comparison.over_seeds),
         paired.paired_tests(comparison),
         scores.table3(about, home),
         scores.table4(about, home),

@@ -17,6 +17,7 @@ BY_VARIABLES: dict[str, type[dg.ConfigurableResource[None]]] = {
     "environments": EnvironmentWorkers,
     "generation": Generation,
     "model_server": ModelServer,
+    "training": Training,
 }
 """The resources whose fields can also be set by environment variables; see `configured`."""
 
@@ -37,7 +38,7 @@ def resources() -> dict[str, dg.ConfigurableResource[None]]:
         "environments": configured(EnvironmentWorkers),
         "generation": configured(Generation),
         "loop": Loop(),
-        "training": Training(),
+        "training": configured(Training),
     }
 
 

@@ -8,7 +8,8 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
-from sand_dagster.training.job import PROGRESS_MARK, Progress
+from sand_dagster.training.job import Progress
+from sand_dagster.training.orchestrator import tell
 
 
 class LossCurve(TrainerCallback, ExportableState):
@@ -56,4 +57,4 @@ class LossCurve(TrainerCallback, ExportableState):
         )
         self._since, self._tokens = now, tokens
         self.curve.append(point)
-        print(PROGRESS_MARK + point.model_dump_json(), flush=True)
+        tell(point)

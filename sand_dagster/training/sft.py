@@ -5,15 +5,17 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sand_dagster.models.model_folder import model_id
 from sand_dagster.models.templates import training_chats
 from sand_dagster.training.devices import spread
 from sand_dagster.training.examples import Examples, Pairs, encode_all, encode_pairs
 from sand_dagster.training.job import REPORT, Job, Progress, Report, read_conversations
+from sand_dagster.training.lease import end_with_the_run
+from sand_dagster.training.orchestrator import orchestrator
 from sand_dagster.training.settings import FinetuningSettings
 
 if TYPE_CHECKING:
@@ -279,21 +281,17 @@ def _save(
         tokenizer.save_pretrained(output)
 
 
-def _end_with_parent() -> None:
-    """End this process when the pipe on standard input closes, because then the trainer was killed."""
-
-    def wait() -> None:
-        while os.read(0, 4096):  # unbuffered: a lock held at exit would abort the process
-            pass
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
 def main() -> None:
     """Read the job named on the command line, and do it."""
-    _end_with_parent()
-    finetune(Job.model_validate_json(Path(sys.argv[1]).read_text()))
+    path = Path(sys.argv[1])
+    end_with_the_run(path)
+    job = Job.model_validate_json(path.read_text())
+    with orchestrator() as pipes:
+        finetune(job)
+        if pipes is not None:
+            report = Report.model_validate_json((job.output / REPORT).read_text())
+            figures = {"tokens": report.tokens, "seconds": report.seconds, "devices": report.devices}
+            pipes.report_asset_materialization(metadata=figures, data_version=model_id(job.output))
 
 
 if __name__ == "__main__":

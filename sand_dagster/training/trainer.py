@@ -2,58 +2,28 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import shutil
-import subprocess
-import sys
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from sand_dagster.fingerprints import file_digest
 from sand_dagster.ids import digest
-from sand_dagster.models.cards import cards
 from sand_dagster.models.model_folder import model_id
-from sand_dagster.models.shape import ModelShape
-from sand_dagster.training.job import (
-    PROGRESS_MARK,
-    REPORT,
-    DpoJob,
-    Job,
-    Progress,
-    Report,
-    write_conversations,
-)
-from sand_dagster.training.memory import TrainingDoesNotFit, TrainingPlan, plan_training
+from sand_dagster.training.job import REPORT, DpoJob, Job, Progress, Report, write_conversations
+from sand_dagster.training.launching import Launcher, ThisMachine
 from sand_dagster.training.resuming import STATE, work_folder
 from sand_dagster.training.settings import FinetuningSettings
 from sand_dagster.types import Message
 
 SAVE_EVERY_S = 300.0
 """A killed training loses at most this many seconds, if saving is quick."""
-_LOG = logging.getLogger(__name__)
-_LAST_LINES = 40
-_PATIENCE = 10.0
-_ENVIRONMENT = {
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-    "OMP_WAIT_POLICY": "PASSIVE",  # on a busy machine, threads that spin while they wait slow each other down
-    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # CUDA needs this for deterministic matrix products
-}
-
-
-class TrainingFailed(RuntimeError):
-    """The finetuning's process failed. The message ends with the last lines of its log."""
 
 
 class SftTrainer:
     """Supervised finetuning with TRL, Eq. 2 and Eq. 7.
 
-    Same conversations, parent, settings, seed and machine give the same weights on a CPU. With more than one
-    GPU visible the training is spread over all of them.
+    Same conversations, parent, settings, seed and machine give the same weights on a CPU.
     """
 
     def __init__(
@@ -63,14 +33,19 @@ class SftTrainer:
         *,
         key: str = "",
         save_every_s: float = SAVE_EVERY_S,
+        launcher: Launcher | None = None,
     ) -> None:
-        """`key` is the hash of the code, which decides the weights together with `finetune`'s arguments."""
+        """`key` is the hash of the code, which decides the weights together with `finetune`'s arguments.
+
+        `launcher` says where it runs; None: on this machine, on all its cards.
+        """
         # The caller's settings may be of a subclass with more fields than a training needs.
         self._settings = FinetuningSettings.model_validate(
             settings.model_dump(include=set(FinetuningSettings.model_fields))
         )
         self._on_progress = on_progress
         self._key, self._save_every_s = key, save_every_s
+        self._launcher = launcher or ThisMachine()
 
     def finetune(
         self,
@@ -100,8 +75,8 @@ class SftTrainer:
         seed: int,
         epochs: int,
     ) -> Mapping[str, object]:
-        plan = _planned(parent, self._settings if preferring is None else preferring.planned(self._settings))
-        launcher = _launcher(plan)
+        settings = self._settings if preferring is None else preferring.planned(self._settings)
+        processes = self._launcher.plan(parent, settings)
         key = digest(
             self._key,
             model_id(parent),
@@ -110,7 +85,8 @@ class SftTrainer:
             self._settings.model_dump(mode="json"),
             epochs,
             seed,
-            launcher,
+            processes.world,
+            processes.placement,
         )
         with work_folder(output, key) as work:
             shutil.rmtree(work / "model", ignore_errors=True)
@@ -122,7 +98,7 @@ class SftTrainer:
                 settings=self._settings,
                 epochs=epochs,
                 seed=seed,
-                placement=plan.placement if plan else "whole",
+                placement=processes.placement,
                 save_every_s=self._save_every_s,
                 dpo=None if preferring is None else preferring.job(work),
             )
@@ -130,40 +106,12 @@ class SftTrainer:
             if preferring is not None and job.dpo is not None:
                 write_conversations(job.dpo.rejected, (list(chat) for chat in preferring.rejected))
             (work / "job.json").write_text(job.model_dump_json())
-            self._run(launcher, work / "job.json")
+            self._launcher.run(processes, (work / "job.json").resolve(), self._on_progress)
             report = _completed(job.output)
             if output.exists():
                 shutil.rmtree(output)
             job.output.rename(output)
         return report.model_copy(update={"model_id": model_id(output)}).model_dump()
-
-    def _run(self, launcher: list[str], job: Path) -> None:
-        last = deque[str](maxlen=_LAST_LINES)
-        with subprocess.Popen(
-            [*launcher, str(job)],
-            # Nothing is written to it: the process ends when this pipe closes, which also happens if we are
-            # killed.
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            env=_ENVIRONMENT | os.environ,
-        ) as process:
-            assert process.stdout is not None
-            try:
-                for line in process.stdout:
-                    if line.startswith(PROGRESS_MARK):
-                        self._on_progress(Progress.model_validate_json(line.removeprefix(PROGRESS_MARK)))
-                    elif line.strip():
-                        last.append(line.rstrip())
-            except BaseException:
-                _end(process)
-                raise
-        if process.returncode != 0:
-            how = f"signal {-process.returncode}" if process.returncode < 0 else f"exit {process.returncode}"
-            log = "\n".join(last) or "(it wrote nothing)"
-            raise TrainingFailed(f"the finetuning's process failed ({how}). The end of its log:\n{log}")
 
 
 class DpoTrainer(SftTrainer):
@@ -177,9 +125,10 @@ class DpoTrainer(SftTrainer):
         *,
         key: str = "",
         save_every_s: float = SAVE_EVERY_S,
+        launcher: Launcher | None = None,
     ) -> None:
         """`settings.batch_size` counts pairs. `beta` is β."""
-        super().__init__(settings, on_progress, key=key, save_every_s=save_every_s)
+        super().__init__(settings, on_progress, key=key, save_every_s=save_every_s, launcher=launcher)
         self._beta = beta
 
     def prefer(
@@ -215,33 +164,6 @@ class _Preferring(NamedTuple):
         return settings.model_copy(update={"per_device_batch_size": max(2, settings.per_device_batch_size)})
 
 
-def _planned(parent: Path, settings: FinetuningSettings) -> TrainingPlan | None:
-    """How the state is placed on the GPUs of this machine; None: there are none.
-
-    Raises:
-        TrainingFailed: it does not fit.
-    """
-    if not (found := cards()):
-        return None
-    memory = min(card.memory for card in found)
-    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        plan = plan_training(ModelShape.read(parent), settings, len(found), memory, host)
-    except TrainingDoesNotFit as error:
-        raise TrainingFailed(str(error)) from error
-    _LOG.warning("Finetuning %s: %s", parent, plan.describe(settings))
-    return plan
-
-
-def _launcher(plan: TrainingPlan | None) -> list[str]:
-    module = "sand_dagster.training.sft"
-    if plan is None or (plan.shares.devices == 1 and plan.placement == "whole"):
-        return [sys.executable, "-m", module]
-    launcher = "torch.distributed.run"
-    devices = f"--nproc_per_node={plan.shares.devices}"
-    return [sys.executable, "-m", launcher, "--standalone", devices, "-m", module]
-
-
 def _completed(folder: Path) -> Report:
     """Add the hashes of the files to the report, and write it."""
     report = Report.model_validate_json((folder / REPORT).read_text())
@@ -256,11 +178,3 @@ def write_report(folder: Path, report: Report) -> None:
     partial = folder / f".{REPORT}"
     partial.write_text(report.model_dump_json(indent=1))
     partial.replace(folder / REPORT)
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    process.terminate()
-    try:
-        process.wait(_PATIENCE)
-    except subprocess.TimeoutExpired:
-        process.kill()

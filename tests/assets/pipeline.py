@@ -208,6 +208,7 @@ class Pipeline:
         iteration: str | None = None,
         tokens: int = 5,
         generation: Generation | None = None,
+        training: Training | None = None,
         **config: Any,
     ) -> list[str]:
         """Materialise stages (default: all) of an iteration, or those without; returns the models'
@@ -221,7 +222,13 @@ class Pipeline:
         ASKED.clear()
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("SAND_HOME", str(self.home))
-            done = self._materialise(definitions, iteration, tokens, config, generation)
+            done = self._materialise(
+                definitions,
+                iteration,
+                config,
+                generation or Scripted(),
+                training or Finetuning(tokens=tokens),
+            )
         assert done.success
         return list(ASKED)
 
@@ -229,9 +236,9 @@ class Pipeline:
         self,
         definitions: Sequence[StageDefinition],
         iteration: str | None,
-        tokens: int,
         config: dict[str, Any],
-        generation: Generation | None = None,
+        generation: Generation,
+        training: Training,
     ) -> dg.ExecuteInProcessResult:
         partitions = dg.StaticPartitionsDefinition(self.experiment.partitions)
         return dg.materialize(
@@ -241,9 +248,9 @@ class Pipeline:
             resources={
                 "artifacts": Artifacts(),
                 "environments": InProcess(),
-                "generation": generation or Scripted(),
+                "generation": generation,
                 "loop": Loop(),
-                "training": Finetuning(tokens=tokens),
+                "training": training,
             },
             run_config={
                 "ops": {

@@ -5,15 +5,18 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import stdev
 from typing import Annotated, ClassVar
 
 import pytest
 
 from sand_dagster.artifacts.schemas import TABLES, table_of
+from sand_dagster.artifacts.store import ArtifactStore
 from sand_dagster.evaluation.table4 import published_tokens
 from sand_dagster.experiments.loading import load_experiment
+from sand_dagster.experiments.seeds import with_seeds
 from sand_dagster.outcomes import Ended
-from sand_dagster.reports import costs, failures, scores, search
+from sand_dagster.reports import costs, failures, paired, scores, search, seeds
 from sand_dagster.reports.failures import Failing, failings
 from sand_dagster.reports.subjects import subjects
 from sand_dagster.reports.table import Column, Table, Unit
@@ -194,3 +197,28 @@ def test_cells_are_rounded_for_people_and_not_for_programs() -> None:
     ]
     assert '| =1+1 \\| "a" &lt;b> | 33.3% | −12.5 to +25.0 | &lt; 0.001 |' in table.markdown()
     assert "<td>=1+1 | &quot;a&quot; &lt;b&gt;</td>" in table.html()
+
+
+def test_seeds_are_taken_together_and_their_spread_is_told(tmp_path: Path) -> None:
+    names = with_seeds("household", [0, 1], tmp_path)
+    for name, lost in zip(names, (2, 6), strict=True):
+        store = ArtifactStore(tmp_path, name)
+        for iteration, losses in (("00", 8), ("01", lost)):
+            episodes = [
+                episode(n, turn("look"), reward=float(n >= losses), iteration=iteration) for n in range(10)
+            ]
+            write(store, "eval_episodes", iteration, episodes)
+    about = subjects([*names, "household-more-sft"], tmp_path)
+    found = paired.compared(about, tmp_path)
+    table = seeds.table(found.arms, found.over_seeds)
+    assert table is not None
+    assert [(row[1], row[4], row[5], *row[7:]) for row in table.rows] == [
+        ("00", 20, pytest.approx(0.2), pytest.approx(0.2), 0.0, (0.2, 0.2)),
+        ("01", 20, pytest.approx(0.6), pytest.approx(0.6), pytest.approx(stdev([0.8, 0.4])), (0.4, 0.8)),
+    ]
+    together = [row for row in paired.paired_tests(found).rows if row[0] == "household (seeds 0, 1) 01"]
+    assert [(row[1], row[3], row[4]) for row in together] == [
+        ("household (seeds 0, 1) 00", 20, pytest.approx(0.4))
+    ]
+    assert seeds.table([], []) is None
+    assert not seeds.arms(about[:1])

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
-from sand_dagster.bench.faults.trainer import launcher
+from sand_dagster.bench.faults.trainer import command
 
 CLOCK = "SAND_BENCH_CLOCK"
 """Seconds that the clock jumps by, at some moment of the run."""
@@ -63,9 +63,9 @@ def _main(sand: str, arguments: list[str], environment: dict[str, str], log: str
         os.dup2(descriptor, standard)
     os.environ.clear()
     os.environ.update(environment)
-    from sand_dagster.training import trainer
+    from sand_dagster.training.launching import Processes
 
-    trainer._launcher = launcher
+    Processes.command = command  # type: ignore[method-assign, assignment]
     if CLOCK in environment:
         _let_the_clock_jump(float(environment[CLOCK]))
     module, _, name = sand.rpartition(".")

@@ -6,39 +6,30 @@ ends when the parent's pipe closes. The weights are a hash of everything that de
 
 from __future__ import annotations
 
-import os
 import sys
-import threading
 import time
 from pathlib import Path
 
 from sand_dagster.fingerprints import file_digest
 from sand_dagster.ids import digest
 from sand_dagster.training.job import PROGRESS_MARK, REPORT, Job, Progress, Report
-from sand_dagster.training.memory import TrainingPlan
+from sand_dagster.training.launching import Processes
+from sand_dagster.training.lease import end_with_the_run
 
 _STEPS = 8
 _STEP_S = 0.03
 
 
-def launcher(plan: TrainingPlan | None) -> list[str]:
-    """The command that `SftTrainer` starts, without the job."""
-    return [sys.executable, "-m", "sand_dagster.bench.faults.trainer"]
-
-
-def _end_with_parent() -> None:
-    def wait() -> None:
-        while os.read(0, 4096):
-            pass
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
+def command(processes: Processes, python: str, *rendezvous: str) -> list[str]:
+    """What `Processes.command` gives with this trainer in place of TRL's."""
+    return [python, "-m", __name__]
 
 
 def main() -> None:
     """Read the job named on the command line, and write its model."""
-    _end_with_parent()
-    job = Job.model_validate_json(Path(sys.argv[1]).read_text())
+    path = Path(sys.argv[1])
+    end_with_the_run(path)
+    job = Job.model_validate_json(path.read_text())
     job.output.mkdir(parents=True)
     weights = digest(
         file_digest(job.conversations), file_digest(job.parent / "model.safetensors"), job.epochs, job.seed
