@@ -37,6 +37,8 @@ BEFORE = (
 def cluster() -> Iterator[str]:
     """The dashboard's URL of a Ray cluster of two nodes with one core each, on this machine."""
     # Ray reads these at its import. On two busy cores its dashboard takes longer than it may otherwise.
+    # The variable for clusters keeps it on loopback.
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     os.environ["RAY_DASHBOARD_STARTUP_TIMEOUT_S"] = "300"
     os.environ["RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT"] = "240"
     from ray.cluster_utils import Cluster
