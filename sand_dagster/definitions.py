@@ -16,6 +16,7 @@ from sand_dagster.jobs.checks import checks_of
 from sand_dagster.jobs.gate import before_stage
 from sand_dagster.jobs.iteration import advance_sensor, iteration_job, setup_job
 from sand_dagster.jobs.up_to_date import up_to_date_checks, up_to_date_sensor
+from sand_dagster.jobs.waiting import sleep_while_waiting
 from sand_dagster.resources import resources
 
 SHOWN = "SAND_EXPERIMENTS"
@@ -34,6 +35,7 @@ def definitions(
     In use are the default one, the user's own, and those that have tables in `$SAND_HOME`. The project ships
     many more, which would hide these. Requested are the experiments in `also` and in $SAND_EXPERIMENTS.
     """
+    sleep_while_waiting()
     home = sand_home()
     experiments, errors = load_experiments(home)
     asked = {*also, *filter(None, os.environ.get(SHOWN, "").replace(" ", "").split(","))}

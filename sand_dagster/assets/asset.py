@@ -26,6 +26,7 @@ from sand_dagster.assets.run import StageRun
 from sand_dagster.errors import ArtifactError
 from sand_dagster.execution.units import Trial
 from sand_dagster.experiments.experiment import Experiment
+from sand_dagster.models.cards import cards
 from sand_dagster.resources.artifacts import Artifacts
 from sand_dagster.resources.environments import EnvironmentWorkers
 from sand_dagster.resources.generation import Generation
@@ -151,7 +152,7 @@ def asset_of(
                     return
                 # What a stage makes outside its table (generated games) is there only now.
                 after = definition.identity(experiment, store.home, iteration) if definition.files else None
-                manifest = writer.commit(result.rows, result.counts, after)
+                manifest = writer.commit(result.rows, {**_gpus(definition), **result.counts}, after)
             report.completed(manifest)
         tell(progress, ended=True)
         units = work(result.reused, progress.total) if definition.units else {}
@@ -168,6 +169,12 @@ def asset_of(
         )
 
     return materialise
+
+
+def _gpus(definition: StageDefinition) -> dict[str, int]:
+    """The GPUs that a stage of the pool `gpu` holds while it runs: all of this machine."""
+    found = len(cards()) if definition.gpu else 0
+    return {"gpus": found} if found else {}
 
 
 @contextmanager

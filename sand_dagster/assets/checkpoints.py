@@ -108,6 +108,8 @@ def checkpoints(run: StageRun) -> Result:
         "devices": report.devices,
         "batch_size": report.batch_size,
     }
+    if run.training.training_gpu_gib:  # on other machines' GPUs, not on all of this one
+        counts["gpus"] = report.devices
     if not row.loss_curve:  # no epoch: the model is as it was
         return Result([row], counts)
     counts |= {"first_loss": row.loss_curve[0].loss, "last_loss": row.loss_curve[-1].loss}

@@ -13,6 +13,7 @@ from sand_dagster.reports.subjects import Subject
 from sand_dagster.reports.table import Cell, Column, Table, Unit
 
 _TRAINING = {"checkpoints": ("tokens", "trained_tokens")}
+_GPU_SECONDS = "GPU seconds"
 _TOKENS = ("prompt_tokens", "completion_tokens")
 
 
@@ -28,7 +29,7 @@ def table(subjects: Sequence[Subject]) -> Table:
         "Tokens read and written by the models; of checkpoints the tokens of the training, and those that "
         "the loss is computed over. Seconds: from the end of the stage before to the end of this one, in one "
         "Dagster run. Empty where the two were made in different runs. Time for units that an earlier run "
-        "finished is not in it.",
+        "finished is not in it. GPU seconds: seconds times the GPUs that the stage held, used or not.",
         (
             Column("experiment"),
             Column("iteration"),
@@ -37,9 +38,10 @@ def table(subjects: Sequence[Subject]) -> Table:
             Column("tokens read", Unit.COUNT),
             Column("tokens written", Unit.COUNT),
             Column("seconds", Unit.SECONDS),
+            Column(_GPU_SECONDS, Unit.SECONDS),
         ),
         rows,
-    )
+    ).without_empty(_GPU_SECONDS)
 
 
 def _iteration(store: ArtifactStore, iteration: str) -> list[list[Cell]]:
@@ -53,7 +55,9 @@ def _iteration(store: ArtifactStore, iteration: str) -> list[list[Cell]]:
         seconds = None
         if before is not None and before.run_id == manifest.run_id:
             seconds = (manifest.created_at - before.created_at).total_seconds()
-        rows.append([store.experiment, iteration, name, manifest.rows, read, written, seconds])
+        gpus = manifest.counts.get("gpus")
+        on_gpus = None if gpus is None or seconds is None else gpus * seconds
+        rows.append([store.experiment, iteration, name, manifest.rows, read, written, seconds, on_gpus])
         before = manifest
     return rows
 

@@ -72,6 +72,20 @@ def test_costs_are_those_of_the_tables(page: Path, pipeline: Pipeline) -> None:
     assert float(rows["01", "eval_scores"]["seconds"]) > 0
 
 
+def test_gpu_seconds_are_those_of_all_gpus_of_the_machine(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (about,) = subjects([NAME], pipeline.home)
+    assert "GPU seconds" not in [column.name for column in costs.table([about]).columns], "there is no GPU"
+    monkeypatch.setattr("sand_dagster.assets.asset.cards", lambda: (None, None))
+    pipeline.materialise(iteration="01", fresh=True)
+    table = costs.table([about])
+    rows = [dict(zip([column.name for column in table.columns], row, strict=True)) for row in table.rows]
+    (rollouts,) = (row for row in rows if (row["iteration"], row["stage"]) == ("01", "rollouts"))
+    assert rollouts["GPU seconds"] == 2 * rollouts["seconds"]
+    assert all(row["GPU seconds"] is None for row in rows if row["stage"] == "policy")
+
+
 def test_seconds_are_left_out_where_a_stage_was_run_alone(pipeline: Pipeline, tmp_path: Path) -> None:
     (about,) = subjects([NAME], pipeline.home)
     first = next(row for row in costs.table([about]).rows if row[2] == "expert_trajectories")

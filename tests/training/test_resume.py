@@ -10,9 +10,10 @@ import pytest
 
 from sand_dagster.models.model_folder import model_id
 from sand_dagster.training.job import Progress, Report
+from sand_dagster.training.launching import TrainingFailed
 from sand_dagster.training.saving import last_saved
 from sand_dagster.training.settings import FinetuningSettings, LoraSettings
-from sand_dagster.training.trainer import DpoTrainer, SftTrainer, TrainingFailed
+from sand_dagster.training.trainer import DpoTrainer, SftTrainer
 from tests.training.tiny_model import tiny_chat
 
 CHATS = [tiny_chat(number, turns=1 + number % 3) for number in range(14)]

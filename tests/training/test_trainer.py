@@ -11,9 +11,10 @@ import pytest
 from sand_dagster.fingerprints import file_digest
 from sand_dagster.models.model_folder import model_id
 from sand_dagster.training.job import Progress
+from sand_dagster.training.launching import TrainingFailed
 from sand_dagster.training.plots import loss_curve
 from sand_dagster.training.settings import FinetuningSettings
-from sand_dagster.training.trainer import SftTrainer, TrainingFailed
+from sand_dagster.training.trainer import SftTrainer
 from tests.training.tiny_model import tiny_chat
 
 SETTINGS = FinetuningSettings(batch_size=4, per_device_batch_size=4, learning_rate=1e-3, max_length=256)
