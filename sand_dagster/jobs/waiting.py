@@ -1,7 +1,8 @@
 """Waiting for a slot of a pool, which another run holds.
 
 Dagster means to sleep between two looks, but its interval is never above zero (in 1.13.27, `min([0, …])`). So
-a waiting run would take a whole core from the one that it waits for.
+a waiting run would take a whole core from the one that it waits for. It also hears no interrupt until a step
+starts, so a waiting run could not be ended.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import logging
 import time
 
+from dagster._core.errors import raise_execution_interrupts
+from dagster._core.execution.plan.active import ActiveExecution
 from dagster._core.execution.plan.instance_concurrency_context import InstanceConcurrencyContext
 
 _TELL_EVERY_S = 30.0
@@ -17,9 +20,15 @@ _told = -_TELL_EVERY_S
 
 
 def sleep_while_waiting() -> None:
-    """Let the runs of this process sleep until they look again, and say who holds the pool meanwhile."""
+    """Let the runs of this process sleep until they look again, hear interrupts, and say who has the pool."""
     # mypy takes no function in place of a method.
     setattr(InstanceConcurrencyContext, "interval_to_next_pending_claim_check", interval)  # noqa: B010
+    setattr(ActiveExecution, "sleep_til_ready", _sleep)  # noqa: B010
+
+
+def _sleep(steps: ActiveExecution) -> None:
+    with raise_execution_interrupts():
+        time.sleep(max(0.0, steps.sleep_interval()))  # type: ignore[no-untyped-call]
 
 
 def interval(context: InstanceConcurrencyContext) -> float:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import logging
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 import pytest
 from dagster._core.execution.plan.instance_concurrency_context import InstanceConcurrencyContext
+from dagster._core.storage.event_log.base import EventLogStorage
 
 from sand_dagster.jobs import waiting
 from sand_dagster.jobs.instance import opened
@@ -61,3 +66,50 @@ def test_dagster_itself_does_not_sleep(instance: dg.DagsterInstance) -> None:
     with InstanceConcurrencyContext(instance, waiter) as context:
         assert not context.claim("gpu", "train")
         assert OWN(context) <= 0
+
+
+RUN = """
+import sys
+from pathlib import Path
+import dagster as dg
+from sand_dagster.jobs.execution import execute
+from sand_dagster.jobs.instance import opened
+from sand_dagster.jobs.interrupts import Interrupts
+from sand_dagster.jobs.waiting import sleep_while_waiting
+
+sleep_while_waiting()
+
+@dg.asset(pool="gpu")
+def train(): ...
+
+defs = dg.Definitions([train], jobs=[dg.define_asset_job("other")], executor=dg.in_process_executor)
+with Interrupts(), opened(Path(sys.argv[1])) as instance:
+    job = defs.resolve_job_def("other")
+    execute(job, instance, partition=None, assets=[dg.AssetKey("train")], run_config={})
+"""
+
+
+def test_a_waiting_run_ends_when_it_is_interrupted(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    storage = instance.event_log_storage
+    storage.set_concurrency_slots("gpu", 1)
+    holder = instance.create_run_for_job(household)
+    assert storage.claim_concurrency_slot("gpu", holder.run_id, "train").is_claimed
+    command = [sys.executable, "-c", RUN, str(tmp_path)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as run:
+        try:
+            deadline = time.monotonic() + 120
+            while not _waiting(storage, holder):
+                assert run.poll() is None and time.monotonic() < deadline
+                time.sleep(0.1)
+            run.send_signal(signal.SIGINT)
+            _, errors = run.communicate(timeout=60)
+        finally:
+            run.kill()
+    assert "DagsterExecutionInterruptedError" in errors
+    assert f"Waiting for the pool gpu: household ({holder.run_id[:8]})" in errors
+    assert not _waiting(storage, holder), "it waits no more"
+
+
+def _waiting(storage: EventLogStorage, holder: dg.DagsterRun) -> bool:
+    """Whether a run waits for the pool that `holder` has."""
+    return any(step.run_id != holder.run_id for step in storage.get_concurrency_info("gpu").pending_steps)
