@@ -2,7 +2,7 @@
 
 Dagster means to sleep between two looks, but its interval is never above zero (in 1.13.27, `min([0, …])`). So
 a waiting run would take a whole core from the one that it waits for. It also hears no interrupt until a step
-starts, so a waiting run could not be ended.
+starts, so a waiting run could not be ended. And a slot may be given to a run that was killed while it waited.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import time
 from dagster._core.errors import raise_execution_interrupts
 from dagster._core.execution.plan.active import ActiveExecution
 from dagster._core.execution.plan.instance_concurrency_context import InstanceConcurrencyContext
+
+from sand_dagster.jobs.instance import end_killed_runs
 
 _TELL_EVERY_S = 30.0
 _LOG = logging.getLogger(__name__)
@@ -38,6 +40,7 @@ def interval(context: InstanceConcurrencyContext) -> float:
         return 0.0
     if time.monotonic() - _told >= _TELL_EVERY_S:
         _told = time.monotonic()
+        end_killed_runs(context._instance)
         for line in _held(context):
             _LOG.warning(line)
     ready_at: float = min(context._pending_timeouts.values())

@@ -16,7 +16,8 @@ from dagster._core.execution.plan.instance_concurrency_context import InstanceCo
 from dagster._core.storage.event_log.base import EventLogStorage
 
 from sand_dagster.jobs import waiting
-from sand_dagster.jobs.instance import opened
+from sand_dagster.jobs.instance import PROCESS, opened
+from tests.jobs.test_instance import _started
 
 OWN = InstanceConcurrencyContext.interval_to_next_pending_claim_check
 
@@ -28,6 +29,11 @@ def train() -> None: ...
 @dg.job
 def household() -> None:
     train()
+
+
+@pytest.fixture(autouse=True)
+def not_told_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "_told", -waiting._TELL_EVERY_S)
 
 
 @pytest.fixture
@@ -57,6 +63,22 @@ def test_a_waiting_run_sleeps_and_names_the_holder(
         assert context.claim("gpu", "train")
 
 
+def test_a_run_that_was_killed_is_not_waited_for(instance: dg.DagsterInstance) -> None:
+    storage = instance.event_log_storage
+    storage.set_concurrency_slots("gpu", 1)
+    killed, waiter = _started(instance, {}), instance.create_run_for_job(household)
+    with subprocess.Popen(["sleep", "600"]) as process:
+        start = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[19]
+        process.kill()
+    instance.add_run_tags(killed, {PROCESS: f"{process.pid}:{start}:{killed}"})
+    assert storage.claim_concurrency_slot("gpu", killed, "train").is_claimed
+    with InstanceConcurrencyContext(instance, waiter) as context:
+        assert not context.claim("gpu", "train")
+        waiting.interval(context)
+        context._pending_timeouts["train"] = 0.0  # its time has come
+        assert context.claim("gpu", "train")
+
+
 def test_dagster_itself_does_not_sleep(instance: dg.DagsterInstance) -> None:
     """If this fails, Dagster does: then `waiting.py` only has to say who holds the pool."""
     storage = instance.event_log_storage
@@ -73,7 +95,8 @@ import sys
 from pathlib import Path
 import dagster as dg
 from sand_dagster.jobs.execution import execute
-from sand_dagster.jobs.instance import opened
+from sand_dagster.jobs.instance import PROCESS, opened
+from tests.jobs.test_instance import _started
 from sand_dagster.jobs.interrupts import Interrupts
 from sand_dagster.jobs.waiting import sleep_while_waiting
 
