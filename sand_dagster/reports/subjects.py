@@ -19,6 +19,8 @@ _NAMES = {
     "without_sampling": "SAND without sampling",
     "without_critique": "SAND without critique",
     "more_sft": "more SFT",
+    "rft": "RFT",
+    "eto": "ETO",
 }
 """What an iteration after the first is called, by variant; another variant is called by its own name."""
 
