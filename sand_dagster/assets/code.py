@@ -73,6 +73,7 @@ NOT_DECISIVE: Mapping[str, str] = {
     "sand_dagster.training.orchestrator": "whom a training tells its progress",
     "sand_dagster.training.plots": "a picture",
     "sand_dagster.training.progress": "what is shown of a training",
+    "sand_dagster.training.ray_nodes": "on which machines a training's processes are started",
     "sand_dagster.training.resuming": "where a training works",
     "sand_dagster.training.saving": "when a training saves its state",
     "sand_dagster.training.settings": "the fields themselves are part of the identity",

@@ -43,7 +43,7 @@ def interval(context: InstanceConcurrencyContext) -> float:
         end_killed_runs(context._instance)
         for line in _held(context):
             _LOG.warning(line)
-    ready_at: float = min(context._pending_timeouts.values())
+    ready_at: float = min(context._pending_timeouts.values(), default=0.0)
     return max(0.0, ready_at - time.time())
 
 

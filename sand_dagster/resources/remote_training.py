@@ -24,7 +24,7 @@ from sand_dagster.training.job import Job, Progress
 from sand_dagster.training.launching import ENVIRONMENT, Processes, TrainingFailed, planned, unplanned
 from sand_dagster.training.settings import FinetuningSettings
 
-RAY_DRIVER = "sand_dagster.training.ray_nodes"
+_RAY_DRIVER = "sand_dagster.training.ray_nodes"
 
 
 class _Elsewhere(ABC):
@@ -58,8 +58,7 @@ class _Elsewhere(ABC):
                 done = self._submitted(processes, job, reader, ENVIRONMENT | {lease.VARIABLE: name})
             except ImportError as error:
                 raise TrainingFailed(
-                    f"{error}. SAND_TRAINING_ON={self.extra} needs more packages: pip install "
-                    f"'sand-dagster[{self.extra}]'"
+                    f"{error}. A training there needs more packages: pip install 'sand-dagster[{self.extra}]'"
                 ) from error
             except Exception as error:  # of a library, or of a cluster: any
                 raise TrainingFailed(
@@ -102,7 +101,7 @@ class RayJobs(_Elsewhere):
     ) -> dg.PipesClientCompletedInvocation:
         from dagster_ray.core.pipes import PipesRayJobClient
 
-        driver = [self._python, "-m", RAY_DRIVER, str(job), *map(str, processes), str(int(self._card > 0))]
+        driver = [self._python, "-m", _RAY_DRIVER, str(job), *map(str, processes), str(int(self._card > 0))]
         client = PipesRayJobClient(address=self._address, message_reader=reader)
         return client.run(
             context=self._context,
