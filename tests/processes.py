@@ -1,7 +1,8 @@
-"""Checks of processes that a test has ended."""
+"""Processes and ports of tests."""
 
 from __future__ import annotations
 
+import socket
 import time
 from pathlib import Path
 
@@ -17,3 +18,16 @@ def gone(pid: int, within: float = 20.0) -> bool:
             return True
         time.sleep(0.05)
     return False
+
+
+def mark_of(pid: int, run_id: str) -> str:
+    """The tag of a run that the process `pid` executes."""
+    start = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    return f"{pid}:{start}:{run_id}"
+
+
+def free_port() -> int:
+    """A port of loopback that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -16,7 +16,7 @@ from sand_dagster.experiments.seeds import OWN
 from sand_dagster.rows.evaluation import EpisodeRow, ScoreRow
 
 INITIALISATION = "00"
-_OWN = {*OWN, "iterations"}
+MAY_DIFFER = {*OWN, "iterations"}
 """The fields in which the experiments of an arm may differ."""
 
 
@@ -125,7 +125,7 @@ def arm_of(name: str, home: Path) -> Arm:
     experiments = [load_experiment(part.strip(), home) for part in name.split(",")]
     first = experiments[0]
     for number, other in enumerate(experiments[1:], start=1):
-        ours, theirs = first.model_dump(exclude=_OWN), other.model_dump(exclude=_OWN)
+        ours, theirs = first.model_dump(exclude=MAY_DIFFER), other.model_dump(exclude=MAY_DIFFER)
         if differing := [section for section in ours if ours[section] != theirs[section]]:
             raise ComparisonError(
                 f"{first.name} and {other.name} cannot be taken together: they differ in "

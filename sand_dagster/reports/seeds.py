@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
+from sand_dagster.evaluation.arms import MAY_DIFFER
 from sand_dagster.evaluation.compare import Row
-from sand_dagster.experiments.seeds import OWN
 from sand_dagster.reports.subjects import Subject
 from sand_dagster.reports.table import Cell, Column, Table, Unit
 
@@ -37,7 +37,7 @@ def arms(subjects: Sequence[Subject]) -> list[Arm]:
     groups = defaultdict[str, dict[int, Subject]](dict)
     for subject in subjects:
         if subject.episodes:
-            same = subject.experiment.model_dump_json(exclude={*OWN, "iterations"})
+            same = subject.experiment.model_dump_json(exclude=MAY_DIFFER)
             groups[same].setdefault(subject.experiment.seed, subject)
     return [Arm(list(group.values())) for group in groups.values() if len(group) > 1]
 

@@ -97,32 +97,45 @@ class ThisMachine:
 
     def run(self, processes: Processes, job: Path, on_progress: Callable[[Progress], None]) -> None:
         """See `Launcher`."""
-        last = deque[str](maxlen=_LAST_LINES)
-        with subprocess.Popen(
-            [*processes.command(sys.executable), str(job)],
-            # Nothing is written to it: the process ends when this pipe closes, which also happens if we are
-            # killed.
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            env=ENVIRONMENT | os.environ,
-        ) as process:
-            assert process.stdout is not None
-            try:
-                for line in process.stdout:
-                    if line.startswith(PROGRESS_MARK):
-                        on_progress(Progress.model_validate_json(line.removeprefix(PROGRESS_MARK)))
-                    elif line.strip():
-                        last.append(line.rstrip())
-            except BaseException:
-                _end(process)
-                raise
-        if process.returncode != 0:
-            how = f"signal {-process.returncode}" if process.returncode < 0 else f"exit {process.returncode}"
-            log = "\n".join(last) or "(it wrote nothing)"
-            raise TrainingFailed(f"the finetuning's process failed ({how}). The end of its log:\n{log}")
+
+        def tell(line: str) -> None:
+            if line.startswith(PROGRESS_MARK):
+                on_progress(Progress.model_validate_json(line.removeprefix(PROGRESS_MARK)))
+
+        run_to_its_end([*processes.command(sys.executable), str(job)], tell)
+
+
+def run_to_its_end(command: list[str], on_line: Callable[[str], None]) -> None:
+    """Run `command`, which ends when this process does, and give each line that it writes to `on_line`.
+
+    Raises:
+        TrainingFailed: it ended with an error.
+    """
+    last = deque[str](maxlen=_LAST_LINES)
+    with subprocess.Popen(
+        command,
+        # Nothing is written to it: the process ends when this pipe closes, which also happens if we are
+        # killed.
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env=ENVIRONMENT | os.environ,
+    ) as process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                on_line(line)
+                if line.strip() and not line.startswith(PROGRESS_MARK):
+                    last.append(line.rstrip())
+        except BaseException:
+            _end(process)
+            raise
+    if process.returncode != 0:
+        how = f"signal {-process.returncode}" if process.returncode < 0 else f"exit {process.returncode}"
+        log = "\n".join(last) or "(it wrote nothing)"
+        raise TrainingFailed(f"the finetuning's process failed ({how}). The end of its log:\n{log}")
 
 
 def planned(

@@ -7,20 +7,17 @@ torchrun on each of them.
 from __future__ import annotations
 
 import socket
-import subprocess
 import sys
-from collections import deque
 from typing import cast
 
 import ray
 from ray.util import placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from sand_dagster.training.launching import Processes
+from sand_dagster.training.launching import Processes, TrainingFailed, run_to_its_end
 from sand_dagster.training.memory import Placement
 
 _WAIT_S = 30.0
-_LAST_LINES = 40
 
 
 def _meeting_point() -> tuple[str, int]:
@@ -35,30 +32,19 @@ def _train(command: list[str]) -> None:
     """Run torchrun on this node.
 
     Raises:
-        RuntimeError: it failed; with the end of its log.
+        TrainingFailed: it failed; with the end of its log.
     """
-    last = deque[str](maxlen=_LAST_LINES)
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    ) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            print(line, end="", flush=True)
-            last.append(line)
-    if process.returncode != 0:
-        raise RuntimeError(f"exit {process.returncode} on {socket.gethostname()}:\n{''.join(last)}")
+    try:
+        run_to_its_end(command, lambda line: print(line, end="", flush=True))
+    except TrainingFailed as error:
+        raise TrainingFailed(f"on {socket.gethostname()}: {error}") from None
 
 
 def train(job: str, processes: Processes, gpus: bool) -> None:
     """Run `processes` on the nodes of the Ray cluster that this process belongs to.
 
     Raises:
-        RuntimeError: a node failed; then the other nodes are stopped.
+        TrainingFailed: a node failed; then the other nodes are stopped.
     """
     on_each = processes.on_each
     share = {"CPU": float(on_each)} | ({"GPU": float(on_each)} if gpus else {})

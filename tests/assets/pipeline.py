@@ -47,6 +47,19 @@ deliberation: {constrain_to_candidates: false, require_expert_action: false}
 finetuning: {epochs: [1, 1, 2]}
 """
 
+ITERATION = [
+    "expert_trajectories",
+    "policy",
+    "candidate_actions",
+    "rollouts",
+    "critiques",
+    "deliberation_trajectories",
+    "checkpoints",
+    "eval_episodes",
+    "eval_scores",
+]
+"""The stages of an iteration, in order."""
+
 FINETUNED: list[dict[str, Any]] = []
 """The arguments of each finetuning."""
 

@@ -13,24 +13,13 @@ from playwright.sync_api import expect
 from sand_dagster.artifacts.store import JOURNAL
 from sand_dagster.experiments.loading import load_experiment
 from sand_dagster.jobs.instance import dagster_home
-from tests.assets.pipeline import NAME, Pipeline, finished
+from tests.assets.pipeline import ITERATION, NAME, Pipeline, finished
 from tests.e2e.scripted_location import BROKEN, SLOW
 from tests.e2e.ui import PATIENCE_S, QUICKLY, Ui, another, browser_page, served, wait_for
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 STATUS = dg.DagsterRunStatus
-ITERATION = [
-    "expert_trajectories",
-    "policy",
-    "candidate_actions",
-    "rollouts",
-    "critiques",
-    "deliberation_trajectories",
-    "checkpoints",
-    "eval_episodes",
-    "eval_scores",
-]
 MADE = [*ITERATION, "report"]
 """What a run of an iteration materialises."""
 

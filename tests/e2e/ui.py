@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from tests.assets.pipeline import NAME, Pipeline
+from tests.processes import free_port
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
@@ -57,9 +57,7 @@ def wait_for(ready: Callable[[], T | None], patience_s: float = PATIENCE_S) -> T
 @contextmanager
 def served(home: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """`dagster dev` over the scripted location: its address, and its process."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     (home / "workspace.yaml").write_text(WORKSPACE)
     command = [sys.executable, "-m", "dagster", "dev", "--workspace", str(home / "workspace.yaml")]
     environment = {**os.environ, "SAND_HOME": str(home), "DAGSTER_HOME": str(home / "dagster")}

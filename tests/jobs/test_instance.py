@@ -12,6 +12,7 @@ import pytest
 
 from sand_dagster.home import locked
 from sand_dagster.jobs.instance import PROCESS, dagster_home, end_killed_runs, mark_process, opened, prepare
+from tests.processes import mark_of
 
 
 def _ask(home: Path) -> int:
@@ -49,8 +50,7 @@ def _started(instance: dg.DagsterInstance, tags: dict[str, str]) -> str:
 def test_a_run_whose_process_was_killed_is_ended_and_what_re_executes_it_is_not() -> None:
     with dg.DagsterInstance.ephemeral() as instance, subprocess.Popen(["sleep", "600"]) as process:
         killed = _started(instance, {})
-        start = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[19]
-        tag = f"{process.pid}:{start}:{killed}"
+        tag = mark_of(process.pid, killed)
         instance.add_run_tags(killed, {PROCESS: tag})
         alive = _started(instance, {})
         mark_process(instance, alive)
@@ -102,8 +102,7 @@ def test_what_was_killed_with_its_server_lets_go_of_the_slot_that_another_experi
         storage = instance.event_log_storage
         storage.set_concurrency_slots("gpu", 1)
         one, two = _started(instance, {}), _started(instance, {})
-        start = Path(f"/proc/{server.pid}/stat").read_text().rpartition(")")[2].split()[19]
-        instance.add_run_tags(one, {PROCESS: f"{server.pid}:{start}:{one}"})
+        instance.add_run_tags(one, {PROCESS: mark_of(server.pid, one)})
         mark_process(instance, two)
         assert storage.claim_concurrency_slot("gpu", one, "one__rollouts").is_claimed
         assert not storage.claim_concurrency_slot("gpu", two, "two__rollouts").is_claimed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
@@ -20,14 +19,9 @@ from sand_dagster.types import Completion, Message, Sampling
 from tests.models.serving import Server
 from tests.models.test_endpoint import Server as Scripted
 from tests.models.test_endpoint import reply, server  # noqa: F401
+from tests.processes import free_port
 
 CHATS: list[list[Message]] = [[{"role": "user", "content": f"task {number}"}] for number in range(40)]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ Kubernetes is an API server of ours, whose pods are processes; its client is the
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,19 +17,13 @@ from sand_dagster.artifacts.stored_rows import rows_of
 from sand_dagster.resources.training import Training
 from sand_dagster.rows.models import CheckpointRow
 from sand_dagster.training import lease
-from tests.assets.pipeline import Pipeline
+from tests.assets.pipeline import ITERATION, Pipeline
+from tests.processes import free_port
 from tests.resources.pods import kubernetes
 from tests.training.tiny_model import write_tiny_model
 
 SETTINGS = "finetuning: {batch_size: 2, per_device_batch_size: 1, epochs: [3], dtype: float32}"
-BEFORE = (
-    "expert_trajectories",
-    "policy",
-    "candidate_actions",
-    "rollouts",
-    "critiques",
-    "deliberation_trajectories",
-)
+BEFORE = ITERATION[: ITERATION.index("checkpoints")]
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +36,7 @@ def cluster() -> Iterator[str]:
     os.environ["RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT"] = "240"
     from ray.cluster_utils import Cluster
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     node = {"num_cpus": 1, "node_ip_address": "127.0.0.1"}
     dashboard = {"include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": port}
     cluster = Cluster(initialize_head=True, head_node_args={**node, **dashboard})
