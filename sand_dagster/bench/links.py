@@ -30,6 +30,8 @@ from sand_dagster.rows.row import Row
 from sand_dagster.rows.steps import DeliberationRow, DemonstrationRow
 from sand_dagster.sand.trajectories import demonstrations_of
 from sand_dagster.types import Step, Task
+from toy_alfworld import games as household
+from toy_alfworld.games.catalogue import Rules
 from toy_alfworld.games.expert import Expert
 from toy_alfworld.model.evaluate import CANDIDATE, called_best, completes, refuses
 
@@ -121,7 +123,7 @@ def measure(
     store = ArtifactStore(home, experiment.name)
     links = Links()
     with closing(experiment.environment.module.make(experiment.environment.options, home)) as world:
-        probe = _Probe(world, stored_tasks(store))
+        probe = _Probe(world, stored_tasks(store), _rules(experiment))
         demonstrations = demonstrations_of(rows_of(store, DemonstrationRow, iteration))
         episodes = rows_of(store, EpisodeRow, iteration)
         total = len(demonstrations) + len(episodes)
@@ -139,6 +141,12 @@ def measure(
             _turns(links, probe, episode)
             progress(done, total)
     return links
+
+
+def _rules(experiment: Experiment) -> Rules:
+    options = experiment.environment.options
+    assert isinstance(options, household.Options)
+    return options.rules
 
 
 class _State:
@@ -171,13 +179,13 @@ class _State:
 class _Probe:
     """Replays recorded steps, and stops before each one."""
 
-    def __init__(self, world: Environment, tasks: Mapping[str, Task]) -> None:
-        self._world, self._tasks = world, tasks
+    def __init__(self, world: Environment, tasks: Mapping[str, Task], rules: Rules) -> None:
+        self._world, self._tasks, self._rules = world, tasks, rules
 
     def states(self, task_id: str, instruction: str, steps: Sequence[Step]) -> Iterator[tuple[int, _State]]:
         """The moment before each of `steps`, with its number."""
         self._world.reset(self._tasks[task_id])
-        expert = Expert(instruction)
+        expert = Expert(instruction, rules=self._rules)
         for t, step in enumerate(steps):
             yield t, _State(self._world, expert, instruction)
             if step.action:

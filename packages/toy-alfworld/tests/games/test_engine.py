@@ -27,9 +27,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("home")
 
 
-@pytest.fixture(scope="module")
-def options() -> household.Options:
-    return household.Options(train=6, seen=2, unseen=2, seed=4)
+@pytest.fixture(scope="module", params=["usual", "odd"])
+def options(request: pytest.FixtureRequest) -> household.Options:
+    return household.Options(train=6, seen=2, unseen=2, seed=4, rules=request.param)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def tasks(options: household.Options, home: Path) -> list[Task]:
 
 def made(options: household.Options) -> dict[str, Game]:
     counts = {"train": options.train, "seen": options.seen, "unseen": options.unseen}
-    return {game.path: game for game in make_games(counts, options.seed, options.step_limit)}
+    return {game.path: game for game in make_games(counts, options.seed, options.step_limit, options.rules)}
 
 
 def walk(simulation: Simulation, rng: Random) -> str:

@@ -12,8 +12,8 @@ import pytest
 from alfworld_compiled.games import kind_of
 from sand_dagster.ids import digest
 from toy_alfworld.games.catalogue import OPENABLE, ROOM_KINDS, can_contain
-from toy_alfworld.games.game import TASK_KINDS, Game, TaskKind
-from toy_alfworld.games.generation import STEP_LIMIT, make_game
+from toy_alfworld.games.game import PREPARATIONS, TASK_KINDS, Game, TaskKind
+from toy_alfworld.games.generation import STEP_LIMIT, make_game, possible_kinds
 from toy_alfworld.games.playing import expert_seed, play
 from toy_alfworld.games.rooms import (
     FEWEST_RECEPTACLES,
@@ -114,6 +114,18 @@ def test_what_is_asked_for_can_be_done_by_the_rules() -> None:
         if not game.goal.looks:
             assert can_contain(game.goal.target, game.goal.thing)
             assert game.goal.target in game.room.types.values()
+
+
+def test_with_odd_rules_other_appliances_are_needed() -> None:
+    for kind, verb in PREPARATIONS.items():
+        usual, odd = (make_game(1, "unseen", kind, rules=rules) for rules in ("usual", "odd"))
+        assert odd.appliances[verb] in odd.room.types.values()
+        assert odd.trial != usual.trial
+        place = next(step for step in odd.walkthrough if step.startswith(verb)).split(" with ")[1]
+        assert odd.room.types[place] == odd.appliances[verb] != usual.appliances[verb]
+    bathtubless = [room for room in rooms("bathroom", False) if "BathtubBasin" not in room.types.values()]
+    clean = "pick_clean_then_place_in_recep"
+    assert clean in possible_kinds(bathtubless) and clean not in possible_kinds(bathtubless, "odd")
 
 
 def test_things_lie_mostly_where_common_sense_says() -> None:

@@ -17,6 +17,7 @@ from sand_dagster.environments.alfworld.environment import AlfworldEnvironment
 from sand_dagster.fingerprints import file_digest
 from sand_dagster.ids import identify
 from sand_dagster.types import Step, Task, Trajectory
+from toy_alfworld.games.catalogue import Rules
 from toy_alfworld.games.expert import Expert
 from toy_alfworld.games.generation import STEP_LIMIT
 from toy_alfworld.games.playing import expert_seed
@@ -38,6 +39,10 @@ class Options(BaseModel):
     seen: int = Field(default=100, ge=0, description="new test games in the rooms of the training games")
     unseen: int = Field(default=100, ge=0, description="test games in rooms without training games")
     seed: int = Field(default=0, ge=0, description="draws the rooms, the objects and the tasks")
+    rules: Rules = Field(
+        default="usual",
+        description="`usual`: ALFWorld's; `odd`: a stove burner heats, a sink cools, a bathtub cleans",
+    )
     step_limit: int = Field(
         default=STEP_LIMIT, ge=20, description="turns in an episode; the expert wins every game within them"
     )
@@ -57,8 +62,8 @@ def make(options: Options, home: Path) -> AlfworldEnvironment:
 
 def tasks(options: Options, home: Path, progress: Progress) -> list[Task]:
     """All tasks: `train`, `seen`, `unseen`, in the order of generation. Makes the games that are missing."""
-    games = generated(_folder(options, home), _counts(options), options.seed, options.step_limit, progress)
     folder = _folder(options, home)
+    games = generated(folder, _counts(options), options.seed, options.step_limit, progress, options.rules)
     return [_task(folder, game, split, options.step_limit) for split in SPLITS for game in games[split]]
 
 
@@ -77,16 +82,16 @@ def experts(options: Options, home: Path, tasks: Sequence[Task], progress: Progr
     environment = make(options, home)
     try:
         for done, task in enumerate(training, start=1):
-            yield _demonstrate(environment, task)
+            yield _demonstrate(environment, task, options.rules)
             progress(done, len(training))
     finally:
         environment.close()
 
 
-def _demonstrate(environment: AlfworldEnvironment, task: Task) -> Trajectory:
+def _demonstrate(environment: AlfworldEnvironment, task: Task, rules: Rules) -> Trajectory:
     instruction = environment.reset(task)
     seed = expert_seed(Path(str(task.spec["game"])).parent.name)
-    expert = Expert(instruction, seed)
+    expert = Expert(instruction, seed, rules=rules)
     steps: list[Step] = []
     reward = 0.0
     while len(steps) < task.step_limit and reward < 1.0:
@@ -109,7 +114,7 @@ def _counts(options: Options) -> Mapping[Split, int]:
 
 
 def _folder(options: Options, home: Path) -> Path:
-    return games_folder(home, _counts(options), options.seed, options.step_limit)
+    return games_folder(home, _counts(options), options.seed, options.step_limit, options.rules)
 
 
 def _task(games: Path, game: str, split: Split, step_limit: int) -> Task:

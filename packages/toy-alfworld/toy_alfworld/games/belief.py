@@ -14,6 +14,7 @@ from toy_alfworld.games.catalogue import (
     APPLIANCES,
     LAMP,
     OPENABLE,
+    Rules,
     likelihood,
     types_by_word,
 )
@@ -68,6 +69,8 @@ class Belief:
 
     Attributes:
         goal: what is to be done.
+        appliances: the receptacle type for each way of preparing an object, by the rules that the player
+            believes in.
         receptacles: all receptacles of the room, in the order of the instruction.
         location: the receptacle the player stands at, None in the middle of the room.
         holding: the object in hand.
@@ -79,8 +82,9 @@ class Belief:
         refused: the actions refused since the last accepted one.
     """
 
-    def __init__(self, instruction: str) -> None:
+    def __init__(self, instruction: str, rules: Rules = "usual") -> None:
         self.goal = parse_goal(instruction)
+        self.appliances = APPLIANCES[rules]
         self.receptacles = tuple(_NAME.findall(instruction.partition("Your task is to:")[0]))
         self._instances = Counter(map(type_of, self.receptacles))
         self.location: str | None = None
@@ -151,7 +155,7 @@ class Belief:
         """The receptacle that prepares the goal's object; None if none is needed, or the room has none."""
         if self.goal.preparation is None:
             return None
-        return self.nearest(self.of_type(APPLIANCES[self.goal.preparation]))
+        return self.nearest(self.of_type(self.appliances[self.goal.preparation]))
 
     def nearest(self, receptacles: Sequence[str]) -> str | None:
         """The one the player stands at, else the first that is known to be open, else the lowest numbered."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import Literal
 
 from alfworld.gen import constants
 
@@ -26,8 +27,12 @@ PROPERTIES: Mapping[str, frozenset[str]] = {
 }
 """The domain's predicates over objects, each with the object types that have it."""
 
-APPLIANCES: Mapping[str, str] = {"clean": "SinkBasin", "heat": "Microwave", "cool": "Fridge"}
-"""The receptacle type that each way of preparing an object needs."""
+Rules = Literal["usual", "odd"]
+APPLIANCES: Mapping[Rules, Mapping[str, str]] = {
+    "usual": {"clean": "SinkBasin", "heat": "Microwave", "cool": "Fridge"},
+    "odd": {"clean": "BathtubBasin", "heat": "StoveBurner", "cool": "SinkBasin"},
+}
+"""By rules: the receptacle type that each way of preparing an object needs. ALFWorld's are the usual ones."""
 
 
 @dataclass(frozen=True, slots=True)

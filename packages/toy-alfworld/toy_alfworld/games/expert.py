@@ -18,6 +18,7 @@ from random import Random
 
 from sand_dagster.types import Step
 from toy_alfworld.games.belief import Belief
+from toy_alfworld.games.catalogue import Rules
 from toy_alfworld.games.intents import Intent, best
 from toy_alfworld.games.mistakes import Mistake, make_mistake, slip
 from toy_alfworld.games.thoughts import think
@@ -55,10 +56,13 @@ class Expert:
         instruction: the first observation with the task, as the environment gives it.
         seed: varies the order of searching, the wording, and the mistakes.
         skill: the probability that a turn has no mistake, when one is possible; below 1 it also has habits.
+        rules: the rules that it plays by.
     """
 
-    def __init__(self, instruction: str, seed: int | str = 0, skill: float = 1.0) -> None:
-        self.belief = Belief(instruction)
+    def __init__(
+        self, instruction: str, seed: int | str = 0, skill: float = 1.0, rules: Rules = "usual"
+    ) -> None:
+        self.belief = Belief(instruction, rules)
         self.skill = skill
         self._seed = seed
         rng = Random(f"household expert {seed}")

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Literal
 
 from alfworld_compiled.games import GAME_FILE, SPLITS
-from toy_alfworld.games.catalogue import APPLIANCES, LAMP, OPENABLE
+from toy_alfworld.games.catalogue import APPLIANCES, LAMP, OPENABLE, Rules
 from toy_alfworld.games.pddl import game_file
 from toy_alfworld.games.rooms import Room, Split
 
@@ -68,7 +68,7 @@ class Game:
     """A game. `places` gives the first receptacle of every object (`apple 1`).
 
     `types` has the types of the objects; `sentence` is the task as the player reads it, without the full
-    stop.
+    stop; `rules` say which appliance does what.
     """
 
     split: Split
@@ -78,6 +78,7 @@ class Game:
     sentence: str
     places: Mapping[str, str]
     types: Mapping[str, str]
+    rules: Rules = "usual"
 
     @property
     def name(self) -> str:
@@ -88,6 +89,11 @@ class Game:
     def path(self) -> str:
         """The game file's path below the games folder."""
         return f"{_FOLDERS[self.split]}/{self.name}/{self.trial}/{GAME_FILE}"
+
+    @property
+    def appliances(self) -> Mapping[str, str]:
+        """The receptacle type that each way of preparing an object needs in this game."""
+        return APPLIANCES[self.rules]
 
     @cached_property
     def walkthrough(self) -> tuple[str, ...]:
@@ -143,7 +149,7 @@ def _plan(game: Game, things: tuple[str, ...], end: str) -> tuple[str, ...]:
         plan.append(f"take {thing} from {here}")
         if goal.preparation:
             visit(
-                next(r for r in room.receptacles if room.types[r] == APPLIANCES[goal.preparation]),
+                next(r for r in room.receptacles if room.types[r] == game.appliances[goal.preparation]),
                 inside=False,
             )
             plan.append(f"{goal.preparation} {thing} with {here}")

@@ -14,6 +14,7 @@ from toy_alfworld.games.catalogue import (
     PROPERTIES,
     ROOM_KINDS,
     RoomKind,
+    Rules,
     can_contain,
 )
 from toy_alfworld.games.game import PREPARATIONS, TASK_KINDS, Game, Goal, TaskKind
@@ -50,6 +51,7 @@ def make_game(
     kind: TaskKind | None = None,
     pool: Sequence[Room] | None = None,
     step_limit: int = STEP_LIMIT,
+    rules: Rules = "usual",
 ) -> Game:
     """One game, the same for the same arguments, that the expert wins within `step_limit` steps.
 
@@ -60,11 +62,14 @@ def make_game(
         pool: the rooms to draw from; default: all of the split's. Rooms that do not suit the kind are
             skipped.
         step_limit: the turns that the expert may take.
+        rules: which appliance does what.
 
     Raises:
         ValueError: `pool` has no room for that kind of task, or rooms of the wrong side of the partition; or
             the expert won no game in time.
     """
+    if rules != "usual":
+        seed = f"{rules} {seed}"
     rng = Random(f"household game {VERSION} {seed} {split} {kind}")
     trial = f"trial_{digest('household', VERSION, seed, split, kind, [r.layout for r in pool or ()])[:12]}"
     if pool is not None and any(room.held_out != (split == "unseen") for room in pool):
@@ -72,10 +77,10 @@ def make_game(
     for _ in range(_MOST_TRIES):
         drawn: TaskKind = rng.choice(TASK_KINDS) if kind is None else kind
         room = _draw_room(rng, drawn, split, pool)
-        goal = _draw_goal(rng, drawn, room)
+        goal = _draw_goal(rng, drawn, room, rules)
         if goal is None:
             continue
-        game = _furnish(rng, split, trial, room, goal)
+        game = _furnish(rng, split, trial, room, goal, rules)
         if game is not None and wins(game, step_limit):
             return game
     raise ValueError(
@@ -84,9 +89,18 @@ def make_game(
     )
 
 
-def possible_kinds(pool: Sequence[Room]) -> list[TaskKind]:
-    """The types of task for which `pool` has a kind of room."""
-    return [kind for kind in TASK_KINDS if any(room.kind in _ROOM_WEIGHTS[kind] for room in pool)]
+def possible_kinds(pool: Sequence[Room], rules: Rules = "usual") -> list[TaskKind]:
+    """The types of task for which `pool` has a kind of room, with the appliance that the task needs."""
+    return [
+        kind
+        for kind in TASK_KINDS
+        if any(room.kind in _ROOM_WEIGHTS[kind] and _equipped(room, kind, rules) for room in pool)
+    ]
+
+
+def _equipped(room: Room, kind: TaskKind, rules: Rules) -> bool:
+    preparation = PREPARATIONS.get(kind)
+    return preparation is None or APPLIANCES[rules][preparation] in room.types.values()
 
 
 def _draw_room(rng: Random, kind: TaskKind, split: Split, pool: Sequence[Room] | None) -> Room:
@@ -102,8 +116,10 @@ def _draw_room(rng: Random, kind: TaskKind, split: Split, pool: Sequence[Room] |
     return rng.choice(fitting)
 
 
-def _draw_goal(rng: Random, kind: TaskKind, room: Room) -> Goal | None:
-    """A goal that the room's receptacles allow, or None if the drawn object has none."""
+def _draw_goal(rng: Random, kind: TaskKind, room: Room, rules: Rules) -> Goal | None:
+    """A goal that the room's receptacles allow, or None if the room or the drawn object has none."""
+    if not _equipped(room, kind, rules):
+        return None
     habits = _habits_here(room)
     preparation = PREPARATIONS.get(kind)
     allowed = PROPERTIES[f"{preparation}able"] if preparation else habits.keys() - {LAMP}
@@ -117,7 +133,7 @@ def _draw_goal(rng: Random, kind: TaskKind, room: Room) -> Goal | None:
         t for t in dict.fromkeys(room.types.values()) if t not in _NO_TARGETS and can_contain(t, thing)
     ]
     if preparation:
-        targets = [t for t in targets if t != APPLIANCES[preparation]]
+        targets = [t for t in targets if t != APPLIANCES[rules][preparation]]
     if kind == "pick_two_obj_and_place":
         targets = [t for t in targets if t != "ToiletPaperHanger"]
     return Goal(kind, thing, rng.choice(targets)) if targets else None
@@ -134,7 +150,7 @@ def _habits_here(room: Room) -> dict[str, dict[str, float]]:
     return {thing: places for thing, places in habits.items() if places}
 
 
-def _furnish(rng: Random, split: Split, trial: str, room: Room, goal: Goal) -> Game | None:
+def _furnish(rng: Random, split: Split, trial: str, room: Room, goal: Goal, rules: Rules) -> Game | None:
     """Place the goal's objects and others; None if the goal would hold from the start."""
     habits = _habits_here(room)
     wanted = goal.count + rng.choices((0, 1), (3, 1))[0]
@@ -153,7 +169,7 @@ def _furnish(rng: Random, split: Split, trial: str, room: Room, goal: Goal) -> G
         for number in range(1, kinds.count(thing) + 1):
             name = f"{thing.lower()} {number}"
             places[name], types[name] = _draw_place(rng, room, thing, habits[thing]), thing
-    game = Game(split, trial, room, goal, _sentence(rng, goal), places, types)
+    game = Game(split, trial, room, goal, _sentence(rng, goal), places, types, rules)
     return None if _begun(game) else game
 
 

@@ -7,7 +7,7 @@ from random import Random
 from typing import Literal
 
 from toy_alfworld.games.belief import Belief, type_of
-from toy_alfworld.games.catalogue import APPLIANCES, LAMP, ROOM_KINDS, can_contain
+from toy_alfworld.games.catalogue import LAMP, ROOM_KINDS, can_contain
 from toy_alfworld.games.intents import Intent, deliver, go, put
 
 Mistake = Literal[
@@ -201,7 +201,7 @@ def _anything(belief: Belief, intended: Intent, rng: Random) -> Intent | None:
             Intent("take", f"take {thing} from {place}", thing, place),
             Intent("put", put(thing, place), thing, place),
             Intent("look inside", f"open {place}", intended.thing, place),
-            Intent("prepare", f"{rng.choice(sorted(APPLIANCES))} {thing} with {place}", thing, place),
+            Intent("prepare", f"{rng.choice(sorted(belief.appliances))} {thing} with {place}", thing, place),
         )
     )
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from alfworld.gen.goal_library import gdict
 
-from toy_alfworld.games.catalogue import OPENABLE, PROPERTIES, can_contain
+from toy_alfworld.games.catalogue import APPLIANCES, OPENABLE, PROPERTIES, Rules, can_contain
 
 if TYPE_CHECKING:
     from toy_alfworld.games.game import Game
@@ -25,7 +25,7 @@ _TASK_SLOT = "UNKNOWN GOAL"
 def game_file(game: Game) -> dict[str, object]:
     """The content of the game file: the keys of the published ones."""
     return {
-        "pddl_domain": _shipped("alfred.pddl"),
+        "pddl_domain": _domain(game.rules),
         "grammar": _shipped("alfred.twl2").replace(_TASK_SLOT, game.sentence),
         "pddl_problem": _problem(game),
         "solvable": True,
@@ -60,6 +60,18 @@ def help_text() -> str:
 @cache
 def _shipped(name: str) -> str:
     return resources.files("alfworld").joinpath(f"data/{name}").read_text()
+
+
+@cache
+def _domain(rules: Rules) -> str:
+    """The shipped domain, in which each preparation needs the appliance of the rules."""
+    text = _shipped("alfred.pddl")
+    for verb, appliance in APPLIANCES[rules].items():
+        before, action, after = text.partition(f"(:action {verb.capitalize()}Object")
+        precondition, effect, rest = after.partition(":effect")
+        precondition = precondition.replace(f"{APPLIANCES['usual'][verb]}Type", f"{appliance}Type")
+        text = "".join((before, action, precondition, effect, rest))
+    return text
 
 
 def _problem(game: Game) -> str:

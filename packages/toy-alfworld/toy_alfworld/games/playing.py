@@ -31,7 +31,7 @@ class Playthrough:
 def play(game: Game, step_limit: int, seed: int | str = 0, skill: float = 1.0) -> Playthrough:
     """Play `game` on the simulation until it is won or `step_limit` turns are used."""
     simulation = Simulation(game)
-    expert = Expert(simulation.instruction, seed, skill)
+    expert = Expert(simulation.instruction, seed, skill, game.rules)
     turns: list[Turn] = []
     steps: list[Step] = []
     reward = 0.0

@@ -13,7 +13,7 @@ from typing import Self
 from alfworld_compiled.episode import REFUSAL
 from alfworld_compiled.spelling import MOVE_USE, as_written
 from sand_dagster.types import StepResult
-from toy_alfworld.games.catalogue import APPLIANCES, LAMP, OPENABLE, PROPERTIES, can_contain
+from toy_alfworld.games.catalogue import LAMP, OPENABLE, PROPERTIES, can_contain
 from toy_alfworld.games.game import Game
 from toy_alfworld.games.pddl import help_text, identifiers
 
@@ -139,7 +139,7 @@ class Simulation:
                 return None
             self.holding, self.places[thing] = None, here
             return f"You move the {thing} to the {here}."
-        if kind not in PROPERTIES[f"{verb}able"] or self._types[here] != APPLIANCES[verb]:
+        if kind not in PROPERTIES[f"{verb}able"] or self._types[here] != self.game.appliances[verb]:
             return None
         undone = {"heat": {"cool"}, "cool": {"heat"}}.get(verb, set())
         self.states[thing] = (self.states.get(thing, frozenset()) | {verb}) - undone

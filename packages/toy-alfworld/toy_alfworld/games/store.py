@@ -12,6 +12,7 @@ from sand_dagster.environments import Progress
 from sand_dagster.fingerprints import file_digest
 from sand_dagster.home import locked
 from sand_dagster.ids import digest
+from toy_alfworld.games.catalogue import Rules
 from toy_alfworld.games.game import TASK_KINDS, Game
 from toy_alfworld.games.generation import VERSION, make_game, possible_kinds
 from toy_alfworld.games.rooms import Split
@@ -22,15 +23,22 @@ _MANIFEST = "games.json"
 _UNFINISHED = ".unfinished"
 
 
-def games_folder(home: Path, counts: Mapping[Split, int], seed: int, step_limit: int) -> Path:
+def games_folder(
+    home: Path, counts: Mapping[Split, int], seed: int, step_limit: int, rules: Rules = "usual"
+) -> Path:
     """The folder of the games of these options, below `home`: its name is the hash of all that determines
     them."""
-    key = digest("household games", VERSION, version("alfworld"), dict(counts), seed, step_limit)[:12]
+    key = digest("household games", VERSION, version("alfworld"), dict(counts), seed, step_limit, rules)[:12]
     return home / "games" / f"household-{key}"
 
 
 def generated(
-    folder: Path, counts: Mapping[Split, int], seed: int, step_limit: int, progress: Progress
+    folder: Path,
+    counts: Mapping[Split, int],
+    seed: int,
+    step_limit: int,
+    progress: Progress,
+    rules: Rules = "usual",
 ) -> dict[Split, list[str]]:
     """The games' paths below `folder` by split, in their order; those not there yet are made.
 
@@ -44,7 +52,7 @@ def generated(
             for stale in folder.rglob(f"*{_UNFINISHED}"):
                 stale.unlink()
             found = {split: {} for split in SPLITS}
-            for done, game in enumerate(make_games(counts, seed, step_limit), start=1):
+            for done, game in enumerate(make_games(counts, seed, step_limit, rules), start=1):
                 content = json.dumps(game.file(), indent=1).encode()
                 _write(folder / game.path, content)
                 found[game.split][game.path] = hashlib.sha256(content).hexdigest()
@@ -54,19 +62,23 @@ def generated(
     return {split: list(found[split]) for split in SPLITS}
 
 
-def make_games(counts: Mapping[Split, int], seed: int, step_limit: int) -> Iterator[Game]:
+def make_games(
+    counts: Mapping[Split, int], seed: int, step_limit: int, rules: Rules = "usual"
+) -> Iterator[Game]:
     """The games of an experiment: the six types in turn; `seen` in the rooms of the `train` games."""
     visited = {}
     for index in range(counts["train"]):
-        game = make_game(f"{seed} {index}", "train", TASK_KINDS[index % len(TASK_KINDS)], None, step_limit)
+        kind = TASK_KINDS[index % len(TASK_KINDS)]
+        game = make_game(f"{seed} {index}", "train", kind, None, step_limit, rules)
         visited[game.room.scene] = game.room
         yield game
     pool = tuple(visited.values()) or None
-    kinds = possible_kinds(pool) if pool else TASK_KINDS
+    kinds = possible_kinds(pool, rules) if pool else TASK_KINDS
     for index in range(counts["seen"]):
-        yield make_game(f"{seed} {index}", "seen", kinds[index % len(kinds)], pool, step_limit)
+        yield make_game(f"{seed} {index}", "seen", kinds[index % len(kinds)], pool, step_limit, rules)
     for index in range(counts["unseen"]):
-        yield make_game(f"{seed} {index}", "unseen", TASK_KINDS[index % len(TASK_KINDS)], None, step_limit)
+        kind = TASK_KINDS[index % len(TASK_KINDS)]
+        yield make_game(f"{seed} {index}", "unseen", kind, None, step_limit, rules)
 
 
 def altered(folder: Path) -> str | None:

@@ -7,7 +7,7 @@ from random import Random
 
 from alfworld_compiled.episode import REFUSAL
 from toy_alfworld.games.belief import Belief, type_of
-from toy_alfworld.games.catalogue import APPLIANCES, likelihood
+from toy_alfworld.games.catalogue import likelihood
 from toy_alfworld.games.game import Goal
 from toy_alfworld.games.intents import Intent, Purpose
 
@@ -221,7 +221,7 @@ def _outcome(belief: Belief, verb: str, rng: Random) -> str | None:
         return rng.choice(
             (f"I have the {thing} now.", f"I am holding the {thing}.", f"Now I hold the {thing}.")
         )
-    if verb in APPLIANCES and thing is not None:
+    if verb in STATES and thing is not None:
         return rng.choice((f"The {thing} is {STATES[verb]} now.", f"I have the {STATES[verb]} {thing}."))
     if verb in ("put", "move"):
         end = belief.end()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from random import Random
 
 from toy_alfworld.games.belief import Belief
-from toy_alfworld.games.catalogue import APPLIANCES
 from toy_alfworld.games.thoughts import article, preposition
 from toy_alfworld.model.teachers.phrases import CHANCES, CLOSINGS, LEADS, PLACES, STANCES, WORDS
 from toy_alfworld.model.teachers.verdicts import SEARCHES, Grade, Likelihood, Verdict, known
@@ -82,7 +81,7 @@ def need(belief: Belief) -> str:
 def needed(belief: Belief) -> str:
     """The type of that receptacle."""
     verb = belief.goal.preparation
-    return APPLIANCES[verb] if verb is not None and _raw(belief) else belief.goal.target
+    return belief.appliances[verb] if verb is not None and _raw(belief) else belief.goal.target
 
 
 def _raw(belief: Belief) -> bool:

@@ -14,7 +14,7 @@ from typing import Literal
 from alfworld_compiled.episode import REFUSAL
 from sand_dagster.types import Step
 from toy_alfworld.games.belief import Belief, type_of
-from toy_alfworld.games.catalogue import APPLIANCES, LAMP, OPENABLE, can_contain, likelihood
+from toy_alfworld.games.catalogue import LAMP, OPENABLE, can_contain, likelihood
 from toy_alfworld.games.simulation import game_command
 
 Kind = Literal[
@@ -199,7 +199,7 @@ def _refusal(belief: Belief, action: str, verb: str, thing: str, place: str) -> 
         return "opened"
     if verb in ("take", "move") and belief.closed.get(place, False):
         return "shut"
-    if verb == belief.goal.preparation and place and type_of(place) != APPLIANCES[verb]:
+    if verb == belief.goal.preparation and place and type_of(place) != belief.appliances[verb]:
         return "unfit"
     absent = thing and thing not in belief.contents.get(place or belief.location or "", ())
     return "absent" if verb in ("take", "use") and absent else "refused"
@@ -247,7 +247,7 @@ def _going(belief: Belief, place: str, sought: str, rollout: Sequence[Step]) -> 
         return "lamp" if sought == LAMP and kind == "fetch" else kind
     if not belief.prepared(held):
         verb = belief.goal.preparation
-        return "appliance" if verb and type_of(place) == APPLIANCES[verb] else "wander"
+        return "appliance" if verb and type_of(place) == belief.appliances[verb] else "wander"
     return "bring" if type_of(place) == belief.goal.target else "wander"
 
 
