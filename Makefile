@@ -20,8 +20,9 @@ INSTALL = .venv/bin/uv pip install --python .venv/bin/python --constraint $(LOCK
 COMPILE = .venv/bin/uv pip compile pyproject.toml $(PACKAGES:%=packages/%/pyproject.toml) --quiet --no-annotate --custom-compile-command "make lock" \
 	--python-version 3.11 --python-platform x86_64-manylinux_2_28 $(UPGRADE) --extra dev $(PACKAGES:%=--no-emit-package %) --no-emit-package sand-dagster
 PYTEST = .venv/bin/python -m pytest
-# Tests of one file run in one process, since they share what was expensive to make.
-SIDE_BY_SIDE = --numprocesses 2 --dist loadfile
+# Tests of one file run in one process, since they share what was expensive to make. Files keep their order, so that the longest,
+# which have few tests, do not come last.
+SIDE_BY_SIDE = --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: setup run gpu-check test test-all coverage browser dev check audit docs lock lock-check smollm2 clean
 

@@ -87,6 +87,7 @@ DECIDES: dict[str, set[str]] = {
     "household.seen": SOURCES,
     "household.unseen": SOURCES,
     "household.seed": SOURCES,
+    "household.rules": SOURCES,
     "household.step_limit": SOURCES,
     "household.engine": SOURCES | PLAYING,
     "alfworld.games": set(),

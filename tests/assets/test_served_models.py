@@ -95,6 +95,7 @@ sampling: {n: 4}
 """
 
 
+@pytest.mark.slow
 def test_a_server_of_our_own_killed_in_the_middle_of_the_rollouts_changes_no_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -32,12 +32,12 @@ def two() -> Iterator[list[Server]]:
         each.kill()
 
 
-def use(
-    urls: list[str], work: Callable[[Endpoints], Coroutine[Any, Any, Any]], patience: float = 20.0
-) -> Any:
+def use(urls: list[str], work: Callable[[Endpoints], Coroutine[Any, Any, Any]], **settings: float) -> Any:
     async def script() -> Any:
         source = ModelSource(model="policy", endpoint=urls[0], also_at=tuple(urls[1:]))
-        generator = await Endpoints.start(source, GenerationSettings(endpoint_patience=patience))
+        generator = await Endpoints.start(
+            source, GenerationSettings.model_validate({"endpoint_patience": 20.0} | settings)
+        )
         try:
             return await work(generator)
         finally:
@@ -162,7 +162,7 @@ def test_patience_ends(two: list[Server]) -> None:
         await generator.complete(CHATS[0], Sampling(0.0, 20))
 
     with pytest.raises(EndpointFailed, match=r"no endpoint of the model 'policy' answers|APIConnectionError"):
-        use(urls, work, patience=1.0)
+        use(urls, work, endpoint_patience=1.0, endpoint_retries=0)
 
 
 def test_where_nobody_serves_a_checkpoint_yet_the_command_that_does_is_said(

@@ -83,6 +83,7 @@ def test_a_job_of_ray_that_fails_says_why(cluster: str, tmp_path: Path) -> None:
     assert "/no/python" in str(failed.value.description)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_pod_gives_the_row_of_a_process_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here, _ = checkpoint(tmp_path / "here", Training())
