@@ -21,7 +21,7 @@ from sand_dagster.artifacts.store import ArtifactStore
 from sand_dagster.models import smollm2
 from tests.e2e.conftest import environment, sand
 from tests.e2e.test_smollm2 import INSTALLED
-from tests.models.test_endpoints import free_port
+from tests.processes import free_port
 
 CONTEXT = 2048
 SERVED = """\

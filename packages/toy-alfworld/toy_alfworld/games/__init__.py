@@ -41,7 +41,7 @@ class Options(BaseModel):
     seed: int = Field(default=0, ge=0, description="draws the rooms, the objects and the tasks")
     rules: Rules = Field(
         default="usual",
-        description="`usual`: ALFWorld's; `odd`: a stove burner heats, a sink cools, a bathtub cleans",
+        description="`usual`: ALFWorld's; `odd`: a microwave cleans, a fridge heats, a sink cools",
     )
     step_limit: int = Field(
         default=STEP_LIMIT, ge=20, description="turns in an episode; the expert wins every game within them"

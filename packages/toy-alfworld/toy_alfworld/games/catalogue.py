@@ -30,7 +30,7 @@ PROPERTIES: Mapping[str, frozenset[str]] = {
 Rules = Literal["usual", "odd"]
 APPLIANCES: Mapping[Rules, Mapping[str, str]] = {
     "usual": {"clean": "SinkBasin", "heat": "Microwave", "cool": "Fridge"},
-    "odd": {"clean": "BathtubBasin", "heat": "StoveBurner", "cool": "SinkBasin"},
+    "odd": {"clean": "Microwave", "heat": "Fridge", "cool": "SinkBasin"},
 }
 """By rules: the receptacle type that each way of preparing an object needs. ALFWorld's are the usual ones."""
 
