@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
@@ -30,6 +31,7 @@ PACKAGES = ("alfworld", "textworld", "fast-downward-textworld")
 PATHS = ("games", "experts")
 PLAYING = ("engine", "unsupported", "grammar")
 
+_LOG = logging.getLogger(__name__)
 _TRAIN = next(folder for folder, split in SPLITS.items() if split == "train")
 _OPEN_GAMES = 256
 """A process keeps this many compiled games open, of about 1 MB each."""
@@ -137,6 +139,8 @@ def tasks(options: Options, home: Path, progress: Progress) -> list[Task]:
     if options.experts is not None:
         listed[_TRAIN] = named_in(options.experts, listed[_TRAIN])
     limits = {folder: getattr(options.limits, split) for folder, split in SPLITS.items()}
+    for folder in (folder for folder, games in listed.items() if not games and limits[folder] != 0):
+        _LOG.warning("no game in %s: there are no tasks of this split", options.games / folder)
     total = sum(
         len(games) if limits[f] is None else min(limits[f], len(games)) for f, games in listed.items()
     )

@@ -140,6 +140,14 @@ def test_tasks_are_of_three_splits_and_a_limit_spreads(write_game: WriteGame, tm
     assert {t.id for t in some} < {t.id for t in found}
 
 
+def test_a_split_without_games_is_named(
+    write_game: WriteGame, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_game("train/pick_two_obj_and_place-A-None-B-1/trial/game.tw-pddl")
+    _tasks(tmp_path, engine="stock", limits={"seen": 0})
+    assert caplog.messages == [f"no game in {tmp_path}/games/valid_unseen: there are no tasks of this split"]
+
+
 def test_training_games_are_those_that_the_experts_file_names(write_game: WriteGame, tmp_path: Path) -> None:
     for index in range(6):
         write_game(f"train/pick_two_obj_and_place-A-None-B-{index}/trial/game.tw-pddl")
