@@ -21,16 +21,17 @@ def locked(folder: Path) -> FileLock:
 
 def this_process() -> str:
     """This process, as `pid:start time`, so that a later process with the same number differs."""
-    return _process(os.getpid()) or str(os.getpid())
+    return process_name(os.getpid()) or str(os.getpid())
 
 
 def lives(process: str) -> bool:
     """Whether the process that `this_process` named is still there."""
     number = process.split(":")[0]
-    return number.isdigit() and _process(int(number)) == process
+    return number.isdigit() and process_name(int(number)) == process
 
 
-def _process(pid: int) -> str | None:
+def process_name(pid: int) -> str | None:
+    """The process `pid`, named as by `this_process`; None if it has ended."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

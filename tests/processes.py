@@ -6,6 +6,8 @@ import socket
 import time
 from pathlib import Path
 
+from sand_dagster.home import process_name
+
 
 def gone(pid: int, within: float = 20.0) -> bool:
     """Whether the process ends in time; a zombie has ended."""
@@ -22,8 +24,7 @@ def gone(pid: int, within: float = 20.0) -> bool:
 
 def mark_of(pid: int, run_id: str) -> str:
     """The tag of a run that the process `pid` executes."""
-    start = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    return f"{pid}:{start}:{run_id}"
+    return f"{process_name(pid)}:{run_id}"
 
 
 def free_port() -> int:

@@ -8,17 +8,10 @@ from dagster import RunStatusSensorDefinition
 
 from sand_dagster.definitions import SHOWN, definitions
 from sand_dagster.jobs.iteration import UNTIL
+from tests.assets.pipeline import ITERATION
 
 defs = definitions(["all"])
-CHAIN = [
-    "candidate_actions",
-    "rollouts",
-    "critiques",
-    "deliberation_trajectories",
-    "checkpoints",
-    "eval_episodes",
-    "eval_scores",
-]
+CHAIN = ITERATION[ITERATION.index("candidate_actions") :]
 
 
 @pytest.fixture(scope="module")

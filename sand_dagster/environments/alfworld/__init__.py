@@ -139,8 +139,9 @@ def tasks(options: Options, home: Path, progress: Progress) -> list[Task]:
     if options.experts is not None:
         listed[_TRAIN] = named_in(options.experts, listed[_TRAIN])
     limits = {folder: getattr(options.limits, split) for folder, split in SPLITS.items()}
-    for folder in (folder for folder, games in listed.items() if not games and limits[folder] != 0):
-        _LOG.warning("no game in %s: there are no tasks of this split", options.games / folder)
+    for folder, games in listed.items():
+        if not games and limits[folder] != 0:
+            _LOG.warning("no game in %s: there are no tasks of this split", options.games / folder)
     total = sum(
         len(games) if limits[f] is None else min(limits[f], len(games)) for f, games in listed.items()
     )

@@ -68,7 +68,7 @@ def make_game(
         ValueError: `pool` has no room for that kind of task, or rooms of the wrong side of the partition; or
             the expert won no game in time.
     """
-    if rules != "usual":
+    if rules != "usual":  # so that the usual games stay what they are
         seed = f"{rules} {seed}"
     rng = Random(f"household game {VERSION} {seed} {split} {kind}")
     trial = f"trial_{digest('household', VERSION, seed, split, kind, [r.layout for r in pool or ()])[:12]}"
