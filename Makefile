@@ -13,7 +13,7 @@ export DAGSTER_HOME = $(SAND_HOME)/dagster
 # If the CPU wheel of torch is in a local folder, that folder replaces PyTorch's index.
 WHEELS = $(if $(PIP_FIND_LINKS),--no-sources-package torch --find-links "$(PIP_FIND_LINKS)")
 # The project's distributions, without sand-dagster.
-PACKAGES = alfworld-compiled toy-alfworld
+PACKAGES = alfworld-compiled toy-alfworld toy-scienceworld
 LOCK = requirements/$(EXTRA).txt
 # The lock is used as constraints, not as a list to install: so torch comes from the index that pyproject.toml names for it.
 INSTALL = .venv/bin/uv pip install --python .venv/bin/python --constraint $(LOCK) $(if $(filter cpu,$(EXTRA)),$(WHEELS))

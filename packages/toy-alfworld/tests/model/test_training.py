@@ -10,10 +10,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, PreTr
 
 from toy_alfworld.model import CONTEXT, weights
 from toy_alfworld.model.recipe import batches
-from toy_alfworld.model.recipe.batches import PARTS, Encoder, Stream, group
+from toy_alfworld.model.recipe.batches import PARTS, Encoder, Lessons, Stream, group
 from toy_alfworld.model.recipe.tokenizer import prompt_pieces
 from toy_alfworld.model.recipe.training import Settings, Training
 from toy_alfworld.model.teachers.documents import LESSONS, document
+
+TAUGHT = Lessons(document, batches=2)
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +27,6 @@ def tokenizer() -> PreTrainedTokenizerBase:
 @pytest.fixture(autouse=True)
 def small_and_single_threaded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(batches, "CHUNK", 6)
-    monkeypatch.setattr(batches, "BATCHES", 2)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -53,9 +54,9 @@ def test_a_stopped_run_continues_with_the_same_losses(
     tmp_path: Path, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     settings, config = Settings(steps=5, warmup=2), small(len(tokenizer))
-    Training(tmp_path / "through", settings, config, tokenizer).run(lambda report: None)
+    Training(tmp_path / "through", settings, TAUGHT, config, tokenizer).run(lambda report: None)
     for until in (3, None):
-        Training(tmp_path / "stopped", settings, config, tokenizer).run(lambda report: None, until)
+        Training(tmp_path / "stopped", settings, TAUGHT, config, tokenizer).run(lambda report: None, until)
     through = losses(tmp_path / "through")
     assert losses(tmp_path / "stopped") == pytest.approx(through, abs=1e-6)
     assert len(through) == 5 and len(set(through)) == 5
@@ -63,9 +64,9 @@ def test_a_stopped_run_continues_with_the_same_losses(
 
 def test_a_run_with_other_settings_is_refused(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     config = small(len(tokenizer))
-    Training(tmp_path, Settings(steps=1), config, tokenizer).run(lambda report: None)
+    Training(tmp_path, Settings(steps=1), TAUGHT, config, tokenizer).run(lambda report: None)
     with pytest.raises(ValueError, match="other settings"):
-        Training(tmp_path, Settings(steps=1, seed=2), config, tokenizer)
+        Training(tmp_path, Settings(steps=1, seed=2), TAUGHT, config, tokenizer)
 
 
 def test_the_loss_leaves_the_fixed_prompts_out(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -95,7 +96,7 @@ def test_the_shipped_weights_load_and_are_small(tokenizer: PreTrainedTokenizerBa
 
 def test_a_stream_may_leave_out_its_first_documents(tokenizer: PreTrainedTokenizerBase) -> None:
     chunk = batches.CHUNK * PARTS
-    later = Stream(tokenizer, 1, part=0, first=2, last=4)
-    skipping = Stream(tokenizer, 1, part=0, first=0, last=2, skip=chunk)
+    later = Stream(TAUGHT, tokenizer, 1, part=0, first=2, last=4)
+    skipping = Stream(TAUGHT, tokenizer, 1, part=0, first=0, last=2, skip=chunk)
     texts = [{tuple(batch.ids.flatten().tolist()) for batch in stream} for stream in (later, skipping)]
     assert texts[0] == texts[1] and len(texts[0]) == 2

@@ -5,17 +5,17 @@ A step of training has `PARTS` batches, so that up to this many processes can sh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch.utils.data import IterableDataset
 from transformers import PreTrainedTokenizerBase
 
+from sand_dagster.types import Message
 from toy_alfworld.model.recipe.tokenizer import PAD, household_words, prompt_pieces
-from toy_alfworld.model.teachers.documents import Document, document
 
 PARTS = 2
 """Batches of a step."""
@@ -23,15 +23,30 @@ PARTS = 2
 CHUNK = 320
 """This many documents are drawn together, sorted by length, and cut into batches."""
 
-BATCHES = 24
-"""Batches of a chunk: about 4,000 tokens each."""
-
 _OTHERS = 0.1
 """Loss weight of a token that the assistant did not write: observations teach names and copying."""
 
 _DECISIONS = 3.0
 """Loss weight of tokens that are hard to predict: the assistant's names and numbers, the text after such a
 name, and the text after a colon or a semicolon (the conclusion from a fact)."""
+
+
+class Conversation(Protocol):
+    """A training document; the assistant's messages after the first `context` messages are trained on."""
+
+    @property
+    def messages(self) -> Sequence[Message]: ...
+
+    @property
+    def context(self) -> int: ...
+
+
+class Lessons(NamedTuple):
+    """What a model is taught: the document at an index of the stream of a seed, and the number of batches, of
+    about 4,000 tokens each, that `CHUNK` documents make."""
+
+    draw: Callable[[int, int], Conversation]
+    batches: int
 
 
 class Encoded(NamedTuple):
@@ -61,7 +76,7 @@ class Encoder:
         self._names = {i for token, i in vocabulary.items() if _is_name(token)}
         self._cues = self._names | {i for token, i in vocabulary.items() if token.endswith((":", ";"))}
 
-    def __call__(self, document: Document) -> Encoded:
+    def __call__(self, document: Conversation) -> Encoded:
         """The conversation through the chat template."""
         encoded: Any = self.tokenizer.apply_chat_template(
             list(document.messages), return_assistant_tokens_mask=True, return_dict=True
@@ -89,6 +104,7 @@ class Stream(IterableDataset[Batch]):
     Its first `skip` documents are left out.
     """
 
+    lessons: Lessons
     tokenizer: PreTrainedTokenizerBase
     seed: int
     part: int
@@ -99,14 +115,15 @@ class Stream(IterableDataset[Batch]):
     def __iter__(self) -> Iterator[Batch]:
         encode = Encoder(self.tokenizer)
         pad = self.tokenizer.get_vocab()[PAD]
+        draw, count = self.lessons
         batches: list[Batch] = []
         for step in range(self.first, self.last):
             if not batches:
-                chunk = step // BATCHES * PARTS + self.part
-                drawn = [encode(document(self.seed, self.skip + chunk * CHUNK + i)) for i in range(CHUNK)]
-                groups = group(drawn, BATCHES)
+                chunk = step // count * PARTS + self.part
+                drawn = [encode(draw(self.seed, self.skip + chunk * CHUNK + i)) for i in range(CHUNK)]
+                groups = group(drawn, count)
                 Random(f"batches {self.seed} {chunk}").shuffle(groups)
-                batches = [collate(g, pad) for g in groups][step % BATCHES :]
+                batches = [collate(g, pad) for g in groups][step % count :]
             yield batches.pop(0)
 
 

@@ -15,13 +15,16 @@ ROPE_BASE = 500_000.0
 position."""
 
 
-def configuration(vocabulary: int, pad: int, end: int) -> LlamaConfig:
+LAYERS = 6
+
+
+def configuration(vocabulary: int, pad: int, end: int, layers: int = LAYERS) -> LlamaConfig:
     """The architecture for a tokenizer of `vocabulary` entries, whose padding and end tokens are given."""
     return LlamaConfig(
         vocab_size=vocabulary,
         hidden_size=256,
         intermediate_size=704,
-        num_hidden_layers=6,
+        num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=4,
         head_dim=64,

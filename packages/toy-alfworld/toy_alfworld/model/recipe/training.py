@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from sand_dagster.training.precision import bfloat16_is_fast
-from toy_alfworld.model.recipe.batches import PARTS, Batch, Stream
+from toy_alfworld.model.recipe.batches import PARTS, Batch, Lessons, Stream
 from toy_alfworld.model.recipe.initialisation import initialise
 from toy_alfworld.model.recipe.muon import Muon
 from toy_alfworld.model.recipe.name_embeddings import NameEmbeddings
@@ -79,13 +79,14 @@ class Training:
         self,
         folder: Path,
         settings: Settings,
+        lessons: Lessons,
         config: LlamaConfig,
         tokenizer: PreTrainedTokenizerBase,
         rank: int = 0,
         processes: int = 1,
         start: Path | None = None,
     ) -> None:
-        self.folder, self.settings, self.tokenizer = folder, settings, tokenizer
+        self.folder, self.settings, self.lessons, self.tokenizer = folder, settings, lessons, tokenizer
         self.rank, self.processes = rank, processes
         folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(settings.seed)
@@ -192,7 +193,7 @@ class Training:
 
     def _batches(self, last: int) -> Iterator[tuple[Batch, ...]]:
         streams = (
-            Stream(self.tokenizer, self.settings.seed, part, self.step, last, self.settings.skip)
+            Stream(self.lessons, self.tokenizer, self.settings.seed, part, self.step, last, self.settings.skip)
             for part in range(PARTS)
             if part % self.processes == self.rank
         )
