@@ -49,7 +49,7 @@ def _published(home: Path, name: str, iteration: str, split: str = "seen") -> fl
         ("scienceworld-qwen25-7b-without-sampling", "01", "seen", 0.635),
         ("alfworld-llama31-8b", "04", "seen", None),
         ("household", "01", "seen", None),
-        ("household-scienceworld", "01", "seen", None),
+        ("toy-scienceworld", "01", "seen", None),
     ],
 )
 def test_the_papers_profiles_have_the_papers_rewards(

@@ -30,7 +30,7 @@ def _error(home: Path, text: str) -> str:
 def test_all_shipped_experiments_load_without_models_or_games(tmp_path: Path) -> None:
     loaded, errors = load_experiments(tmp_path)
     assert not errors
-    assert loaded.keys() >= {"household", "household-scienceworld"}
+    assert loaded.keys() >= {"household", "toy-scienceworld"}
     of_paper = {
         *(
             f"{name}{what}"
@@ -41,7 +41,7 @@ def test_all_shipped_experiments_load_without_models_or_games(tmp_path: Path) ->
     }
     profiles = {name for name, each in loaded.items() if each.model.base in PAPER.values()}
     assert profiles == of_paper | {"webshop-llama31-8b", "alfworld-llama31-8b-eto"}
-    assert loaded["household-scienceworld"].environment.kind == "scienceworld"
+    assert loaded["toy-scienceworld"].environment.kind == "scienceworld"
 
 
 @pytest.mark.parametrize("name", PAPER)
