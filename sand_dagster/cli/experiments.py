@@ -77,7 +77,7 @@ def experiments(as_json: AsJson = False) -> None:
 @command
 def run(
     experiment: ExperimentName,
-    until: Annotated[str, typer.Option(metavar="KK", help="The last iteration to run, such as 01.")],
+    until: Annotated[str, typer.Option(metavar="KK", help="The last iteration to run.")] = "01",
     fresh: Annotated[
         list[str] | None,
         typer.Option(

@@ -33,20 +33,21 @@ class Trajectories(StrEnum):
 def export(
     experiment: ExperimentName,
     iteration: Annotated[str, typer.Argument(metavar="ITERATION", help="Such as 01.")],
-    format: Annotated[
-        Format,
-        typer.Option(
-            help="eto: trajectories as ETO's JSON. messages: the same as JSON lines of chats. hf: the same "
-            "as a Hugging Face dataset (Parquet and a card). model: the checkpoint with a card. inspect: the "
-            "evaluation's episodes as logs for `inspect view`."
-        ),
-    ],
     out: Annotated[
         Path,
         typer.Option(
             metavar="PATH", help="Where to; nothing may be there. A file for eto and messages, else a folder."
         ),
     ],
+    format: Annotated[
+        Format | None,
+        typer.Option(
+            help="eto: trajectories as ETO's JSON. messages: the same as JSON lines of chats. hf: the same "
+            "as a Hugging Face dataset (Parquet and a card). model: the checkpoint with a card. inspect: the "
+            "evaluation's episodes as logs for `inspect view`."
+        ),
+    ] = None,
+    inspect: Annotated[bool, typer.Option("--inspect", help="The same as --format inspect.")] = False,
     table: Annotated[
         Trajectories | None,
         typer.Option(
@@ -62,6 +63,11 @@ def export(
     """
     from sand_dagster.exports.destination import export_to
 
+    format = format or (Format.INSPECT if inspect else None)
+    if format is None:
+        fail(f"say what to write: --format {', '.join(Format)}", WRONG_USE)
+    if inspect and format is not Format.INSPECT:
+        fail(f"--inspect and --format {format.value} are two things to write; give one", WRONG_USE)
     key, store, out = iteration_key(iteration), store_of(experiment), out.expanduser()
     if table is not None and format in (Format.MODEL, Format.INSPECT):
         fail(f"--table belongs to trajectories; --format {format.value} has none", WRONG_USE)

@@ -39,7 +39,7 @@ def report(
     """
     from sand_dagster.reports.writing import NotAReport, write_report
 
-    experiments = [name for each in experiments for name in with_seeds(each, seeds)]
+    experiments = _all(experiments, seeds)
     if out is None and len(experiments) > 1:
         fail("a report of several experiments needs `--out FOLDER`")
     folder = out or report_folder(sand_home(), store_of(experiments[0]).experiment)
@@ -50,18 +50,25 @@ def report(
     console().print(f"{page}\n{folder / SUMMARY}", markup=False, soft_wrap=True)
 
 
+def _all(experiments: list[str], seeds: str | None) -> list[str]:
+    """The experiments, each with every seed."""
+    return [name for each in experiments for name in with_seeds(each, seeds)]
+
+
 @command
 def view(
     experiments: _Experiments,
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Of the page, on 127.0.0.1; 0: a free one.")
     ] = PORT,
+    seeds: Seeds = None,
 ) -> None:
     """Serve the report on loopback, also while a run is under way: a reload shows what is new."""
     import tempfile
 
     from sand_dagster.reports.viewing import Live, server
 
+    experiments = _all(experiments, seeds)
     for name in experiments:
         store_of(name)
     with tempfile.TemporaryDirectory(prefix="sand-view-") as folder:

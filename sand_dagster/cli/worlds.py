@@ -23,7 +23,7 @@ EnvironmentName = Annotated[
     str | None,
     typer.Option(
         metavar="KIND",
-        help="An environment (alfworld, household, scienceworld, webshop), or an environment's module.",
+        help="An environment that is installed, such as household, or an environment's module.",
     ),
 ]
 Like = Annotated[

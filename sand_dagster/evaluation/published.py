@@ -1,4 +1,4 @@
-"""The paper's own average rewards (Tables 2 and 3), for the experiments of the paper."""
+"""The paper's own average rewards (Tables 2, 3 and 6), for the experiments of the paper."""
 
 from __future__ import annotations
 
@@ -9,28 +9,33 @@ from sand_dagster.evaluation.table1 import TASKS
 from sand_dagster.experiments.experiment import Experiment
 from sand_dagster.experiments.loading import load_experiment
 
-Method = Literal["base", "sft", "sand_1", "sand_2", "sand_3", "without_sampling", "without_critique"]
+Method = Literal["base", "sft", "sand_1", "sand_2", "sand_3", "without_sampling", "without_critique", "eto"]
 
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
 QWEN = "Qwen/Qwen2.5-7B-Instruct"
 
 
 class _Row(NamedTuple):
-    """A row of Table 2 or 3, in its own columns: average rewards times 100."""
+    """A row of Table 2 or 3, in its own columns, and Table 6's figure: average rewards times 100.
 
-    scienceworld_seen: float
-    scienceworld_unseen: float
+    None: the paper has no figure, or no shipped profile is that experiment.
+    """
+
+    scienceworld_seen: float | None
+    scienceworld_unseen: float | None
     alfworld_seen: float
     alfworld_unseen: float
+    webshop_unseen: float | None = None
 
 
 PUBLISHED: dict[tuple[str, Method], _Row] = {
-    # Table 2
-    (LLAMA, "base"): _Row(47.7, 42.2, 22.9, 28.4),
-    (LLAMA, "sft"): _Row(75.6, 65.1, 79.3, 71.6),
-    (LLAMA, "sand_1"): _Row(86.6, 77.5, 92.9, 91.8),
-    (LLAMA, "sand_2"): _Row(88.7, 78.2, 94.3, 94.0),
-    (LLAMA, "sand_3"): _Row(85.7, 79.1, 94.3, 96.3),
+    # Table 2, and Table 6 for WebShop
+    (LLAMA, "base"): _Row(47.7, 42.2, 22.9, 28.4, 55.3),
+    (LLAMA, "sft"): _Row(75.6, 65.1, 79.3, 71.6, 65.4),
+    (LLAMA, "sand_1"): _Row(86.6, 77.5, 92.9, 91.8, 68.5),
+    (LLAMA, "sand_2"): _Row(88.7, 78.2, 94.3, 94.0, 72.4),
+    (LLAMA, "sand_3"): _Row(85.7, 79.1, 94.3, 96.3, 71.8),
+    (LLAMA, "eto"): _Row(None, None, 77.1, 76.4),
     (QWEN, "base"): _Row(38.5, 38.8, 71.4, 75.4),
     (QWEN, "sft"): _Row(69.2, 60.8, 72.1, 75.4),
     (QWEN, "sand_1"): _Row(80.9, 67.2, 85.7, 85.0),
@@ -48,8 +53,12 @@ _PROFILES = {
     ("alfworld", QWEN): "alfworld-qwen25-7b",
     ("scienceworld", LLAMA): "scienceworld-llama31-8b",
     ("scienceworld", QWEN): "scienceworld-qwen25-7b",
+    ("webshop", LLAMA): "webshop-llama31-8b",
 }
+_TASKS = {**TASKS, "webshop": {"unseen": 200}}
+"""By environment and split: those of Table 1, and ETO's test goals of WebShop."""
 _METHODS: dict[tuple[str, str], Method] = {
+    ("base", "00"): "base",
     ("full", "00"): "sft",
     ("full", "01"): "sand_1",
     ("full", "02"): "sand_2",
@@ -58,9 +67,10 @@ _METHODS: dict[tuple[str, str], Method] = {
     ("without_sampling", "01"): "without_sampling",
     ("without_critique", "00"): "sft",
     ("without_critique", "01"): "without_critique",
+    ("eto", "03"): "eto",
 }
-"""By variant and iteration."""
-_ABLATIONS = {"without_sampling": "-without-sampling", "without_critique": "-without-critique"}
+"""By variant and iteration; base: a full experiment without finetuning."""
+_SUFFIXES = {"without_sampling": "-without-sampling", "without_critique": "-without-critique", "eto": "-eto"}
 """What a profile's name ends in, by variant."""
 _NO_FINETUNING = (0,)
 _OWN: dict[str, Any] = {
@@ -91,19 +101,17 @@ def published_reward(
     """
     kind, base = experiment.environment.kind, experiment.model.base
     profile = _PROFILES.get((kind, base))
-    if profile is None or tasks != TASKS[kind].get(split):
+    if profile is None or tasks != _TASKS[kind].get(split):
         return None
-    ablation = _ABLATIONS.get(experiment.variant, "")
-    papers = load_experiment(f"{profile}{ablation}", home)
-    method = _METHODS.get((experiment.variant, iteration))
-    if experiment.variant == "full" and experiment.finetuning.epochs == _NO_FINETUNING:
-        method = "base" if iteration == "00" else None
-    elif experiment.finetuning.epochs != papers.finetuning.epochs:
+    unchanged = experiment.variant == "full" and experiment.finetuning.epochs == _NO_FINETUNING
+    method = _METHODS.get(("base" if unchanged else experiment.variant, iteration))
+    row = PUBLISHED.get((base, method)) if method else None
+    figure: float | None = getattr(row, f"{kind}_{split}", None)
+    if figure is None:
         return None
-    if method is None or _decisive(experiment) != _decisive(papers):
-        return None
-    figure: float = getattr(PUBLISHED[base, method], f"{kind}_{split}")
-    return figure / 100
+    papers = load_experiment(f"{profile}{_SUFFIXES.get(experiment.variant, '')}", home)
+    same_epochs = unchanged or experiment.finetuning.epochs == papers.finetuning.epochs
+    return figure / 100 if same_epochs and _decisive(experiment) == _decisive(papers) else None
 
 
 def _decisive(experiment: Experiment) -> dict[str, Any]:

@@ -13,16 +13,13 @@ import annotated_types
 from pydantic import BaseModel, SerializeAsAny
 from pydantic.fields import FieldInfo
 
-from sand_dagster.environments import environment_kind
+from sand_dagster.environments import environment_kind, kinds
 from sand_dagster.experiments.experiment import EnvironmentSection, Experiment
 from sand_dagster.experiments.problems import MOVED, RENAMED_MODELS
 from sand_dagster.resources import BY_VARIABLES, PARTS, variable_of
 from sand_dagster.resources.artifacts import Artifacts
 from sand_dagster.resources.generation import A_CARD, ON_A_CPU
 from sand_dagster.resources.loop import Loop
-
-ENVIRONMENTS = ("alfworld", "household", "scienceworld", "webshop")
-"""The environments that come with the project."""
 
 _WORDS = {str: "text", int: "integer", float: "number", bool: "`true` or `false`", Path: "path"}
 
@@ -90,7 +87,7 @@ def _environments() -> Iterator[str]:
         "`kind` names the environment; the other keys depend on it. For an environment of your own, give its "
         "module, such as `kind: my_package.my_environment` (`write-an-environment.md`).\n"
     )
-    for name in ENVIRONMENTS:
+    for name in kinds():
         options = environment_kind(name).Options
         yield f"#### `kind: {name}`\n\n{_described(options)}\n"
         yield _table(options.model_fields)

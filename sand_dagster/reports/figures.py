@@ -127,12 +127,10 @@ def _rewards(figure: Any, rows: Sequence[Row]) -> bool:
             shift = 0.08 * (number - (len(experiments) - 1) / 2)
             places = [iterations.index(row["iteration"]) + shift for row in own]
             values = [100 * row["average reward"] for row in own]
-            low = [100 * (row["average reward"] - row["95 % interval"][0]) for row in own]
-            high = [100 * (row["95 % interval"][1] - row["average reward"]) for row in own]
             panel.errorbar(
                 places,
                 values,
-                yerr=[[max(each, 0) for each in low], [max(each, 0) for each in high]],
+                yerr=_reach(values, [[100 * end for end in row["95 % interval"]] for row in own]),
                 marker=_MARKERS[number % len(_MARKERS)],
                 linestyle=_LINES[number % len(_LINES)],
                 color=_GREYS[number % 2],
@@ -160,7 +158,18 @@ def _a_step(figure: Any, rows: Sequence[Row]) -> bool:
     for panel, split, here in panels:
         places = range(len(here))
         rewards = [row["reward a step"] for row in here]
-        panel.bar(places, rewards, 0.6, color="0.85", edgecolor="0.3", hatch="///")
+        reach = _reach(rewards, [row["95 % interval"] for row in here])
+        panel.bar(
+            places,
+            rewards,
+            0.6,
+            color="0.85",
+            edgecolor="0.3",
+            hatch="///",
+            yerr=reach,
+            ecolor="0.3",
+            capsize=3,
+        )
         panel.set(title=split)
         panel.set_xticks(
             list(places),
@@ -182,6 +191,13 @@ def _a_step(figure: Any, rows: Sequence[Row]) -> bool:
         rates.set_ylabel("deliberation a step (line)")
     panels[0][0].set_ylabel("reward a step (bars)")
     return True
+
+
+def _reach(values: Sequence[float], intervals: Sequence[Sequence[float]]) -> list[list[float]]:
+    """How far the intervals reach below and above the values."""
+    pairs = list(zip(values, intervals, strict=True))
+    below = [max(value - low, 0) for value, (low, _) in pairs]
+    return [below, [max(high - value, 0) for value, (_, high) in pairs]]
 
 
 def _types(figure: Any, rows: Sequence[Row]) -> bool:
@@ -280,7 +296,10 @@ def _look(number: int) -> dict[str, str]:
 
 _FIGURES: dict[str, tuple[str, Callable[[Any, Sequence[Row]], bool]]] = {
     "table-2": ("Average reward by iteration, with 95 % intervals, one panel for each split.", _rewards),
-    "figure-3": ("Reward a step as bars, deliberation a step as a line, by iteration.", _a_step),
+    "figure-3": (
+        "Reward a step as bars with 95 % intervals, deliberation a step as a line, by iteration.",
+        _a_step,
+    ),
     "task-types": ("Average reward by task type, one bar for each iteration.", _types),
     "failures": ("Lost episodes that show each kind of failure, one bar for each iteration.", _failures),
     "costs": ("Tokens read and written by stage, one bar for each iteration.", _costs),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from sand_dagster.evaluation.arms import ComparisonError
+from sand_dagster.evaluation.arms import INITIALISATION, ComparisonError
 from sand_dagster.evaluation.compare import Row, compare
 from sand_dagster.reports.seeds import Arm, arms
 from sand_dagster.reports.subjects import Subject
@@ -27,7 +27,9 @@ class Compared(NamedTuple):
 def compared(subjects: Sequence[Subject], home: Path) -> Compared:
     """Every experiment's iterations against its iteration 00, and the first experiment against each other.
 
-    Experiments that differ only in their seed are also compared as one.
+    Experiments that differ only in their seed are also compared as one. As in the paper, the rewards of the
+    base model define difficulty, if an experiment among `subjects` evaluated it; else each experiment's own
+    in iteration 00.
 
     Raises:
         ArtifactError: episodes are damaged.
@@ -38,9 +40,10 @@ def compared(subjects: Sequence[Subject], home: Path) -> Compared:
             found.left_out.append(f"{subject.name} has no evaluated iteration yet")
             continue
         try:
-            alone = compare([subject.name], None, home)
+            judge = _judge(subject, subjects).name
+            alone = compare([subject.name], None, home, judge)
             found.differences.extend(alone.differences)
-            found.bands.extend(alone.bands)
+            found.bands.extend({**band, "difficulty_by": f"{judge} {INITIALISATION}"} for band in alone.bands)
             if number:
                 both = compare([subjects[0].name, subject.name], None, home)
                 found.differences.extend(_between(both.differences))
@@ -57,6 +60,12 @@ def compared(subjects: Sequence[Subject], home: Path) -> Compared:
         except ComparisonError as error:
             found.left_out.append(str(error))
     return found
+
+
+def _judge(subject: Subject, among: Sequence[Subject]) -> Subject:
+    """Whose rewards in iteration 00 define the difficulty of the subject's tasks."""
+    base = (other for other in among if other.is_base and other.episodes and subject.is_beside(other))
+    return next(base, subject)
 
 
 def _named(rows: Iterable[Row], *arms: Arm) -> Iterator[Row]:
@@ -109,13 +118,15 @@ def figure4(found: Compared) -> Table:
     return Table(
         "figure-4",
         "Deliberation by difficulty (Figure 4)",
-        "Thirds of a split's tasks, ordered by their reward in the experiment's iteration 00 (equal rewards: "
-        "by the average of their type). A task's rate is the share of its steps that deliberate.",
+        "Thirds of a split's tasks, ordered by their reward in the iteration that `difficulty by` names: the "
+        "base model's, as in the paper, if it is in the report (equal rewards: by the average of their "
+        "type). A task's rate is the share of its steps that deliberate.",
         (
             Column("experiment"),
             Column("iteration"),
             Column("split"),
             Column("band"),
+            Column("difficulty by"),
             Column("tasks", Unit.COUNT),
             Column("deliberates", Unit.PERCENT),
             Column("median", Unit.PERCENT),
@@ -128,6 +139,7 @@ def figure4(found: Compared) -> Table:
                 row["iteration"],
                 row["split"],
                 row["band"],
+                row["difficulty_by"],
                 row["tasks"],
                 row["deliberation_rate"],
                 row["deliberation_median"],

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean
 
 from sand_dagster.evaluation.published import published_reward
-from sand_dagster.evaluation.statistics import bootstrap_interval, sign_flip_p
+from sand_dagster.evaluation.statistics import sign_flip_p
 from sand_dagster.evaluation.table4 import published_tokens
 from sand_dagster.reports.subjects import Evaluation, Subject
 from sand_dagster.reports.table import Cell, Column, Table, Unit
@@ -89,7 +89,7 @@ def table3(subjects: Sequence[Subject], home: Path) -> Table | None:
                     against.scores.average_reward,
                     len(pairs),
                     fmean(pairs) if pairs else None,
-                    bootstrap_interval(pairs, subject.experiment.seed) if pairs else None,
+                    subject.interval(pairs) if pairs else None,
                     sign_flip_p(pairs) if pairs else None,
                 ]
             )
@@ -128,6 +128,7 @@ def table4(subjects: Sequence[Subject], home: Path) -> Table:
                 for split in sorted({episode.split for episode in episodes})
             }
             tokens = _tokens(episodes)
+            rewards = [episode.reward for episode in episodes]
             rows.append(
                 [
                     subject.name,
@@ -135,24 +136,29 @@ def table4(subjects: Sequence[Subject], home: Path) -> Table:
                     subject.method(iteration),
                     len(episodes),
                     tokens,
+                    subject.interval([episode.completion_tokens for episode in episodes]),
                     tokens / before if before else None,
                     published_tokens(subject.experiment, iteration, sizes, home),
-                    fmean(episode.reward for episode in episodes),
+                    fmean(rewards),
+                    subject.interval(rewards),
                     fmean(len(episode.steps) for episode in episodes),
                 ]
             )
     return Table(
         "table-4",
         "Tokens a task, beside the reward (Table 4)",
-        "Completion tokens of an episode, over the test tasks of all splits. The factor is relative to the "
-        "experiment's own iteration 00. Read it with the reward: an agent that gives up early is cheap.",
+        "Completion tokens of an episode, over the test tasks of all splits, with 95 % bootstrap intervals. "
+        "The factor is relative to the experiment's own iteration 00. Read it with the reward: an agent that "
+        "gives up early is cheap.",
         (
             *_PLACE[:3],
             Column("tasks", Unit.COUNT),
             Column("tokens a task", Unit.DECIMAL),
+            Column("95 % interval", Unit.DECIMAL_INTERVAL),
             Column("relative to 00", Unit.FACTOR),
             Column(_PAPERS, Unit.DECIMAL),
             Column("average reward", Unit.PERCENT),
+            Column("its 95 % interval", Unit.PERCENT_INTERVAL),
             Column("steps a task", Unit.DECIMAL),
         ),
         rows,
@@ -161,15 +167,32 @@ def table4(subjects: Sequence[Subject], home: Path) -> Table:
 
 def figure3(subjects: Sequence[Subject]) -> Table:
     """Reward a step and deliberations a step (Figure 3)."""
-    rows: list[list[Cell]] = [
-        [*each.place, each.scores.reward_per_step, each.scores.deliberation_per_step]
-        for each in _all(subjects)
-    ]
+    rows: list[list[Cell]] = []
+    for each in _all(subjects):
+        steps = [max(len(episode.steps), 1) for episode in each.episodes]
+        rewards = [episode.reward / count for episode, count in zip(each.episodes, steps, strict=True)]
+        rates = [episode.deliberations / count for episode, count in zip(each.episodes, steps, strict=True)]
+        rows.append(
+            [
+                *each.place,
+                each.scores.reward_per_step,
+                each.subject.interval(rewards),
+                each.scores.deliberation_per_step,
+                each.subject.interval(rates),
+            ]
+        )
     return Table(
         "figure-3",
         "Reward a step and deliberation a step (Figure 3)",
-        "Means over tasks of reward / steps, and of deliberating steps / steps.",
-        (*_PLACE, Column("reward a step", Unit.RATE), Column("deliberation a step", Unit.RATE)),
+        "Means over tasks of reward / steps, and of deliberating steps / steps, with 95 % bootstrap "
+        "intervals.",
+        (
+            *_PLACE,
+            Column("reward a step", Unit.RATE),
+            Column("95 % interval", Unit.RATE_INTERVAL),
+            Column("deliberation a step", Unit.RATE),
+            Column("its 95 % interval", Unit.RATE_INTERVAL),
+        ),
         rows,
     )
 
@@ -190,7 +213,7 @@ def by_type(subjects: Sequence[Subject]) -> Table:
                     kind,
                     len(episodes),
                     fmean(rewards),
-                    bootstrap_interval(rewards, each.subject.experiment.seed),
+                    each.subject.interval(rewards),
                     sum(episode.deliberations for episode in episodes) / steps if steps else None,
                     steps / len(episodes),
                     sum(episode.invalid_actions for episode in episodes) / steps if steps else None,
@@ -221,17 +244,13 @@ def _all(subjects: Sequence[Subject]) -> list[Evaluation]:
 
 def _full(subject: Subject, among: Sequence[Subject]) -> Subject | None:
     """What a variant is measured by; None for full SAND itself."""
-    own = subject.experiment
-    if own.variant == "full":
+    if subject.experiment.variant == "full":
         return None
     return next(
         (
             other
             for other in among
-            if other.experiment.variant == "full"
-            and other.experiment.environment == own.environment
-            and other.experiment.model.base == own.model.base
-            and other.experiment.finetuning.epochs != (0,)
+            if other.experiment.variant == "full" and not other.is_base and subject.is_beside(other)
         ),
         None,
     )

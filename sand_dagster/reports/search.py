@@ -45,7 +45,8 @@ def table5(subjects: Sequence[Subject]) -> Table | None:
         "Test-time search (Table 5)",
         "Reward beside completion tokens. Search none is the evaluation itself: one sample a step, "
         "temperature 0. The factor is relative to it. An oracle knows the rewards, so its row is a bound and "
-        "no method.",
+        "no method. The paper's own row, SAND at one sample with 8 B: 72.4 % in WebShop, 96.3 % in ALFWorld "
+        "(unseen), 79.1 % in ScienceWorld (unseen).",
         (
             *(Column(name) for name in ("experiment", "iteration", "method", "split", "search")),
             Column("samples", Unit.COUNT),

@@ -10,6 +10,7 @@ from pathlib import Path
 from sand_dagster.artifacts.store import ArtifactStore
 from sand_dagster.artifacts.stored_rows import rows_of
 from sand_dagster.evaluation.scores import score
+from sand_dagster.evaluation.statistics import bootstrap_interval
 from sand_dagster.experiments.experiment import Experiment
 from sand_dagster.experiments.loading import load_experiment
 from sand_dagster.rows.evaluation import EpisodeRow, ScoreRow
@@ -54,10 +55,24 @@ class Subject:
         """The experiment's name."""
         return self.experiment.name
 
+    @property
+    def is_base(self) -> bool:
+        """Whether its iteration 00 is the base model, not finetuned."""
+        return self.experiment.finetuning.epochs == (0,)
+
+    def is_beside(self, other: Subject) -> bool:
+        """Whether both play the same tasks with the same base model."""
+        ours, theirs = self.experiment, other.experiment
+        return (ours.environment, ours.model.base) == (theirs.environment, theirs.model.base)
+
+    def interval(self, values: Sequence[float]) -> tuple[float, float]:
+        """The 95 % bootstrap interval of the mean of `values`, one for each task (at least one)."""
+        return bootstrap_interval(values, self.experiment.seed)
+
     def method(self, iteration: str) -> str:
         """What the paper calls the agent of `iteration`: base, SFT, SAND k, or a variant of it."""
         if iteration == "00":
-            return "base" if self.experiment.finetuning.epochs == (0,) else "SFT"
+            return "base" if self.is_base else "SFT"
         variant: str = self.experiment.variant
         return f"{_NAMES.get(variant, variant)} {int(iteration)}"
 

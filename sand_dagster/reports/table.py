@@ -25,6 +25,8 @@ class Unit(Enum):
     RATE = "number with three decimals"
     PERCENT = "share in [0, 1], written as a percentage"
     POINTS = "difference in [-1, 1], written in points"
+    DECIMAL_INTERVAL = "pair of numbers with one decimal"
+    RATE_INTERVAL = "pair of numbers with three decimals"
     PERCENT_INTERVAL = "pair of shares"
     POINTS_INTERVAL = "pair of differences"
     FACTOR = "ratio"
@@ -34,7 +36,16 @@ class Unit(Enum):
     @property
     def is_interval(self) -> bool:
         """Whether a value is a pair."""
-        return self in (Unit.PERCENT_INTERVAL, Unit.POINTS_INTERVAL)
+        return self in _ENDS
+
+
+_ENDS = {
+    Unit.DECIMAL_INTERVAL: Unit.DECIMAL,
+    Unit.RATE_INTERVAL: Unit.RATE,
+    Unit.PERCENT_INTERVAL: Unit.PERCENT,
+    Unit.POINTS_INTERVAL: Unit.POINTS,
+}
+"""What the two ends of an interval are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +107,19 @@ class Table:
         return f"### {self.title}\n\n{self.note}\n\n{body}\n"
 
     def html(self) -> str:
-        """A `<table>` with its caption; every text is escaped."""
+        """A `<table>` with its caption; the first cell of a row is its head. Every text is escaped."""
 
-        def cell(tag: str, column: Column, text: str) -> str:
+        def cell(column: Column, text: str, scope: str = "") -> str:
             kind = "" if column.unit is Unit.TEXT else ' class="figure"'
-            scope = ' scope="col"' if tag == "th" else ""
-            return f"<{tag}{scope}{kind}>{escape(text)}</{tag}>"
+            tag, heads = ("th", f' scope="{scope}"') if scope else ("td", "")
+            return f"<{tag}{heads}{kind}>{escape(text)}</{tag}>"
 
-        head = "".join(cell("th", column, column.name) for column in self.columns)
+        head = "".join(cell(column, column.name, "col") for column in self.columns)
         lines = [
-            "".join(cell("td", column, text) for column, text in zip(self.columns, row, strict=True))
+            "".join(
+                cell(column, text, "" if number else "row")
+                for number, (column, text) in enumerate(zip(self.columns, row, strict=True))
+            )
             for row in self.texts()
         ]
         body = "\n".join(f"<tr>{line}</tr>" for line in lines)
@@ -132,10 +146,7 @@ def _text(cell: Cell, unit: Unit) -> str:
     if cell is None:
         return ""
     if isinstance(cell, tuple):
-        low, high = cell
-        if unit is Unit.POINTS_INTERVAL:
-            return f"{_signed(100 * low)} to {_signed(100 * high)}"
-        return f"{low:.1%} to {high:.1%}"
+        return " to ".join(_text(end, _ENDS[unit]) for end in cell)
     if isinstance(cell, str):
         return cell
     match unit:

@@ -106,6 +106,7 @@ DECIDES: dict[str, set[str]] = {
     "scienceworld.keep": SOURCES,
     "webshop.products": set(),
     "webshop.instructions": set(),
+    "webshop.human_instructions": set(),
     "webshop.nouns": set(),
     "webshop.seed": SOURCES | PLAYING,
     "webshop.limits": SOURCES,

@@ -6,7 +6,10 @@ import json
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
+
+import pytest
 
 from tests.cli.conftest import Sand
 
@@ -95,6 +98,20 @@ def test_tables_of_an_earlier_version_are_refused_with_the_way_out(sand: Sand, h
     refused = sand("scores", "household")
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert f"mv {home / 'household'}" in refused.stderr
+
+
+def test_a_run_ends_with_iteration_01_unless_another_is_named(
+    sand: Sand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[tuple[str, str]] = []
+    monkeypatch.setattr(
+        import_module("sand_dagster.cli.experiments"),
+        "_run",
+        lambda name, last, fresh: ran.append((name, last)),
+    )
+    assert sand("run", "household", "--seeds", "0-1").exit_code == 0
+    assert sand("run", "household", "--until", "02").exit_code == 0
+    assert ran == [("household", "01"), ("household-seed-1", "01"), ("household", "02")]
 
 
 def test_a_run_that_cannot_begin_is_one_message(sand: Sand, home: Path) -> None:

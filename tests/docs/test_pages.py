@@ -83,6 +83,42 @@ def test_the_experiment_that_a_page_writes_can_be_loaded(page: Path, tmp_path: P
     assert options["games"].is_absolute() and options["experts"].suffix == ".json"
 
 
+CLAIMS = {
+    (page, row.split("|")[1].strip()): row
+    for page, head in (
+        ("README.md", "## What of the paper is here"),
+        ("docs/results.md", "# What was reproduced"),
+    )
+    for row in re.findall(
+        r"^\|(?! in the paper |---).*\|$",
+        re.split(r"^## ", (ROOT / page).read_text(encoding="utf-8").partition(head)[2], flags=re.MULTILINE)[
+            0
+        ],
+        re.MULTILINE,
+    )
+}
+assert len(CLAIMS) > 25
+RUN = re.compile(r"`[^`\n]*\b(?:sand|make|pytest|python|alfworld-compiled) [^`\n]+`|```sh")
+
+
+@pytest.mark.parametrize(("page", "subject"), CLAIMS)
+def test_a_claim_about_the_paper_links_the_command_that_was_run(page: str, subject: str) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)#([\w-]+)\)", CLAIMS[page, subject])
+    assert links or "**not run**" in CLAIMS[page, subject] or "not built" in CLAIMS[page, subject]
+    for target, anchor in links:
+        section = _section(((ROOT / page).parent / target).read_text(encoding="utf-8"), anchor)
+        assert RUN.search(section), f"{target}#{anchor} names no command"
+
+
+def _section(text: str, anchor: str) -> str:
+    """What stands below the heading that a link's `anchor` means."""
+    for part in re.split(r"^#+ ", text, flags=re.MULTILINE)[1:]:
+        heading, _, below = part.partition("\n")
+        if re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") == anchor:
+            return below
+    raise AssertionError(f"no heading {anchor}")
+
+
 def test_every_dependency_has_its_reason() -> None:
     text = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
     for file in (ROOT / "pyproject.toml", *(ROOT / "packages").glob("*/pyproject.toml")):

@@ -156,11 +156,11 @@ def test_the_list_names_every_address_and_the_places_of_the_shipped_experiments(
         ("alfworld-llama31-8b", "experts"),
         ("scienceworld-llama31-8b", "experts"),
         ("webshop-llama31-8b", "experts"),
-        ("webshop-llama31-8b", "instructions"),
+        ("webshop-small-llama31-8b", "instructions"),
     ):
         options: Any = load_experiment(name, home).environment.options
         assert str(getattr(options, option)) in places
-    webshop: Any = load_experiment("webshop-llama31-8b", home).environment.options
+    webshop: Any = load_experiment("webshop-small-llama31-8b", home).environment.options
     assert webshop.products == sources.default_folder(Subject.WEBSHOP) / sources.WEBSHOP_DOCUMENTS
     games_of: Any = load_experiment("alfworld-llama31-8b", home).environment.options
     assert games_of.games == sources.default_folder(Subject.ALFWORLD) / games.FOLDER

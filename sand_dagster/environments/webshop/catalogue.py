@@ -9,7 +9,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 _PRICE_RANGE = tuple(float(bound) for bound in range(10, 1000, 10))
 _NO_BOUND = 1_000_000.0
@@ -40,6 +40,25 @@ class Product:
     text: str
 
 
+class Instruction(NamedTuple):
+    """What a shopper wants of a product, before the highest price is drawn.
+
+    `options` are the values that a person asked for; None stands for a goal for each combination of the
+    product's options.
+    """
+
+    text: str
+    attributes: tuple[str, ...]
+    options: tuple[str, ...] | None = None
+
+
+class Asked(NamedTuple):
+    """An option that a goal asks for. A person names only the value: `name` is then empty."""
+
+    name: str
+    value: str
+
+
 @dataclass(frozen=True, slots=True)
 class Goal:
     """What a shopper wants: the task's instruction, and the criteria of the score.
@@ -51,7 +70,7 @@ class Goal:
     product: str
     instruction: str
     attributes: tuple[str, ...]
-    options: Mapping[str, str]
+    options: tuple[Asked, ...]
     most: float
 
 
@@ -89,23 +108,37 @@ def read_products(path: Path) -> dict[str, Product]:
     return products
 
 
-def read_instructions(path: Path) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """For each product, the instruction and its attributes, from the published file `items_ins_v2*.json`.
+def read_instructions(path: Path) -> dict[str, list[Instruction]]:
+    """The instructions by product, of one of the two published files.
+
+    `items_ins_v2*.json` has one for a product, `items_human_ins.json` a list of those that people wrote. As
+    in the published engine, one of a person without attributes is left out.
 
     Raises:
         CatalogueError: it is missing or malformed.
     """
     try:
-        found: dict[str, dict[str, Any]] = json.loads(b"".join(_lines(path)))
-        return {
-            product: (str(entry["instruction"]).strip("."), tuple(map(str, entry["instruction_attributes"])))
-            for product, entry in found.items()
-            if entry.get("instruction") is not None
-        }
+        found: dict[str, Any] = json.loads(b"".join(_lines(path)))
+        return {product: list(_instructions(entry)) for product, entry in found.items()}
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise CatalogueError(
             f"{path}: not the published file of instructions: {type(error).__name__}: {error}; {_GET}"
         ) from error
+
+
+def _instructions(entry: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> Iterator[Instruction]:
+    if isinstance(entry, Mapping):
+        if entry.get("instruction") is not None:
+            yield Instruction(_sentence(entry), tuple(map(str, entry["instruction_attributes"])))
+        return
+    for each in entry:
+        if each["instruction_attributes"]:
+            attributes, options = each["instruction_attributes"], each["instruction_options"]
+            yield Instruction(_sentence(each), tuple(map(str, attributes)), tuple(map(str, options)))
+
+
+def _sentence(entry: Mapping[str, Any]) -> str:
+    return str(entry["instruction"]).strip(".")
 
 
 def read_nouns(path: Path) -> dict[str, tuple[str, ...]]:
@@ -125,27 +158,26 @@ def read_nouns(path: Path) -> dict[str, tuple[str, ...]]:
 
 
 def drawn_prices_and_goals(
-    products: Mapping[str, Product], instructions: Mapping[str, tuple[str, tuple[str, ...]]], seed: int
+    products: Mapping[str, Product], instructions: Mapping[str, Sequence[Instruction]], seed: int
 ) -> tuple[dict[str, float], list[Goal]]:
     """The price of each product, and the goals in their order; `seed` draws both, in the published order.
 
-    A product with two prices costs something between them. A goal asks for one combination of its product's
-    options, below one of the next four multiples of ten dollars, if there are two or more.
+    A product with two prices costs something between them. The goals of an instruction ask for a price below
+    one of the next four multiples of ten dollars, if there are two or more.
     """
     draw = random.Random(seed)
     prices = {product.id: _price(product, draw) for product in products.values()}
     goals: list[Goal] = []
     for product in products.values():
-        if product.id not in instructions:
-            continue
-        instruction, attributes = instructions[product.id]
-        bounds = [bound for bound in _PRICE_RANGE if bound > prices[product.id]][:4]
-        most = sorted(draw.sample(bounds, 2))[1] if len(bounds) > 1 else _NO_BOUND
-        below = f", and price lower than {most:.2f} dollars" if most < _NO_BOUND else ""
-        for options in _combinations(product.options):
-            asked = ", and ".join(f"{name}: {value}" for name, value in options.items())
-            text = f"{instruction}{' with ' if asked else ''}{asked}{below}"
-            goals.append(Goal(len(goals), product.id, text, attributes, options, most))
+        for text, attributes, values in instructions.get(product.id, ()):
+            bounds = [bound for bound in _PRICE_RANGE if bound > prices[product.id]][:4]
+            most = sorted(draw.sample(bounds, 2))[1] if len(bounds) > 1 else _NO_BOUND
+            below = f", and price lower than {most:.2f} dollars" if most < _NO_BOUND else ""
+            persons = None if values is None else tuple(Asked("", value) for value in values)
+            for options in _combinations(product.options) if persons is None else [persons]:
+                asked = ", and ".join(f"{name}: {value}" for name, value in options if name)
+                shown = f"{text}{' with ' if asked else ''}{asked}{below}"
+                goals.append(Goal(len(goals), product.id, shown, attributes, options, most))
     order = list(range(len(goals)))
     random.Random(_SHUFFLE_SEED).shuffle(order)
     return prices, [replace(goals[place], number=number) for number, place in enumerate(order)]
@@ -161,10 +193,10 @@ def _price(product: Product, draw: random.Random) -> float:
             return _NO_PRICE
 
 
-def _combinations(options: Mapping[str, tuple[str, ...]]) -> Iterator[dict[str, str]]:
+def _combinations(options: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[Asked, ...]]:
     names = sorted(options)
     for values in itertools.product(*(options[name] for name in names)):
-        yield dict(zip(names, values, strict=True))
+        yield tuple(map(Asked, names, values))
 
 
 def _product(line: Mapping[str, Any]) -> Product:

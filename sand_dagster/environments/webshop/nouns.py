@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from sand_dagster.environments.webshop.catalogue import CatalogueError, Product
+from sand_dagster.environments.webshop.catalogue import CatalogueError, Product, read_nouns
 from sand_dagster.files import write_whole
 from sand_dagster.home import locked
 from sand_dagster.ids import digest
@@ -20,7 +20,8 @@ _INSTALL = "pip install 'sand-dagster[webshop]'"
 
 
 def title_nouns(products: Mapping[str, Product], home: Path) -> dict[str, tuple[str, ...]]:
-    """Nouns and proper nouns of each title, in lower case and in order; kept below `home`.
+    """Nouns and proper nouns of each title, in lower case and in order; kept below `home`,
+    with the versions of spaCy and its model.
 
     Raises:
         CatalogueError: spaCy's model is not installed.
@@ -35,10 +36,10 @@ def title_nouns(products: Mapping[str, Product], home: Path) -> dict[str, tuple[
     kept = home / "webshop" / f"nouns-{key}.json"
     with locked(kept):
         if not kept.is_file():
-            nouns = json.dumps(_found(titles))
-            write_whole(kept, lambda file: file.write_text(nouns, encoding="utf-8"))
-    found: dict[str, list[str]] = json.loads(kept.read_bytes())
-    return {product: tuple(nouns) for product, nouns in found.items()}
+            made_with = {"spacy": version("spacy"), _PACKAGE: version(_PACKAGE)}
+            content = json.dumps({**made_with, "nouns": _found(titles)})
+            write_whole(kept, lambda file: file.write_text(content, encoding="utf-8"))
+    return read_nouns(kept)
 
 
 def _found(titles: Mapping[str, str]) -> dict[str, list[str]]:

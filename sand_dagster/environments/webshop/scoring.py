@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from typing import NamedTuple
 
 from rapidfuzz.fuzz import token_set_ratio
 from rapidfuzz.utils import default_process
 
-from sand_dagster.environments.webshop.catalogue import Catalogue, Goal, Product
+from sand_dagster.environments.webshop.catalogue import Asked, Catalogue, Goal, Product
 from sand_dagster.environments.webshop.colours import COLOURS, colour_of
 
 _ALIKE = 85
@@ -29,8 +29,8 @@ class Score(NamedTuple):
     title: float
 
 
-def score(catalogue: Catalogue, goal: Goal, product: Product, chosen: Mapping[str, str]) -> Score:
-    """The score of buying `product` with the options `chosen` (value by name) for `goal`."""
+def score(catalogue: Catalogue, goal: Goal, product: Product, chosen: Collection[str]) -> Score:
+    """The score of buying `product` with the values `chosen` of its options for `goal`."""
     wanted = catalogue.products[goal.product]
     same_query = product.query == wanted.query
     shared = set(_categories(product)) & set(_categories(wanted))
@@ -75,19 +75,21 @@ def _has_attribute(product: Product, attribute: str) -> bool:
     )
 
 
-def _matched_options(asked: Mapping[str, str], chosen: Mapping[str, str]) -> int:
+def _matched_options(asked: Collection[Asked], chosen: Collection[str]) -> int:
     """How many options of a goal were chosen.
 
-    As in the published engine, a goal's option is compared as the pair of its name and value, but a chosen
-    value only by its first colour word, if it has one. So some goals cannot be met in full.
+    As in the published engine, a chosen value, and one that a person asked for, is compared only by its first
+    colour word, if it has one; an option with a name as the pair of name and value. So some goals cannot be
+    met in full.
     """
-    values = [colour_of(value) for value in chosen.values()]
-    return sum(any(_alike(value, _pair(name, wanted)) for value in values) for name, wanted in asked.items())
+    values = [colour_of(value) for value in chosen]
+    return sum(any(_alike(value, _compared(option)) for value in values) for option in asked)
 
 
-def _pair(name: str, value: str) -> str:
-    colour = next((colour for colour in COLOURS if colour in (name, value)), None)
-    return colour if colour is not None else str((name, value))
+def _compared(option: Asked) -> str:
+    if not option.name:
+        return colour_of(option.value)
+    return next((colour for colour in COLOURS if colour in option), str(tuple(option)))
 
 
 def _alike(one: str, other: str) -> bool:

@@ -1,7 +1,7 @@
 """The search engine of the shop: BM25 over the products' texts, ranked as the published index ranks them.
 
-    A library's BM25 does not give the published order: Lucene keeps a text's length in one byte, leaves the
-factor k1 + 1 out, and computes in float32. A few lines do that exactly.
+A library's BM25 does not give the published order: Lucene keeps a text's length in one byte, leaves the
+factor k1 + 1 out, and computes in float32. A few lines do that exactly (`docs/decisions.md`).
 """
 
 from __future__ import annotations

@@ -121,7 +121,9 @@ class Shop:
             return replace(state, page="item", product=self._by_id[what], options={})
         product = self.catalogue.products[state.product]
         if what == _BUY:
-            return replace(state, page="done", score=score(self.catalogue, goal, product, state.options))
+            return replace(
+                state, page="done", score=score(self.catalogue, goal, product, state.options.values())
+            )
         for page in _SUB_PAGES:
             if what == page:
                 return replace(state, page=page)

@@ -1,6 +1,8 @@
-"""A scripted shopper: searches for what the instruction names, compares, picks the options, and buys.
+"""A scripted shopper: searches for what the instruction names, opens the first product that it can afford and
+that has the options, chooses them, and buys.
 
-It knows no more than an agent does: the instruction and the pages.
+It knows no more than an agent does: the instruction and the pages. It compares no attributes: the order of
+the search decides.
 """
 
 from __future__ import annotations

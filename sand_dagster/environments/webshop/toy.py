@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from sand_dagster.environments.webshop.catalogue import Product
+from sand_dagster.environments.webshop.catalogue import Instruction, Product
 
 PRODUCTS = 120
 
@@ -46,10 +46,12 @@ def toy_products(seed: int, count: int = PRODUCTS) -> dict[str, Product]:
     return {product.id: product for product in products}
 
 
-def toy_instructions(products: Sequence[Product]) -> dict[str, tuple[str, tuple[str, ...]]]:
+def toy_instructions(products: Sequence[Product]) -> dict[str, list[Instruction]]:
     """For every product, the instruction of a shopper who wants it, and the attributes in it."""
     return {
-        product.id: (f"Find me {', '.join(product.attributes)} {product.query}", product.attributes)
+        product.id: [
+            Instruction(f"Find me {', '.join(product.attributes)} {product.query}", product.attributes)
+        ]
         for product in products
     }
 

