@@ -26,13 +26,31 @@ HISTORY, MODELS, MODEL = "history", "models", "model"
 DATA, MANIFEST = "data.parquet", "manifest.json"
 
 
+_REMOVE = "It is an earlier version, which no run makes again: remove the file; this version is then gone."
+
+
 class Version(NamedTuple):
-    """A partition as it was committed once. `manifest_file` is gone when the version is."""
+    """A partition as it was committed once. `manifest_file` is gone when the version is.
+
+    `file` is where its rows lie; `data` is the same file after a check.
+    """
 
     manifest: Manifest
     manifest_file: Path
-    data: Path
+    file: Path
     current: bool
+
+    @property
+    def data(self) -> Path:
+        """The file with its rows.
+
+        Raises:
+            TornArtifact: it is not the one that the manifest was written for.
+        """
+        try:
+            return self.manifest.checked(self.file)
+        except TornArtifact as error:
+            raise error if self.current else _earlier(error) from None
 
     @property
     def folder(self) -> Path:
@@ -48,9 +66,8 @@ class Version(NamedTuple):
 
     def links(self) -> PartitionLinks:
         """The ids in its rows."""
-        below = self.data.parent
         names = {
-            name: below / (name if self.current else f"{self.manifest.parquet_sha256}.{name}")
+            name: self.file.parent / (name if self.current else f"{self.manifest.parquet_sha256}.{name}")
             for name in (KEYS, LINKS)
         }
         table = TABLES[self.manifest.table]
@@ -93,20 +110,33 @@ def keep(folder: Path) -> None:
 def versions(folder: Path) -> list[Version]:
     """All complete versions of the partition in `folder`, the oldest first; the current one is last.
 
-    A manifest that cannot be read is left out.
+    Raises:
+        TornArtifact: a manifest cannot be read.
     """
     kept = [
         Version(manifest, file, data, current=False)
         for file in (folder / HISTORY).glob("*.json")
-        if (manifest := _readable(file)) is not None
+        if (manifest := kept_manifest(file)) is not None
         and (data := folder / HISTORY / f"{manifest.parquet_sha256}.parquet").exists()
     ]
     kept.sort(key=lambda version: version.manifest.created_at)
-    current = _readable(folder / MANIFEST)
-    if current is not None and (folder / DATA).exists():
-        kept = [version for version in kept if version.manifest != current]
-        kept.append(Version(current, folder / MANIFEST, folder / DATA, current=True))
+    current = _current(folder)
+    if current is not None:
+        kept = [version for version in kept if version.manifest != current.manifest]
+        kept.append(current)
     return kept
+
+
+def kept_manifest(file: Path) -> Manifest | None:
+    """The manifest of an earlier version; None if it is gone.
+
+    Raises:
+        TornArtifact: it cannot be read.
+    """
+    try:
+        return Manifest.load(file)
+    except TornArtifact as error:
+        raise _earlier(error) from None
 
 
 def partition_folders(home: Path, experiment: str) -> Iterator[tuple[str, str | None, Path]]:
@@ -134,12 +164,32 @@ def experiments_in(home: Path) -> list[str]:
 
 
 def all_versions(home: Path, experiment: str) -> dict[tuple[str, str | None], list[Version]]:
-    """The versions of every partition of an experiment."""
+    """The versions of every partition of an experiment.
+
+    Raises:
+        TornArtifact: a manifest cannot be read.
+    """
     found = {
         (table, iteration): versions(folder)
         for table, iteration, folder in partition_folders(home, experiment)
     }
     return {place: kept for place, kept in found.items() if kept}
+
+
+def current_versions(
+    home: Path, experiment: str, until: str | None = None
+) -> dict[tuple[str, str | None], Version]:
+    """Every complete partition, up to the iteration `until`, as it is now.
+
+    Raises:
+        TornArtifact: a manifest cannot be read.
+    """
+    return {
+        (table, iteration): version
+        for table, iteration, folder in partition_folders(home, experiment)
+        if until is None or iteration is None or iteration <= until
+        if (version := _current(folder)) is not None
+    }
 
 
 def as_of(home: Path, experiment: str, run: str | None) -> dict[tuple[str, str | None], Version]:
@@ -148,11 +198,12 @@ def as_of(home: Path, experiment: str, run: str | None) -> dict[tuple[str, str |
     `run` may be the first letters of a run's id.
 
     Raises:
-        ArtifactError: no version of any table was written by such a run, or by several.
+        ArtifactError: no version of any table was written by such a run, or by several; or a manifest cannot
+            be read.
     """
-    kept = all_versions(home, experiment)
     if run is None:
-        return {place: there[-1] for place, there in kept.items() if there[-1].current}
+        return current_versions(home, experiment)
+    kept = all_versions(home, experiment)
     written: dict[str, datetime] = {}
     for version in (version for there in kept.values() for version in there):
         at, by = version.manifest.created_at, version.manifest.run_id
@@ -174,11 +225,13 @@ def as_of(home: Path, experiment: str, run: str | None) -> dict[tuple[str, str |
     return {place: there[-1] for place, there in then.items() if there}
 
 
-def _readable(path: Path) -> Manifest | None:
-    try:
-        return Manifest.load(path)
-    except (TornArtifact, OSError):
-        return None
+def _current(folder: Path) -> Version | None:
+    manifest = Manifest.load(folder / MANIFEST)
+    return manifest and Version(manifest, folder / MANIFEST, folder / DATA, current=True)
+
+
+def _earlier(error: TornArtifact) -> TornArtifact:
+    return TornArtifact(error.file, error.expected, error.found, _REMOVE)
 
 
 def _model_id(data: Path) -> str:

@@ -101,7 +101,7 @@ def _versions(folder: Path, there: Sequence[Version], needed: set[Path]) -> Iter
         when = version.manifest.created_at.strftime("%Y-%m-%d %H:%M")
         why = f"version of {when} that no kept score needs"
         yield _removal(version.manifest_file, why)
-    files = {each.data for each in staying if not each.current}
+    files = {each.file for each in staying if not each.current}
     models = {each.model for each in staying if not each.current and each.manifest.table == "checkpoints"}
     hashes = {path.stem for path in files}
     for path in sorted(below.glob("*")):
