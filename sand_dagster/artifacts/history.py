@@ -1,8 +1,8 @@
 """The earlier versions of a partition: their manifests, and their files named by their hash.
 
 `<partition>/history/` holds `<time>-<content hash>.json` for each earlier manifest, `<SHA-256>.parquet` for
-its rows, and `models/<model id>/` for an earlier checkpoint's model. Files are hard links if the file system
-has them: a version that changed nothing takes no space.
+its rows, `<SHA-256>.arrow` for their sorted ids, and `models/<model id>/` for an earlier checkpoint's model.
+Files are hard links if the file system has them: a version that changed nothing takes no space.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from sand_dagster.artifacts.links import KEYS, LINKS, PartitionLinks
+from sand_dagster.artifacts.links import PartitionLinks
 from sand_dagster.artifacts.manifest import Manifest
 from sand_dagster.artifacts.parquet import scan_parquet
 from sand_dagster.artifacts.schemas import TABLES
@@ -66,12 +66,11 @@ class Version(NamedTuple):
 
     def links(self) -> PartitionLinks:
         """The ids in its rows."""
-        names = {
-            name: self.file.parent / (name if self.current else f"{self.manifest.parquet_sha256}.{name}")
-            for name in (KEYS, LINKS)
+        files = {
+            name: (self.file.parent / (name if self.current else f"{sha256}.arrow"), sha256)
+            for name, sha256 in self.manifest.links.items()
         }
-        table = TABLES[self.manifest.table]
-        return PartitionLinks(table, self.data, self.manifest.parquet_sha256, names)
+        return PartitionLinks(TABLES[self.manifest.table], self.data, files)
 
 
 def keep(folder: Path) -> None:
@@ -92,11 +91,10 @@ def keep(folder: Path) -> None:
         return
     below = folder / HISTORY
     below.mkdir(exist_ok=True)
-    sha256 = manifest.parquet_sha256
-    _link(data, below / f"{sha256}.parquet")
-    for name in (KEYS, LINKS):
-        if (folder / name).exists():
-            _link(folder / name, below / f"{sha256}.{name}")
+    _link(data, below / f"{manifest.parquet_sha256}.parquet")
+    for name, sha256 in manifest.links.items():
+        if (folder / name).exists() and file_digest(folder / name) == sha256:
+            _link(folder / name, below / f"{sha256}.arrow")
     if (folder / MODEL).is_dir():
         model = below / MODELS / _model_id(data)
         model.mkdir(parents=True, exist_ok=True)

@@ -47,6 +47,9 @@ class Manifest(BaseModel):
     rows: int
     content_hash: str = Field(description="of the rows, however they are stored: the Dagster data version")
     parquet_sha256: str = Field(description="of the file's bytes")
+    links: Mapping[str, str] = Field(
+        {}, description="SHA-256 of the files with the rows' sorted ids, by name; none in earlier versions"
+    )
     inputs: Mapping[str, str] = Field(
         description="content hashes of the partitions it was made from, by name"
     )

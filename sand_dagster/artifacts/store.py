@@ -23,7 +23,7 @@ from sand_dagster.artifacts.schemas import TABLES, Table
 from sand_dagster.errors import MissingArtifact, OldLayout, PartitionBusy, TornArtifact
 from sand_dagster.execution.journal import Journal, JournalReader, damaged_lines
 from sand_dagster.files import remove, write_whole
-from sand_dagster.fingerprints import file_digest, remembered_finding
+from sand_dagster.fingerprints import remembered_finding, written_digest
 from sand_dagster.rows.row import Row
 
 JOURNAL, LOCK = "journal.jsonl", "writer.lock"
@@ -82,13 +82,12 @@ class PartitionWriter:
             remove(manifest_file)
 
         written, evaluated = write_whole(data, write, before_replacing=before_replacing)
-        sha256 = file_digest(data)
-        write_links(self._folder, self._table, data, sha256)
         manifest = Manifest(
             **self._provenance | ({"identity": identity} if identity else {}),
             rows=written.rows,
             content_hash=written.content_hash,
-            parquet_sha256=sha256,
+            parquet_sha256=written_digest(data),
+            links=write_links(self._folder, self._table, data),
             counts=evaluated,
             created_at=datetime.now(UTC),
         )

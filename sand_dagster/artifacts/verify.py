@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -15,7 +14,7 @@ from sand_dagster.artifacts.catalogue import input_place
 from sand_dagster.artifacts.content import ContentHash
 from sand_dagster.artifacts.history import HISTORY, partition_folders
 from sand_dagster.artifacts.identity import short
-from sand_dagster.artifacts.links import KEYS, LINKS, write_links
+from sand_dagster.artifacts.links import KEYS, LINKS
 from sand_dagster.artifacts.manifest import Manifest
 from sand_dagster.artifacts.orphans import orphans
 from sand_dagster.artifacts.parquet import scan_parquet
@@ -185,15 +184,12 @@ class _Verification:
             yield Damage(journal, "its last line is torn", remedy)
 
     def _links(self, manifest: Manifest, folder: Path) -> Iterator[Damage]:
-        """Checks that the ids that are kept beside the rows are those of the rows."""
-        there = [folder / name for name in (KEYS, LINKS) if (folder / name).exists()]
-        if not there:
-            return
-        with TemporaryDirectory() as made:
-            write_links(Path(made), TABLES[manifest.table], folder / DATA, manifest.parquet_sha256)
-            for path in there:
-                if file_digest(path) != file_digest(Path(made) / path.name):
-                    yield Damage(path, "not the ids of the rows", "Remove it: it is made from the rows")
+        """Checks the ids that are kept beside the rows; where a file is gone the rows are used."""
+        for name, sha256 in manifest.links.items():
+            path = folder / name
+            if path.exists() and (found := file_digest(path)) != sha256:
+                what = f"altered: SHA-256 {short(found)}, recorded {short(sha256)}"
+                yield Damage(path, what, "Remove it: the rows have the same ids")
 
     def _checkpoints(self, rows: pl.LazyFrame, iteration: str | None) -> Iterator[Damage]:
         again = f"`sand run {self._store.experiment} --until {iteration}` finetunes it again"

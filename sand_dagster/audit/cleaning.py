@@ -101,9 +101,9 @@ def _versions(folder: Path, there: Sequence[Version], needed: set[Path]) -> Iter
         when = version.manifest.created_at.strftime("%Y-%m-%d %H:%M")
         why = f"version of {when} that no kept score needs"
         yield _removal(version.manifest_file, why)
-    files = {each.file for each in staying if not each.current}
-    models = {each.model for each in staying if not each.current and each.manifest.table == "checkpoints"}
-    hashes = {path.stem for path in files}
+    earlier = [each for each in staying if not each.current]
+    models = {each.model for each in earlier if each.manifest.table == "checkpoints"}
+    hashes = {name for each in earlier for name in (each.file.stem, *each.manifest.links.values())}
     for path in sorted(below.glob("*")):
         if path.is_file() and path.suffix != ".json" and path.name.partition(".")[0] not in hashes:
             yield _removal(path, "rows of a version that no kept score needs")

@@ -146,7 +146,7 @@ DAMAGES: dict[str, tuple[Callable[[ArtifactStore], Path], str]] = {
     ),
     "the links of a table": (
         lambda s: flip(part(s, "rollouts", file="links.arrow")),
-        r"not the ids of the rows",
+        r"altered: SHA-256 .*Remove it: the rows have",
     ),
     "an earlier version": (earlier_version, r"altered: SHA-256 .*, named"),
     "a manifest cut": (lambda s: cut(part(s, "rollouts", file="manifest.json"), 30), r"expected a manifest"),
