@@ -35,6 +35,7 @@ READING = (
     ("diff", "household", "rollouts", "01", "01"),
     ("diff", "other", "household"),
     ("show", "household", "rollouts", "01", "--prompt"),
+    ("clean", "household"),
     ("scores", "household"),
     ("report", "household"),
     ("export", "household", "01", "--format", "inspect", "--out", "logs"),
