@@ -111,12 +111,8 @@ def versions(folder: Path) -> list[Version]:
     Raises:
         TornArtifact: a manifest cannot be read.
     """
-    kept = [
-        Version(manifest, file, data, current=False)
-        for file in (folder / HISTORY).glob("*.json")
-        if (manifest := kept_manifest(file)) is not None
-        and (data := folder / HISTORY / f"{manifest.parquet_sha256}.parquet").exists()
-    ]
+    found = (earlier_version(file) for file in (folder / HISTORY).glob("*.json"))
+    kept = [version for version in found if version is not None]
     kept.sort(key=lambda version: version.manifest.created_at)
     current = _current(folder)
     if current is not None:
@@ -125,16 +121,20 @@ def versions(folder: Path) -> list[Version]:
     return kept
 
 
-def kept_manifest(file: Path) -> Manifest | None:
-    """The manifest of an earlier version; None if it is gone.
+def earlier_version(manifest_file: Path) -> Version | None:
+    """The version that was kept with this manifest; None if it is gone.
 
     Raises:
-        TornArtifact: it cannot be read.
+        TornArtifact: the manifest cannot be read.
     """
     try:
-        return Manifest.load(file)
+        manifest = Manifest.load(manifest_file)
     except TornArtifact as error:
         raise _earlier(error) from None
+    if manifest is None:
+        return None
+    rows = manifest_file.with_name(f"{manifest.parquet_sha256}.parquet")
+    return Version(manifest, manifest_file, rows, current=False) if rows.exists() else None
 
 
 def partition_folders(home: Path, experiment: str) -> Iterator[tuple[str, str | None, Path]]:
