@@ -25,6 +25,7 @@ from sand_dagster.artifacts.stored_rows import StoredRows
 from sand_dagster.errors import ArtifactError, TornArtifact
 from sand_dagster.execution.journal import damaged_lines
 from sand_dagster.fingerprints import forget, remembered_digest
+from sand_dagster.home import stays_inside
 from sand_dagster.rows.models import BaseModelRow, CheckpointRow
 
 MODEL, REPORT = "model", "training.json"
@@ -196,7 +197,7 @@ class _Verification:
         again = f"`sand run {self._store.experiment} --until {iteration}` finetunes it again"
         for row in StoredRows(CheckpointRow, rows):
             folder = self._store.home / row.folder
-            if not folder.resolve().is_relative_to(self._store.home.resolve()):
+            if not stays_inside(row.folder):
                 yield Damage(folder, "it is outside $SAND_HOME", self._from_start("checkpoints", iteration))
                 continue
             yield from _model(folder, row, again)

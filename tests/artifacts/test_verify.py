@@ -23,6 +23,7 @@ from sand_dagster.artifacts.verify import verify
 from sand_dagster.cli import app
 from sand_dagster.fingerprints import file_digest
 from sand_dagster.rows.candidates import CritiqueRow
+from sand_dagster.rows.models import CheckpointRow
 from tests.assets.pipeline import NAME, Pipeline, finished
 
 
@@ -128,6 +129,15 @@ def earlier(store: ArtifactStore, table: str, file: str, damage: Callable[[Path]
     return damage(kept)
 
 
+def outside(store: ArtifactStore) -> Path:
+    """A checkpoint whose row names a folder outside the home."""
+    (checkpoint,) = rows_of(store, CheckpointRow, "01")
+    identity = store.require("checkpoints", "01").identity
+    with store.writing("checkpoints", "01", inputs={}, identity=identity, seed=0, run_id="r") as writer:
+        writer.commit([replace(checkpoint, folder="../outside")], {})
+    return store.home / "../outside"
+
+
 MODEL = "model/model.safetensors"
 DAMAGES: dict[str, tuple[Callable[[ArtifactStore], Path], str]] = {
     "a byte of a table": (lambda s: flip(part(s, "rollouts")), r"altered: SHA-256"),
@@ -187,6 +197,7 @@ DAMAGES: dict[str, tuple[Callable[[ArtifactStore], Path], str]] = {
     "weights altered": (lambda s: flip(part(s, "checkpoints", file=MODEL)), r"altered.*finetunes it again"),
     "weights gone": (lambda s: gone(part(s, "checkpoints", "00", MODEL)), r"the file is gone.*--until 00"),
     "weights cut": (lambda s: cut(part(s, "checkpoints", file=MODEL), 1), r"\d+ bytes, recorded \d+"),
+    "a model outside": (outside, r"outside \$SAND_HOME. Remove .*manifest\.json"),
     "a file too many in a model": (
         lambda s: stray(part(s, "checkpoints", file="model/added_tokens.json")),
         r"not among the files that the checkpoint recorded",
