@@ -26,16 +26,13 @@ class MissingArtifact(ArtifactError):
 
 
 class TornArtifact(ArtifactError):
-    """A file does not hold what its manifest says. `remedy` is what to do about it."""
+    """A file does not hold what its manifest says."""
 
-    def __init__(
-        self,
-        file: Path,
-        expected: str,
-        found: str,
-        remedy: str = "Materialise its asset again; finished units are taken from the journal beside it.",
-    ) -> None:
-        super().__init__(f"{file} is damaged: expected {expected}, found {found}. {remedy}")
+    def __init__(self, file: Path, expected: str, found: str) -> None:
+        super().__init__(
+            f"{file} is damaged: expected {expected}, found {found}. "
+            "Materialise its asset again; finished units are taken from the journal beside it."
+        )
         self.file, self.expected, self.found = file, expected, found
 
 

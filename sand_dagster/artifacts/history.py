@@ -26,7 +26,15 @@ HISTORY, MODELS, MODEL = "history", "models", "model"
 DATA, MANIFEST = "data.parquet", "manifest.json"
 
 
-_REMOVE = "It is an earlier version, which no run makes again: remove the file; this version is then gone."
+class TornVersion(TornArtifact):
+    """A file of an earlier version is damaged. No run makes it again."""
+
+    def __init__(self, found: TornArtifact) -> None:
+        super().__init__(found.file, found.expected, found.found)
+        self.args = (
+            f"{self.file} is damaged: expected {self.expected}, found {self.found}. It is an earlier "
+            "version, which no run makes again: remove the file; this version is then gone.",
+        )
 
 
 class Version(NamedTuple):
@@ -50,7 +58,7 @@ class Version(NamedTuple):
         try:
             return self.manifest.checked(self.file)
         except TornArtifact as error:
-            raise error if self.current else _earlier(error) from None
+            raise error if self.current else TornVersion(error) from None
 
     @property
     def folder(self) -> Path:
@@ -130,7 +138,7 @@ def earlier_version(manifest_file: Path) -> Version | None:
     try:
         manifest = Manifest.load(manifest_file)
     except TornArtifact as error:
-        raise _earlier(error) from None
+        raise TornVersion(error) from None
     if manifest is None:
         return None
     rows = manifest_file.with_name(f"{manifest.parquet_sha256}.parquet")
@@ -226,10 +234,6 @@ def as_of(home: Path, experiment: str, run: str | None) -> dict[tuple[str, str |
 def _current(folder: Path) -> Version | None:
     manifest = Manifest.load(folder / MANIFEST)
     return manifest and Version(manifest, folder / MANIFEST, folder / DATA, current=True)
-
-
-def _earlier(error: TornArtifact) -> TornArtifact:
-    return TornArtifact(error.file, error.expected, error.found, _REMOVE)
 
 
 def _model_id(data: Path) -> str:
