@@ -29,6 +29,17 @@ def remembered_digest(path: Path) -> str:
     return _remembered(path.parent, [path.name], lambda: file_digest(path))
 
 
+def written_digest(path: Path) -> str:
+    """As `file_digest`, of a file that this process has just written and no other process writes.
+
+    It is remembered at once, so that the first reader does not hash the file again.
+    """
+    stamps, _ = _stamps(path.parent, [path.name])
+    found = file_digest(path)
+    _keep(_note(path.parent, [path.name]), {"stamps": stamps, "digest": found})
+    return found
+
+
 def remembered_finding(path: Path, what: str, look: Callable[[], str]) -> str:
     """What `look` says of a file, by the name `what`; it does not look again at one that has not changed."""
     return _remembered(path.parent, [path.name], look, what)
@@ -54,7 +65,7 @@ def forget(folder: Path) -> None:
 
 def _remembered(folder: Path, names: list[str], hashed: Callable[[], str], what: str = "") -> str:
     """The result of `hashed` for the files `names` in `folder`, from the cache if they have not changed."""
-    note = _notes(folder) / f"{digest([what, *names] if what else names)[:32]}.json"
+    note = _note(folder, names, what)
     stamps, settled = _stamps(folder, names)
     kept = _read(note, stamps)
     if kept is not None:
@@ -97,6 +108,10 @@ def _keep(note: Path, content: dict[str, str]) -> None:
             partial.replace(note)
         except OSError:
             partial.unlink(missing_ok=True)
+
+
+def _note(folder: Path, names: list[str], what: str = "") -> Path:
+    return _notes(folder) / f"{digest([what, *names] if what else names)[:32]}.json"
 
 
 def _notes(folder: Path) -> Path:

@@ -13,6 +13,11 @@ def sand_home() -> Path:
     return Path(os.environ.get("SAND_HOME") or ".sand").expanduser().absolute()
 
 
+def stays_inside(path: str) -> bool:
+    """Whether a path that a file names stays below the folder that it is relative to."""
+    return not Path(path).is_absolute() and ".." not in Path(path).parts
+
+
 def locked(folder: Path) -> FileLock:
     """A context manager that lets one process at a time set up `folder`; the lock ends with its process."""
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -23,3 +25,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("mounting a small disk takes root")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
+
+
+def disk_full(path: Path) -> None:
+    """In place of a function that writes: as if there were no space for `path`."""
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))

@@ -1,8 +1,8 @@
 """The earlier versions of a partition: their manifests, and their files named by their hash.
 
 `<partition>/history/` holds `<time>-<content hash>.json` for each earlier manifest, `<SHA-256>.parquet` for
-its rows, and `models/<model id>/` for an earlier checkpoint's model. Files are hard links if the file system
-has them: a version that changed nothing takes no space.
+its rows, `<SHA-256>.arrow` for their sorted ids, and `models/<model id>/` for an earlier checkpoint's model.
+Files are hard links if the file system has them: a version that changed nothing takes no space.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from sand_dagster.artifacts.links import KEYS, LINKS, PartitionLinks
+from sand_dagster.artifacts.links import PartitionLinks
 from sand_dagster.artifacts.manifest import Manifest
 from sand_dagster.artifacts.parquet import scan_parquet
 from sand_dagster.artifacts.schemas import TABLES
@@ -26,13 +26,39 @@ HISTORY, MODELS, MODEL = "history", "models", "model"
 DATA, MANIFEST = "data.parquet", "manifest.json"
 
 
+class TornVersion(TornArtifact):
+    """A file of an earlier version is damaged. No run makes it again."""
+
+    def __init__(self, found: TornArtifact) -> None:
+        super().__init__(found.file, found.expected, found.found)
+        self.args = (
+            f"{self.file} is damaged: expected {self.expected}, found {self.found}. It is an earlier "
+            "version, which no run makes again: remove the file; this version is then gone.",
+        )
+
+
 class Version(NamedTuple):
-    """A partition as it was committed once. `manifest_file` is gone when the version is."""
+    """A partition as it was committed once. `manifest_file` is gone when the version is.
+
+    `file` is where its rows lie; `data` is the same file after a check.
+    """
 
     manifest: Manifest
     manifest_file: Path
-    data: Path
+    file: Path
     current: bool
+
+    @property
+    def data(self) -> Path:
+        """The file with its rows.
+
+        Raises:
+            TornArtifact: it is not the one that the manifest was written for.
+        """
+        try:
+            return self.manifest.checked(self.file)
+        except TornArtifact as error:
+            raise error if self.current else TornVersion(error) from None
 
     @property
     def folder(self) -> Path:
@@ -48,13 +74,11 @@ class Version(NamedTuple):
 
     def links(self) -> PartitionLinks:
         """The ids in its rows."""
-        below = self.data.parent
-        names = {
-            name: below / (name if self.current else f"{self.manifest.parquet_sha256}.{name}")
-            for name in (KEYS, LINKS)
+        files = {
+            name: (self.file.parent / (name if self.current else f"{sha256}.arrow"), sha256)
+            for name, sha256 in self.manifest.links.items()
         }
-        table = TABLES[self.manifest.table]
-        return PartitionLinks(table, self.data, self.manifest.parquet_sha256, names)
+        return PartitionLinks(TABLES[self.manifest.table], self.data, files)
 
 
 def keep(folder: Path) -> None:
@@ -75,11 +99,10 @@ def keep(folder: Path) -> None:
         return
     below = folder / HISTORY
     below.mkdir(exist_ok=True)
-    sha256 = manifest.parquet_sha256
-    _link(data, below / f"{sha256}.parquet")
-    for name in (KEYS, LINKS):
-        if (folder / name).exists():
-            _link(folder / name, below / f"{sha256}.{name}")
+    _link(data, below / f"{manifest.parquet_sha256}.parquet")
+    for name, sha256 in manifest.links.items():
+        if (folder / name).exists() and file_digest(folder / name) == sha256:
+            _link(folder / name, below / f"{sha256}.arrow")
     if (folder / MODEL).is_dir():
         model = below / MODELS / _model_id(data)
         model.mkdir(parents=True, exist_ok=True)
@@ -93,20 +116,33 @@ def keep(folder: Path) -> None:
 def versions(folder: Path) -> list[Version]:
     """All complete versions of the partition in `folder`, the oldest first; the current one is last.
 
-    A manifest that cannot be read is left out.
+    Raises:
+        TornArtifact: a manifest cannot be read.
     """
-    kept = [
-        Version(manifest, file, data, current=False)
-        for file in (folder / HISTORY).glob("*.json")
-        if (manifest := _readable(file)) is not None
-        and (data := folder / HISTORY / f"{manifest.parquet_sha256}.parquet").exists()
-    ]
+    found = (earlier_version(file) for file in (folder / HISTORY).glob("*.json"))
+    kept = [version for version in found if version is not None]
     kept.sort(key=lambda version: version.manifest.created_at)
-    current = _readable(folder / MANIFEST)
-    if current is not None and (folder / DATA).exists():
-        kept = [version for version in kept if version.manifest != current]
-        kept.append(Version(current, folder / MANIFEST, folder / DATA, current=True))
+    current = _current(folder)
+    if current is not None:
+        kept = [version for version in kept if version.manifest != current.manifest]
+        kept.append(current)
     return kept
+
+
+def earlier_version(manifest_file: Path) -> Version | None:
+    """The version that was kept with this manifest; None if it is gone.
+
+    Raises:
+        TornArtifact: the manifest cannot be read.
+    """
+    try:
+        manifest = Manifest.load(manifest_file)
+    except TornArtifact as error:
+        raise TornVersion(error) from None
+    if manifest is None:
+        return None
+    rows = manifest_file.with_name(f"{manifest.parquet_sha256}.parquet")
+    return Version(manifest, manifest_file, rows, current=False) if rows.exists() else None
 
 
 def partition_folders(home: Path, experiment: str) -> Iterator[tuple[str, str | None, Path]]:
@@ -134,12 +170,32 @@ def experiments_in(home: Path) -> list[str]:
 
 
 def all_versions(home: Path, experiment: str) -> dict[tuple[str, str | None], list[Version]]:
-    """The versions of every partition of an experiment."""
+    """The versions of every partition of an experiment.
+
+    Raises:
+        TornArtifact: a manifest cannot be read.
+    """
     found = {
         (table, iteration): versions(folder)
         for table, iteration, folder in partition_folders(home, experiment)
     }
     return {place: kept for place, kept in found.items() if kept}
+
+
+def current_versions(
+    home: Path, experiment: str, until: str | None = None
+) -> dict[tuple[str, str | None], Version]:
+    """Every complete partition, up to the iteration `until`, as it is now.
+
+    Raises:
+        TornArtifact: a manifest cannot be read.
+    """
+    return {
+        (table, iteration): version
+        for table, iteration, folder in partition_folders(home, experiment)
+        if until is None or iteration is None or iteration <= until
+        if (version := _current(folder)) is not None
+    }
 
 
 def as_of(home: Path, experiment: str, run: str | None) -> dict[tuple[str, str | None], Version]:
@@ -148,11 +204,12 @@ def as_of(home: Path, experiment: str, run: str | None) -> dict[tuple[str, str |
     `run` may be the first letters of a run's id.
 
     Raises:
-        ArtifactError: no version of any table was written by such a run, or by several.
+        ArtifactError: no version of any table was written by such a run, or by several; or a manifest cannot
+            be read.
     """
-    kept = all_versions(home, experiment)
     if run is None:
-        return {place: there[-1] for place, there in kept.items() if there[-1].current}
+        return current_versions(home, experiment)
+    kept = all_versions(home, experiment)
     written: dict[str, datetime] = {}
     for version in (version for there in kept.values() for version in there):
         at, by = version.manifest.created_at, version.manifest.run_id
@@ -174,11 +231,9 @@ def as_of(home: Path, experiment: str, run: str | None) -> dict[tuple[str, str |
     return {place: there[-1] for place, there in then.items() if there}
 
 
-def _readable(path: Path) -> Manifest | None:
-    try:
-        return Manifest.load(path)
-    except (TornArtifact, OSError):
-        return None
+def _current(folder: Path) -> Version | None:
+    manifest = Manifest.load(folder / MANIFEST)
+    return manifest and Version(manifest, folder / MANIFEST, folder / DATA, current=True)
 
 
 def _model_id(data: Path) -> str:

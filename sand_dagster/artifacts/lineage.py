@@ -69,10 +69,8 @@ class Lineage:
     """
 
     def __init__(self, home: Path, experiment: str, run: str | None = None, **limits: Any) -> None:
-        store = ArtifactStore(home, experiment)  # raises on an old layout
+        ArtifactStore(home, experiment)  # raises on an old layout
         self.home, self.experiment, self._run, self._limits = home, experiment, run, limits
-        if run is None:
-            store.require_whole()
         now = as_of(home, experiment, run)
         self.tables = tuple(name for name in TABLES if any(table == name for table, _ in now))
         self._parts: dict[tuple[str, str, str | None], list[Part]] = {}

@@ -1,8 +1,8 @@
 """The ids in a partition, sorted: which row has an id, and which rows name it.
 
 Two Arrow files are beside a partition's rows. They are written at commit, and mapped into memory for reading.
-A look-up is a binary search, for any number of rows. If the files are missing (an older home), the rows
-themselves are used.
+A look-up is a binary search, for any number of rows. If a file is missing (an older home) or is not as its
+manifest recorded it, the rows themselves are used.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import polars as pl
 from sand_dagster.artifacts.parquet import scan_parquet
 from sand_dagster.artifacts.schemas import Table
 from sand_dagster.files import write_whole
+from sand_dagster.fingerprints import remembered_digest, written_digest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,7 +30,7 @@ KEYS, LINKS = "keys.arrow", "links.arrow"
 _GROUPING = ("trajectory_id", "model_id")
 """Columns that hold no parent's id, but can be searched too."""
 
-_SHA256, _COLUMNS = b"parquet_sha256", b"columns"
+_COLUMNS = b"columns"
 FEW = 64
 """Up to this many ids are searched one by one."""
 
@@ -41,23 +42,25 @@ def id_columns(table: Table) -> list[str]:
     return [name for name in table.columns if name in table.parents or name in _GROUPING]
 
 
-def write_links(folder: Path, table: Table, data: Path, parquet_sha256: str) -> None:
-    """Write the ids of the rows in `data` to `folder`; each file names its Parquet file.
+def write_links(folder: Path, table: Table, data: Path) -> dict[str, str]:
+    """Write the ids of the rows in `data` to `folder`; returns the SHA-256 of each file by its name.
 
     Raises:
         DiskFull: there was no space.
     """
     import pyarrow as pa
 
+    written = {}
     for name, batch in zip((KEYS, LINKS), _batches(table, data), strict=True):
-        about = {_SHA256: parquet_sha256.encode(), _COLUMNS: json.dumps(id_columns(table)).encode()}
-        schema = batch.schema.with_metadata(about)
+        schema = batch.schema.with_metadata({_COLUMNS: json.dumps(id_columns(table)).encode()})
 
         def write(path: Path, batch: pa.RecordBatch = batch, schema: pa.Schema = schema) -> None:
             with pa.ipc.new_file(str(path), schema) as writer:
                 writer.write_batch(batch.cast(schema))
 
         write_whole(folder / name, write)
+        written[name] = written_digest(folder / name)
+    return written
 
 
 class IdsOf(Sequence[str]):
@@ -86,29 +89,35 @@ class IdsOf(Sequence[str]):
 class PartitionLinks:
     """The ids of one partition's rows.
 
-    `files` are the files with the sorted ids. They are used only if they were made from the rows in `data`,
-    which `parquet_sha256` identifies. Nothing is read before it is needed, and nothing is hashed.
+    `files` has the files with the sorted ids, each with its recorded SHA-256. If one is not as recorded, the
+    ids are taken from the rows in `data`. Nothing is read before it is needed, and a file that has not
+    changed since it was written is not hashed.
     """
 
-    def __init__(self, table: Table, data: Path, parquet_sha256: str, files: Mapping[str, Path]) -> None:
-        self._table, self._data, self._sha256, self._files = table, data, parquet_sha256, files
+    def __init__(self, table: Table, data: Path, files: Mapping[str, tuple[Path, str]]) -> None:
+        self._table, self._data, self._files = table, data, files
 
     @cached_property
     def _opened(self) -> tuple[pa.RecordBatch, pa.RecordBatch, list[str]]:
-        keys, links = (self._mapped(self._files[name]) for name in (KEYS, LINKS))
+        keys, links = (self._mapped(name) for name in (KEYS, LINKS))
         if keys is None or links is None:
             return *_batches(self._table, self._data), id_columns(self._table)
         return keys, links, json.loads(links.schema.metadata[_COLUMNS])
 
-    def _mapped(self, path: Path) -> pa.RecordBatch | None:
+    def _mapped(self, name: str) -> pa.RecordBatch | None:
+        """The content of a file; None: it is not as recorded, and must not be read. Arrow trusts what it
+        maps: a flipped bit can end the process."""
         import pyarrow as pa
 
+        if name not in self._files:
+            return None
+        path, sha256 = self._files[name]
         try:
-            reader = pa.ipc.open_file(pa.memory_map(str(path)))
-            made_of = (reader.schema.metadata or {}).get(_SHA256, b"").decode()
-            return reader.get_batch(0) if made_of == self._sha256 else None
-        except (OSError, pa.ArrowInvalid):
-            return None  # absent or damaged: the rows have the same ids
+            if remembered_digest(path) != sha256:
+                return None
+        except OSError:
+            return None
+        return pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
 
     @cached_property
     def keys(self) -> IdsOf:

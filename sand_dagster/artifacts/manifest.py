@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sand_dagster.artifacts.identity import Identity
 from sand_dagster.errors import TornArtifact
 from sand_dagster.files import write_text
+from sand_dagster.fingerprints import remembered_digest
 from sand_dagster.ids import digest
 
 _CHECKSUM = "checksum"
@@ -46,6 +47,9 @@ class Manifest(BaseModel):
     rows: int
     content_hash: str = Field(description="of the rows, however they are stored: the Dagster data version")
     parquet_sha256: str = Field(description="of the file's bytes")
+    links: Mapping[str, str] = Field(
+        {}, description="SHA-256 of the files with the rows' sorted ids, by name; none in earlier versions"
+    )
     inputs: Mapping[str, str] = Field(
         description="content hashes of the partitions it was made from, by name"
     )
@@ -95,6 +99,24 @@ class Manifest(BaseModel):
         if checksum is not None and checksum != (found := digest(fields)):
             raise TornArtifact(path, f"fields with the checksum {checksum}", found)
         return manifest
+
+    def checked(self, data: Path) -> Path:
+        """`data`, the file with the rows, after a check that this manifest was written for it.
+
+        A file that has not changed since the last check is not hashed again.
+
+        Raises:
+            TornArtifact: it was not, or there is no file.
+        """
+        try:
+            found = remembered_digest(data)
+        except FileNotFoundError:
+            raise TornArtifact(data, f"{self.rows} rows", "no file") from None
+        except IsADirectoryError:
+            raise TornArtifact(data, f"{self.rows} rows", "a folder, which has to be moved away") from None
+        if found != self.parquet_sha256:
+            raise TornArtifact(data, f"SHA-256 {self.parquet_sha256}", found)
+        return data
 
 
 @cache

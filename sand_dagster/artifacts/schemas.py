@@ -123,3 +123,6 @@ TABLES: dict[str, Table] = {
     )
 }
 """All tables by name, in the order in which a row's parents come before it."""
+
+SCORES = ("eval_scores", "search_scores")
+"""The tables that everything else is made for."""

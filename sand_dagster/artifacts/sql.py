@@ -13,7 +13,13 @@ import duckdb
 import polars as pl
 
 from sand_dagster.artifacts.catalogue import INPUTS, MANIFESTS, inputs_frame, manifests_frame
-from sand_dagster.artifacts.history import as_of, experiments_in
+from sand_dagster.artifacts.history import (
+    DATA,
+    as_of,
+    current_versions,
+    experiments_in,
+    partition_folders,
+)
 from sand_dagster.artifacts.left_out import LEFT_OUT, left_out_sql
 from sand_dagster.artifacts.schemas import TABLES, Column
 from sand_dagster.artifacts.store import ArtifactStore
@@ -67,6 +73,8 @@ class Database:
     table without complete partitions has none. There are also `links`, `left_out`, `manifests`, `inputs`,
     `extras`. The tables of another experiment are in the schema of its name (`"household-base".rollouts`),
     those of all in `everywhere`. A snapshot: what is committed later is not seen.
+
+    Every file is checked before it is read: a damaged one raises `TornArtifact`.
     """
 
     def __init__(
@@ -88,23 +96,19 @@ class Database:
             seconds: of each query at most.
             memory: of each query at most.
             extras: more tables, by name.
-            until: its tables up to this iteration only.
+            until: its current tables up to this iteration only.
         """
+        ArtifactStore(home, experiment)  # raises on an old layout
         self.home, self.experiment, self._seconds = home, experiment, seconds
-        if run is None:
-            ArtifactStore(home, experiment).require_whole(until)
-        snapshots = {name: as_of(home, name, None) for name in experiments_in(home)}
-        snapshots[experiment] = {
-            (table, iteration): version
-            for (table, iteration), version in as_of(home, experiment, run).items()
-            if until is None or iteration is None or iteration <= until
-        }
-        self._snapshots = snapshots
-        self.tables = tuple(
-            name for name in TABLES if any(table == name for table, _ in snapshots[experiment])
-        )
+        own = current_versions(home, experiment, until) if run is None else as_of(home, experiment, run)
+        self._snapshots = {experiment: own}
+        self._experiments = list(dict.fromkeys([*experiments_in(home), experiment]))
+        self.tables = tuple(name for name in TABLES if any(table == name for table, _ in own))
         self._connection = duckdb.connect(":memory:")
-        paths = [version.data for partitions in snapshots.values() for version in partitions.values()]
+        paths = [version.file for version in own.values()]
+        paths += [
+            folder / DATA for name in self._experiments for _, _, folder in partition_folders(home, name)
+        ]
         # DuckDB checks two paths: the pattern and the file that it matches.
         listed = ", ".join(_quoted(name) for path in paths for name in {str(path), _literal(path)})
         try:
@@ -127,7 +131,7 @@ class Database:
         there = Extra(partial(manifests_frame, home), MANIFESTS), Extra(partial(inputs_frame, home), INPUTS)
         for name, extra in {"manifests": there[0], "inputs": there[1], **(extras or {})}.items():
             self._later[name] = partial(self._register, name, extra)
-        for schema in (EVERYWHERE, *snapshots):
+        for schema in (EVERYWHERE, *self._experiments):
             self._later[schema] = partial(self._make_schema, schema)
 
     def query(self, sql: str, params: Sequence[object] | Mapping[str, object] = ()) -> pl.DataFrame:
@@ -176,7 +180,10 @@ class Database:
 
     def _make_schema(self, schema: str) -> None:
         self._connection.execute(f"CREATE SCHEMA IF NOT EXISTS {_name(schema)}")
-        names = list(self._snapshots) if schema == EVERYWHERE else [schema]
+        names = self._experiments if schema == EVERYWHERE else [schema]
+        for name in names:
+            if name not in self._snapshots:
+                self._snapshots[name] = current_versions(self.home, name)
         for table in TABLES:
             having = [name for name in names if any(there == table for there, _ in self._snapshots[name])]
             if having:

@@ -23,7 +23,7 @@ from sand_dagster.artifacts.schemas import TABLES, Table
 from sand_dagster.errors import MissingArtifact, OldLayout, PartitionBusy, TornArtifact
 from sand_dagster.execution.journal import Journal, JournalReader, damaged_lines
 from sand_dagster.files import remove, write_whole
-from sand_dagster.fingerprints import file_digest, remembered_digest, remembered_finding
+from sand_dagster.fingerprints import remembered_finding, written_digest
 from sand_dagster.rows.row import Row
 
 JOURNAL, LOCK = "journal.jsonl", "writer.lock"
@@ -82,13 +82,12 @@ class PartitionWriter:
             remove(manifest_file)
 
         written, evaluated = write_whole(data, write, before_replacing=before_replacing)
-        sha256 = file_digest(data)
-        write_links(self._folder, self._table, data, sha256)
         manifest = Manifest(
             **self._provenance | ({"identity": identity} if identity else {}),
             rows=written.rows,
             content_hash=written.content_hash,
-            parquet_sha256=sha256,
+            parquet_sha256=written_digest(data),
+            links=write_links(self._folder, self._table, data),
             counts=evaluated,
             created_at=datetime.now(UTC),
         )
@@ -167,40 +166,13 @@ class ArtifactStore:
             raise TornArtifact(data, "the columns of this version's schema", f"{schema}")
         return rows
 
-    def require_whole(self, until: str | None = None) -> None:
-        """Check every complete partition, up to the iteration `until`, before a question that reads them all.
-
-        Raises:
-            TornArtifact: one of them is damaged.
-        """
-        for name, table in TABLES.items():
-            iterations: list[str | None] = [*self.iterations(name)] if table.partitioned else [None]
-            for iteration in iterations:
-                later = until is not None and iteration is not None and iteration > until
-                if not later and self.manifest(name, iteration) is not None:
-                    self.data(name, iteration)
-
     def data(self, table: str, iteration: str | None) -> Path:
         """The file with the partition's rows, after a check that its manifest was written for it.
-
-        A file that has not changed since the last check is not hashed again.
 
         Raises:
             MissingArtifact, TornArtifact: as `read`.
         """
-        manifest = self.require(table, iteration)
-        data = self.folder(table, iteration) / DATA
-        try:
-            found = remembered_digest(data)
-        except FileNotFoundError:
-            raise TornArtifact(data, f"{manifest.rows} rows", "no file") from None
-        except IsADirectoryError:
-            raise TornArtifact(
-                data, f"{manifest.rows} rows", "a folder, which has to be moved away"
-            ) from None
-        if found != manifest.parquet_sha256:
-            raise TornArtifact(data, f"SHA-256 {manifest.parquet_sha256}", found)
-        return data
+        return self.require(table, iteration).checked(self.folder(table, iteration) / DATA)
 
     def journal(self, table: str, iteration: str | None) -> JournalReader:
         """The units in the partition's journal, read only."""

@@ -6,16 +6,15 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import polars as pl
 
 from sand_dagster.artifacts.catalogue import input_place
 from sand_dagster.artifacts.content import ContentHash
-from sand_dagster.artifacts.history import HISTORY, partition_folders
+from sand_dagster.artifacts.history import HISTORY, earlier_version, partition_folders
 from sand_dagster.artifacts.identity import short
-from sand_dagster.artifacts.links import KEYS, LINKS, write_links
+from sand_dagster.artifacts.links import KEYS, LINKS
 from sand_dagster.artifacts.manifest import Manifest
 from sand_dagster.artifacts.orphans import orphans
 from sand_dagster.artifacts.parquet import scan_parquet
@@ -25,13 +24,15 @@ from sand_dagster.artifacts.store import DATA, JOURNAL, LOCK, MANIFEST, Artifact
 from sand_dagster.artifacts.stored_rows import StoredRows
 from sand_dagster.errors import ArtifactError, TornArtifact
 from sand_dagster.execution.journal import damaged_lines
-from sand_dagster.fingerprints import file_digest, forget
+from sand_dagster.fingerprints import forget, remembered_digest
+from sand_dagster.home import stays_inside
 from sand_dagster.rows.models import BaseModelRow, CheckpointRow
 
 MODEL, REPORT = "model", "training.json"
 """A checkpoint's folder, and the one file in it that records the others."""
 
 _FILES = {DATA, MANIFEST, JOURNAL, LOCK, KEYS, LINKS, HISTORY}
+_USE_ROWS = "Remove it: the rows have the same ids"
 _BLOCK = 512
 _IDS_NAMED = 3
 
@@ -104,6 +105,7 @@ class _Verification:
         if self._store.being_written(table, iteration):
             return
         forget(folder)
+        yield from _earlier(folder / HISTORY)
         again = self._again(table, iteration)
         try:
             manifest = self._store.manifest(table, iteration)
@@ -119,7 +121,6 @@ class _Verification:
         yield from self._journal(folder / JOURNAL, iteration, complete=manifest is not None)
         if (table, iteration) in self._whole:
             yield from self._links(self._manifests[table, iteration], folder)
-        yield from _kept_earlier(folder / HISTORY)
         known = _FILES | ({MODEL} if table == "checkpoints" else set())
         for path in sorted(folder.iterdir()):
             if path.name not in known and manifest is not None:
@@ -139,7 +140,7 @@ class _Verification:
         if not data.is_file():
             yield Damage(data, f"the file is gone; its manifest is for {manifest.rows} rows", again)
             return
-        sha256 = file_digest(data)
+        sha256 = remembered_digest(data)
         if sha256 != manifest.parquet_sha256:
             what = f"altered: SHA-256 {short(sha256)}, recorded {short(manifest.parquet_sha256)}"
             yield Damage(data, what, again)
@@ -185,32 +186,23 @@ class _Verification:
             yield Damage(journal, "its last line is torn", remedy)
 
     def _links(self, manifest: Manifest, folder: Path) -> Iterator[Damage]:
-        """Checks that the ids that are kept beside the rows are those of the rows."""
-        there = [folder / name for name in (KEYS, LINKS) if (folder / name).exists()]
-        if not there:
-            return
-        with TemporaryDirectory() as made:
-            write_links(Path(made), TABLES[manifest.table], folder / DATA, manifest.parquet_sha256)
-            for path in there:
-                if file_digest(path) != file_digest(Path(made) / path.name):
-                    yield Damage(path, "not the ids of the rows", "Remove it: it is made from the rows")
+        """Checks the ids that are kept beside the rows; where a file is gone the rows are used."""
+        for name, sha256 in manifest.links.items():
+            path = folder / name
+            if path.exists() and (found := remembered_digest(path)) != sha256:
+                what = f"altered: SHA-256 {short(found)}, recorded {short(sha256)}"
+                yield Damage(path, what, _USE_ROWS)
 
     def _checkpoints(self, rows: pl.LazyFrame, iteration: str | None) -> Iterator[Damage]:
         again = f"`sand run {self._store.experiment} --until {iteration}` finetunes it again"
         for row in StoredRows(CheckpointRow, rows):
             folder = self._store.home / row.folder
-            if not folder.resolve().is_relative_to(self._store.home.resolve()):
+            if not stays_inside(row.folder):
                 yield Damage(folder, "it is outside $SAND_HOME", self._from_start("checkpoints", iteration))
                 continue
-            forget(folder)
-            recorded = {file.file: file for file in row.files}
-            for name, file in recorded.items():
-                yield from _file(folder / name, file.bytes, file.sha256, again)
-            hashes = {name: file.sha256 for name, file in recorded.items()}
+            yield from _model(folder, row, again)
+            hashes = {file.file: file.sha256 for file in row.files}
             yield from _report(folder / REPORT, hashes, self._from_start("checkpoints", iteration))
-            for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-                if path.name not in recorded and path.name != REPORT:
-                    yield Damage(path, "not among the files that the checkpoint recorded", "Remove it")
 
     def _base_model(self, rows: pl.LazyFrame) -> Iterator[Damage]:
         remedy = (
@@ -271,13 +263,39 @@ class _Verification:
         return f"Remove {manifest}; then {self._again(table, iteration)}"
 
 
-def _kept_earlier(history: Path) -> Iterator[Damage]:
-    """Earlier versions of the rows, which are named by their SHA-256."""
-    for path in sorted(history.glob("*.parquet")):
-        found = file_digest(path)
-        if found != path.stem:
-            remedy = "Remove it; this earlier version can then no longer be read"
-            yield Damage(path, f"altered: SHA-256 {short(found)}, named {short(path.stem)}", remedy)
+def _earlier(history: Path) -> Iterator[Damage]:
+    """Earlier versions: manifests, files of rows and of ids, which are named by their SHA-256, and models."""
+    forget(history)
+    remedy = "Remove it; this earlier version can then no longer be read"
+    altered: set[Path] = set()
+    for path in sorted([*history.glob("*.parquet"), *history.glob("*.arrow")]):
+        # Earlier releases named the files of ids otherwise, and nothing reads those.
+        if "." not in path.stem and (found := remembered_digest(path)) != path.stem:
+            altered.add(path)
+            without = remedy if path.suffix == ".parquet" else _USE_ROWS
+            yield Damage(path, f"altered: SHA-256 {short(found)}, named {short(path.stem)}", without)
+    for path in sorted(history.glob("*.json")):
+        try:
+            version = earlier_version(path)
+        except TornArtifact as error:
+            yield Damage(path, f"expected {error.expected}, found {error.found}", remedy)
+            continue
+        if version is None or version.manifest.table != "checkpoints" or version.file in altered:
+            continue
+        for row in StoredRows(CheckpointRow, scan_parquet(version.file)):
+            without = f"Remove {path}; `sand clean` then removes the rest of this earlier version"
+            yield from _model(version.model, row, without)
+
+
+def _model(folder: Path, row: CheckpointRow, remedy: str) -> Iterator[Damage]:
+    """A checkpoint's model against the files that the checkpoint's row recorded."""
+    forget(folder)
+    recorded = {file.file: file for file in row.files}
+    for name, file in recorded.items():
+        yield from _file(folder / name, file.bytes, file.sha256, remedy)
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.name not in recorded and path.name != REPORT:
+            yield Damage(path, "not among the files that the checkpoint recorded", "Remove it")
 
 
 def _frames(rows: pl.LazyFrame) -> Iterator[pl.DataFrame]:
@@ -290,7 +308,7 @@ def _file(path: Path, size: int, sha256: str, remedy: str) -> Iterator[Damage]:
         yield Damage(path, "the file is gone", remedy)
     elif path.stat().st_size != size:
         yield Damage(path, f"{path.stat().st_size} bytes, recorded {size}", remedy)
-    elif (found := file_digest(path)) != sha256:
+    elif (found := remembered_digest(path)) != sha256:
         yield Damage(path, f"altered: SHA-256 {short(found)}, recorded {short(sha256)}", remedy)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from sand_dagster.artifacts.identity import short
 from sand_dagster.errors import TornModel
 from sand_dagster.fingerprints import remembered_digest
+from sand_dagster.home import stays_inside
 from sand_dagster.models.model_folder import model_id
 from sand_dagster.rows.models import BaseModelRow, CheckpointRow, PolicyRow
 
@@ -18,10 +19,14 @@ def stored_model(
     """The folder of the model that `row` names: the base model (`iteration` None), or a checkpoint.
 
     Raises:
-        TornModel: what lies there is not the model with the row's `model_id`.
+        TornModel: what lies there is not the model with the row's `model_id`, or a checkpoint's folder is
+            outside `home`.
     """
     folder = home / row.folder
-    found = short(model_id(folder)) if (folder / "config.json").is_file() else "no model"
+    if iteration is not None and not stays_inside(row.folder):
+        found = "a folder outside $SAND_HOME"
+    else:
+        found = short(model_id(folder)) if (folder / "config.json").is_file() else "no model"
     if found == short(row.model_id):
         recorded = {file.file: file.sha256 for file in row.files} if isinstance(row, CheckpointRow) else {}
         altered = altered_file(folder, recorded)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from sand_dagster.artifacts.history import (
     experiments_in,
     partition_folders,
 )
+from sand_dagster.artifacts.schemas import SCORES
 from sand_dagster.artifacts.store import JOURNAL, ArtifactStore
 
 Place = tuple[str, str, str | None]
@@ -38,6 +40,9 @@ def removals(home: Path, experiment: str, *, superseded: bool, journals: bool) -
     of earlier versions. With `journals`, the journals of complete partitions are removed too: their content
     is in the tables, but if the stage runs again it repeats its units, and prompts of turns cannot be
     checked.
+
+    Raises:
+        TornArtifact: a version of a table is damaged, so that it is not known what it needs.
     """
     store = ArtifactStore(home, experiment)  # raises on an old layout
     kept = {
@@ -45,6 +50,8 @@ def removals(home: Path, experiment: str, *, superseded: bool, journals: bool) -
         for name in experiments_in(home)
         for place, there in all_versions(home, name).items()
     }
+    for version in chain.from_iterable(kept.values()):
+        _ = version.data  # checked
     needed = _needed(kept, superseded=superseded)
     found: list[Removal] = []
     for table, iteration, folder in partition_folders(home, experiment):
@@ -76,7 +83,7 @@ def _needed(kept: dict[Place, list[Version]], *, superseded: bool) -> set[Path]:
     waiting = [
         version
         for (_, table, _), there in kept.items()
-        if table == "eval_scores"
+        if table in SCORES
         for version in there
         if version.current or not superseded
     ]
@@ -101,9 +108,9 @@ def _versions(folder: Path, there: Sequence[Version], needed: set[Path]) -> Iter
         when = version.manifest.created_at.strftime("%Y-%m-%d %H:%M")
         why = f"version of {when} that no kept score needs"
         yield _removal(version.manifest_file, why)
-    files = {each.data for each in staying if not each.current}
-    models = {each.model for each in staying if not each.current and each.manifest.table == "checkpoints"}
-    hashes = {path.stem for path in files}
+    earlier = [each for each in staying if not each.current]
+    models = {each.model for each in earlier if each.manifest.table == "checkpoints"}
+    hashes = {name for each in earlier for name in (each.file.stem, *each.manifest.links.values())}
     for path in sorted(below.glob("*")):
         if path.is_file() and path.suffix != ".json" and path.name.partition(".")[0] not in hashes:
             yield _removal(path, "rows of a version that no kept score needs")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sand_dagster.artifacts.identity import short
 from sand_dagster.artifacts.lineage import Lineage, LineageError
 from sand_dagster.artifacts.part import Node, Part
 from sand_dagster.artifacts.recorded import stored_tasks
@@ -19,7 +20,9 @@ from sand_dagster.artifacts.store import JOURNAL, ArtifactStore
 from sand_dagster.artifacts.stored_rows import rows_of
 from sand_dagster.assets.code import code_of
 from sand_dagster.environments import environment_kind
+from sand_dagster.errors import TornModel
 from sand_dagster.execution.journal import JournalReader
+from sand_dagster.home import stays_inside
 from sand_dagster.ids import digest
 from sand_dagster.prompts.figures import alternatives_prompt, critique_prompt, deliberation_prompt
 from sand_dagster.prompts.turns import conversation, render_history, render_rollout
@@ -257,7 +260,7 @@ def _candidate(rows: _Rows, row: Row, _: int | None) -> Prompt:
     key = rows.unit(demonstration.rows[t], messages, rows.model_id(policy["model_id"]), policy["policy_id"])
     samples = int(rows.config.get("sampling.n", 0))
     tokens = row["prompt_tokens"] // samples if samples and row["outcome"] == "ok" else None
-    return _acted(rows, row, messages, key, policy["folder"], tokens)
+    return _acted(rows, row, messages, key, policy, tokens)
 
 
 def _rollout(rows: _Rows, row: Row, turn: int | None) -> Prompt:
@@ -275,7 +278,7 @@ def _rollout(rows: _Rows, row: Row, turn: int | None) -> Prompt:
         raise NoPrompt(f"rollout {row['rollout_id']} is the demonstration itself: no model played it")
     model_id = rows.model_id(policy["model_id"])
     key = rows.unit(row["rollout_id"], rows.tasks[row["task_id"]], at_start, shown, model_id)
-    return _acted(rows, row, messages, key, policy["folder"], None)
+    return _acted(rows, row, messages, key, policy, None)
 
 
 def _episode(rows: _Rows, row: Row, turn: int | None) -> Prompt:
@@ -298,18 +301,34 @@ def _played(rows: _Rows, row: Row, turn: int | None, id: str, model: Row) -> Pro
     asked = _turn(row, turn, first=1)
     messages = rows.conversation(row["task_id"], row["instruction"], _steps(row)[: asked - 1])
     key = rows.unit(id, rows.tasks[row["task_id"]], rows.example(), rows.model_id(model["model_id"]))
-    return _acted(rows, row, messages, key, model["folder"], None)
+    return _acted(rows, row, messages, key, model, None)
 
 
 def _acted(
-    rows: _Rows, row: Row, messages: list[Message], key: str, folder: str, tokens: int | None
+    rows: _Rows, row: Row, messages: list[Message], key: str, model: Row, tokens: int | None
 ) -> Prompt:
+    """The prompt that a row of `policy` or `checkpoints` was given."""
     recorded, differs = rows.journalled(key, row)
     if not recorded:
         differs = [*differs, *rows.changed()]
     template = str(rows.config.get("finetuning.chat_template", "auto"))
-    folder = str(rows.store.home / folder) if folder else ""
+    folder = _acting_folder(rows, model)
     return Prompt(messages, "unit of the journal", recorded, key, folder, template, tokens, differs)
+
+
+def _acting_folder(rows: _Rows, model: Row) -> str:
+    """Where the acting model lies; empty if a server has it. Only the base model may lie outside the home."""
+    folder = rows.store.home / model["folder"]
+    if model["checkpoint_id"] and not stays_inside(model["folder"]):
+        experiment = rows.store.experiment
+        raise TornModel(
+            folder,
+            f"{experiment}/checkpoints",
+            short(model["model_id"]),
+            "a folder outside $SAND_HOME",
+            f"`sand verify {experiment}` says what to do.",
+        )
+    return str(folder) if model["folder"] else ""
 
 
 def _turn(row: Row, turn: int | None, first: int) -> int:

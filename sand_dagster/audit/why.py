@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from sand_dagster.artifacts.lineage import Lineage, LineageError
 from sand_dagster.artifacts.part import Node
+from sand_dagster.artifacts.schemas import SCORES
 
+_EPISODES = ("eval_episodes", "search_episodes")
 _FEW = 3
 
 
@@ -17,17 +20,17 @@ def why(lineage: Lineage, node: Node) -> Iterator[str]:
     Raises:
         LineageError: the row is neither an episode nor a score.
     """
-    if node.table == "eval_scores":
+    if node.table in SCORES:
         score = lineage.row(node)
         yield (
             f"Score {node.id}: an average reward of {score['average_reward']:.3f} over {score['tasks']} "
-            f"{score['split']} tasks, of which {score['success_rate']:.0%} were won."
+            f"{score['split']} tasks, of which {score['success_rate']:.0%} were won{_searched(score)}."
         )
-    elif node.table == "eval_episodes":
+    elif node.table in _EPISODES:
         yield from _episode(lineage, node)
     else:
         raise LineageError(
-            f"{node.id} is a row of {node.table}; `why` needs a row of eval_episodes or eval_scores. "
+            f"{node.id} is a row of {node.table}; `why` needs a row of {', '.join((*_EPISODES, *SCORES))}. "
             f"`sand lineage trace {node.id}` shows where any row came from"
         )
     checkpoint = _parent(lineage, node, "checkpoint_id")
@@ -39,24 +42,34 @@ def why(lineage: Lineage, node: Node) -> Iterator[str]:
 
 def scores_of(lineage: Lineage, node: Node) -> list[Node]:
     """The scores that used the row, of this experiment and of its controls."""
-    return [each for each in [node, *lineage.reached(node, up=False)] if each.table == "eval_scores"]
+    return [each for each in [node, *lineage.reached(node, up=False)] if each.table in SCORES]
 
 
 def _episode(lineage: Lineage, node: Node) -> Iterator[str]:
     row = lineage.row(node)
     won = "won" if row["reward"] == 1 else f"ended with reward {row['reward']:.2f}"
+    deliberated = f"{row['deliberations']} deliberated, " if "deliberations" in row else ""
     yield (
         f"Episode {node.id} of iteration {node.iteration} {won}: {row['split']} task {row['task_id']}, "
-        f"{_count(len(row['steps']), 'step')}, ended by {row['ended']}; {row['deliberations']} deliberated, "
-        f"{row['invalid_actions']} refused by the environment."
+        f"{_count(len(row['steps']), 'step')}, ended by {row['ended']}"
+        f"{_searched(row)}; {deliberated}{row['invalid_actions']} refused by the environment."
     )
-    summed = [link.child for link in lineage.children(node) if link.child.table == "eval_scores"]
+    summed = [link.child for link in lineage.children(node) if link.child.table in SCORES]
     for score in summed:
         about = lineage.row(score)
         yield (
             f"It counts in score {score.id}: {about['average_reward']:.3f} over {about['tasks']} "
-            f"{about['split']} tasks."
+            f"{about['split']} tasks{_searched(about)}."
         )
+
+
+def _searched(row: Mapping[str, Any]) -> str:
+    """How test-time search played for the row; nothing if it was played once."""
+    return (
+        f", by {row['mode']} with {_count(row.get('samples', row.get('n')), 'sample')}"
+        if "mode" in row
+        else ""
+    )
 
 
 def _checkpoint(lineage: Lineage, node: Node) -> Iterator[str]:

@@ -24,7 +24,7 @@ from sand_dagster.artifacts.schemas import TABLES
 from sand_dagster.artifacts.sql import Database
 from sand_dagster.artifacts.store import DATA, MANIFEST, ArtifactStore
 from sand_dagster.audit.asking import ask, questions
-from sand_dagster.fingerprints import file_digest
+from sand_dagster.fingerprints import written_digest
 
 NAME = "many-rows"
 ITERATIONS, CANDIDATES, STEPS, TESTED = 5, 3, 12, 400
@@ -198,9 +198,9 @@ def _write(store: ArtifactStore, table: str, iteration: str | None, frame: pl.Da
     folder.mkdir(parents=True, exist_ok=True)
     arrow = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
     write_table(arrow, folder / DATA, row_group_size=_ROW_GROUP, compression="zstd", compression_level=3)
-    sha256 = file_digest(folder / DATA)
+    sha256 = written_digest(folder / DATA)
     started = time.perf_counter()
-    write_links(folder, TABLES[table], folder / DATA, sha256)
+    links = write_links(folder, TABLES[table], folder / DATA)
     seconds = time.perf_counter() - started
     Manifest(
         table=table,
@@ -209,6 +209,7 @@ def _write(store: ArtifactStore, table: str, iteration: str | None, frame: pl.Da
         rows=frame.height,
         content_hash=sha256,
         parquet_sha256=sha256,
+        links=links,
         inputs={},
         identity=Identity(),
         versions={},

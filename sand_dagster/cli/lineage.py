@@ -113,7 +113,8 @@ def scores(
     found = locate(sand_home(), id, experiment, iteration=key)
     used = scores_of(found.lineage, found.node)
     columns = ("split", "tasks", "average_reward", "success_rate")
-    values_of = found.lineage.values(used, {"eval_scores": columns})
+    searched = ("mode", "samples", *columns)
+    values_of = found.lineage.values(used, {"eval_scores": columns, "search_scores": searched})
     if as_json:
         return print_json([{**node._asdict(), **values_of[node]} for node in used])
     rows = [
@@ -122,11 +123,16 @@ def scores(
             node.iteration or "",
             node.id,
             node.version or "now",
+            str(values_of[node].get("mode", "plain")),
+            str(values_of[node].get("samples", 1)),
             str(values_of[node]["split"]),
             str(values_of[node]["tasks"]),
             f"{values_of[node]['average_reward']:.3f}",
         ]
         for node in used
     ]
-    names = ("experiment", "iteration", "score", "version", "split", "tasks", "average reward")
-    print_table(f"Scores that used {found.node.table} {found.node.id}", names, rows, right=5)
+    names = (
+        *("experiment", "iteration", "score", "version"),
+        *("how", "samples", "split", "tasks", "average reward"),
+    )
+    print_table(f"Scores that used {found.node.table} {found.node.id}", names, rows, right=7)

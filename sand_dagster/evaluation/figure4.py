@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sand_dagster.evaluation.difficulty import BANDS
+from sand_dagster.files import write_whole
 
 _FORMATS = (".svg", ".png", ".pdf")
 _PANEL_INCHES = (3.8, 2.8)
@@ -19,6 +20,7 @@ def draw(bands: Sequence[Mapping[str, Any]], file: Path) -> None:
 
     Raises:
         ValueError: the file's name has none of the endings .svg, .png and .pdf, or there is nothing to draw.
+        DiskFull: there was no space; `file` is as it was.
     """
     from matplotlib.figure import Figure
 
@@ -42,7 +44,7 @@ def draw(bands: Sequence[Mapping[str, Any]], file: Path) -> None:
             ]
             _violins(panel, sorted(here, key=lambda band: BANDS.index(band["band"])))
     file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file)
+    write_whole(file, lambda temporary: figure.savefig(temporary, format=file.suffix[1:]))
 
 
 def _violins(panel: Any, bands: Sequence[Mapping[str, Any]]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from sand_dagster.artifacts import documentation
+from sand_dagster.files import write_text
 from sand_dagster.reference import configuration
 from sand_dagster.reference.picture import architecture
 
@@ -21,7 +22,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
 def main(folder: Path) -> None:
     """Write every page into `folder`."""
     for name, make in PAGES.items():
-        (folder / name).write_text(make(), encoding="utf-8")
+        write_text(folder / name, make())
 
 
 if __name__ == "__main__":

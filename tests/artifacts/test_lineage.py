@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from sand_dagster.artifacts.ancestry import Family, family, render
+from sand_dagster.artifacts.history import Version, versions
 from sand_dagster.artifacts.lineage import Lineage, LineageError, Node
 from sand_dagster.artifacts.orphans import orphans
 from sand_dagster.artifacts.sql import Database
@@ -181,6 +182,43 @@ def test_what_is_not_complete_is_not_shown(tmp_path: Path) -> None:
         lineage.query("SELECT * FROM base_model")
     (store.folder("policy", "01") / "manifest.json").unlink()
     assert set(orphans(Database(tmp_path, "household"))["missing"]) == {"p1"}
+
+
+@pytest.mark.parametrize("name", ["keys.arrow", "links.arrow"])
+@pytest.mark.parametrize("of_earlier", [False, True], ids=["now", "earlier"])
+def test_damaged_links_are_not_read(tmp_path: Path, name: str, of_earlier: bool) -> None:
+    store = two_iterations(tmp_path)
+    if of_earlier:
+        write(store, "rollouts", "01", [row("rollouts", "r9", candidate_id="a9")])
+    version = versions(store.folder("rollouts", "01"))[0]
+    answer = Lineage(tmp_path, "household").descendants(Node("rollouts", "01", "r2", "", _short(version)))
+    file = version.file.with_name(f"{version.manifest.links[name]}.arrow" if of_earlier else name)
+    whole = file.read_bytes()
+    for place in range(0, len(whole), 97):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        lineage = Lineage(tmp_path, "household")
+        node = Node("rollouts", "01", "r2", "", _short(version))
+        assert lineage.descendants(node).equals(answer)
+        assert lineage.complete("r2") == "r2"
+
+
+def _short(version: Version) -> str:
+    return "" if version.current else version.manifest.content_hash[:8]
+
+
+def test_what_was_just_written_is_read_without_hashing_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two_iterations(tmp_path)
+
+    def hashed(path: Path) -> str:
+        raise AssertionError(f"{path} was hashed again")
+
+    monkeypatch.setattr("sand_dagster.fingerprints.file_digest", hashed)
+    lineage = Lineage(tmp_path, "household")
+    assert len(lineage.ancestors(lineage.node("x01"))) > 20
+    version = versions(tmp_path / "household/rollouts/iteration=01")[0]
+    assert version.links().row("r2") == 1
 
 
 def test_an_experiment_without_data_has_no_tables(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from sand_dagster.artifacts.verify import verify
 from sand_dagster.cli import app
 from sand_dagster.fingerprints import file_digest
 from sand_dagster.rows.candidates import CritiqueRow
+from sand_dagster.rows.models import CheckpointRow
 from tests.assets.pipeline import NAME, Pipeline, finished
 
 
@@ -117,14 +118,24 @@ def orphaned(store: ArtifactStore) -> Path:
     return part(store, "critiques")
 
 
-def earlier_version(store: ArtifactStore) -> Path:
-    """A byte of the rows that a table had before it was made again."""
-    keep(store.folder("rollouts", "01"))
-    (rows,) = (store.folder("rollouts", "01") / "history").glob("*.parquet")
-    copy = rows.read_bytes()  # it shares its file with the current rows
-    rows.unlink()
-    rows.write_bytes(copy)
-    return flip(rows)
+def earlier(store: ArtifactStore, table: str, file: str, damage: Callable[[Path], Path]) -> Path:
+    """Damage a file of the version that a table had before it was made again."""
+    folder = store.folder(table, "01")
+    keep(folder)
+    kept = sorted((folder / "history").glob(file))[0]
+    copy = kept.read_bytes()  # it shares its file with the current version
+    kept.unlink()
+    kept.write_bytes(copy)
+    return damage(kept)
+
+
+def outside(store: ArtifactStore) -> Path:
+    """A checkpoint whose row names a folder outside the home."""
+    (checkpoint,) = rows_of(store, CheckpointRow, "01")
+    identity = store.require("checkpoints", "01").identity
+    with store.writing("checkpoints", "01", inputs={}, identity=identity, seed=0, run_id="r") as writer:
+        writer.commit([replace(checkpoint, folder="../outside")], {})
+    return store.home / "../outside"
 
 
 MODEL = "model/model.safetensors"
@@ -146,9 +157,32 @@ DAMAGES: dict[str, tuple[Callable[[ArtifactStore], Path], str]] = {
     ),
     "the links of a table": (
         lambda s: flip(part(s, "rollouts", file="links.arrow")),
-        r"not the ids of the rows",
+        r"altered: SHA-256 .*Remove it: the rows have",
     ),
-    "an earlier version": (earlier_version, r"altered: SHA-256 .*, named"),
+    "an earlier version": (
+        lambda s: earlier(s, "rollouts", "*.parquet", flip),
+        r"altered: SHA-256 .*, named",
+    ),
+    "the links of an earlier version": (
+        lambda s: earlier(s, "rollouts", "*.arrow", flip),
+        r"altered: SHA-256 .*Remove it: the rows have",
+    ),
+    "the manifest of an earlier version": (
+        lambda s: earlier(s, "rollouts", "*.json", lambda path: cut(path, 30)),
+        r"expected a manifest, found .*Remove it; this earlier version",
+    ),
+    "a field in the manifest of an earlier version": (
+        lambda s: earlier(s, "rollouts", "*.json", lambda path: edit(path, '"seed": 0', '"seed": 1')),
+        r"expected fields with the checksum",
+    ),
+    "weights of an earlier version altered": (
+        lambda s: earlier(s, "checkpoints", "models/*/*.safetensors", flip),
+        r"altered: SHA-256 .*Remove .*\.json; `sand clean` then removes",
+    ),
+    "weights of an earlier version gone": (
+        lambda s: earlier(s, "checkpoints", "models/*/*.safetensors", gone),
+        r"the file is gone\. Remove .*\.json",
+    ),
     "a manifest cut": (lambda s: cut(part(s, "rollouts", file="manifest.json"), 30), r"expected a manifest"),
     "a field's name in a manifest": (
         lambda s: edit(part(s, "rollouts", file="manifest.json"), '"checksum"', '"chfcksum"'),
@@ -163,6 +197,7 @@ DAMAGES: dict[str, tuple[Callable[[ArtifactStore], Path], str]] = {
     "weights altered": (lambda s: flip(part(s, "checkpoints", file=MODEL)), r"altered.*finetunes it again"),
     "weights gone": (lambda s: gone(part(s, "checkpoints", "00", MODEL)), r"the file is gone.*--until 00"),
     "weights cut": (lambda s: cut(part(s, "checkpoints", file=MODEL), 1), r"\d+ bytes, recorded \d+"),
+    "a model outside": (outside, r"outside \$SAND_HOME. Remove .*manifest\.json"),
     "a file too many in a model": (
         lambda s: stray(part(s, "checkpoints", file="model/added_tokens.json")),
         r"not among the files that the checkpoint recorded",
@@ -232,6 +267,13 @@ def test_a_base_models_file_is_hashed_where_it_lies(made: Pipeline) -> None:
         weights.write_bytes(kept)
     assert damage.file == weights
     assert "Restore the file" in damage.remedy
+
+
+def test_earlier_versions_of_a_good_store_are_no_damage(store: ArtifactStore) -> None:
+    for table in ("rollouts", "checkpoints"):
+        keep(store.folder(table, "01"))
+        assert list((store.folder(table, "01") / "history").glob("*.arrow"))
+    assert verify(store).damages == []
 
 
 def test_what_a_run_is_writing_is_no_damage(store: ArtifactStore) -> None:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from sand_dagster.artifacts.store import ArtifactStore
+from sand_dagster.artifacts.stored_rows import rows_of
 from sand_dagster.assets import stages_of
-from sand_dagster.errors import MissingArtifact
+from sand_dagster.assets.stored_model import stored_model
+from sand_dagster.errors import MissingArtifact, TornModel
 from sand_dagster.experiments.loading import load_experiment
+from sand_dagster.roles import Role
+from sand_dagster.rows.models import CheckpointRow, PolicyRow
 from tests.artifacts.experiment import write
 from tests.artifacts.rows import row
-from tests.assets.pipeline import FINETUNED, Pipeline
+from tests.assets.pipeline import FINETUNED, NAME, Pipeline
 
 
 @pytest.mark.parametrize(("restart_from", "parent"), [("policy", "small/checkpoints"), ("base", "base")])
@@ -78,6 +85,25 @@ def test_a_control_reads_the_checkpoint_it_is_measured_by_and_says_where_it_is_m
         for s in stages_of(household)
         for source in s.sources(household, "01")
     )
+
+
+def test_a_checkpoint_outside_the_home_counts_as_damaged(pipeline: Pipeline, tmp_path: Path) -> None:
+    (checkpoint,) = rows_of(pipeline.store, CheckpointRow, "01")
+    outside = tmp_path / "outside"
+    shutil.copytree(pipeline.home / checkpoint.folder, outside)
+    for folder in (str(outside), os.path.relpath(outside, pipeline.home)):
+        moved = replace(checkpoint, folder=folder)
+        with pytest.raises(TornModel, match=r"found a folder outside \$SAND_HOME.* finetunes it again"):
+            stored_model(pipeline.home, moved, NAME, "01")
+        policy = PolicyRow(
+            policy_id="p",
+            role=Role.POLICY,
+            checkpoint_id=checkpoint.checkpoint_id,
+            model_id=checkpoint.model_id,
+            folder=folder,
+        )
+        with pytest.raises(TornModel, match="outside"):
+            stored_model(pipeline.home, policy, NAME, "01")
 
 
 @pytest.mark.parametrize("stage", ["eval_episodes", "policy"])

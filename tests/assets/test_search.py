@@ -39,6 +39,11 @@ def test_a_checkpoint_is_searched_and_its_rewards_stand_beside_its_tokens(
     assert parents == {"checkpoints", "search_episodes"}
 
     monkeypatch.setenv("SAND_HOME", str(pipeline.home))
+    for id in (episodes["search_episode_id"][0], score.id):
+        story = CliRunner().invoke(app, ["lineage", "why", id]).output
+        assert "by oracle_best_of_n with " in story and "It comes from checkpoint " in story
+    asked = CliRunner().invoke(app, ["lineage", "scores", episodes["search_episode_id"][0], "--json"])
+    assert ("search_scores", score.id) in {(each["table"], each["id"]) for each in json.loads(asked.output)}
     asked = CliRunner().invoke(app, ["search", NAME, "--json"])
     assert asked.exit_code == 0, asked.output
     rows = [row for row in json.loads(asked.output) if (row["split"], row["iteration"]) == ("seen", "00")]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sand_dagster.artifacts.history import all_versions, as_of, versions
+from sand_dagster.artifacts.identity import Identity
 from sand_dagster.artifacts.lineage import Lineage
 from sand_dagster.artifacts.sql import Database
 from sand_dagster.artifacts.store import ArtifactStore
@@ -16,9 +17,9 @@ from sand_dagster.audit.asking import ask, questions
 from sand_dagster.audit.cleaning import removals, remove
 from sand_dagster.audit.differences import compare_iterations, compare_runs
 from sand_dagster.audit.why import scores_of, why
-from sand_dagster.errors import ArtifactError
+from sand_dagster.errors import ArtifactError, TornArtifact
 from sand_dagster.fingerprints import file_digest
-from tests.artifacts.experiment import write
+from tests.artifacts.experiment import two_iterations, write
 from tests.artifacts.rows import row
 from tests.assets.pipeline import NAME, Pipeline
 
@@ -110,6 +111,34 @@ def test_clean_frees_only_what_no_score_needs(again: Pipeline) -> None:
     )
     journals = removals(again.home, NAME, superseded=True, journals=True)
     assert {each.path.name for each in journals} == {"journal.jsonl"}
+
+
+def test_scores_of_a_search_are_scores(tmp_path: Path) -> None:
+    store = two_iterations(tmp_path)
+    made = {"checkpoints": store.require("checkpoints", "01")}
+    searched = row("search_scores", "y1", checkpoint_id="c01", mode="vote", samples=2, split="seen")
+    with store.writing("search_scores", "01", inputs=made, identity=Identity(), seed=0, run_id="r") as writer:
+        writer.commit([searched], {})
+    write(store, "checkpoints", "01", [row("checkpoints", "c99")])
+    assert removals(tmp_path, "household", superseded=True, journals=False) == []
+    lineage = Lineage(tmp_path, "household")
+    trained_on = lineage.node("s10")
+    assert {each.id for each in scores_of(lineage, trained_on)} == {"y1"}
+    stale = ask(Database(tmp_path, "household"), questions(tmp_path)["stale_scores"], {})
+    assert stale.select("scores", "iteration", "made_again").rows() == [
+        ("search_scores", "01", "checkpoints")
+    ]
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "data.parquet"])
+def test_nothing_is_removed_while_it_is_not_known_what_a_score_needs(tmp_path: Path, file: str) -> None:
+    store = two_iterations(tmp_path)
+    write(store, "tasks", None, [row("tasks", "a")])
+    assert removals(tmp_path, "household", superseded=False, journals=False)
+    other = two_iterations(tmp_path, "other").folder("eval_scores", "01") / file
+    other.write_bytes(other.read_bytes()[:-9])
+    with pytest.raises(TornArtifact, match=str(other)):
+        removals(tmp_path, "household", superseded=False, journals=False)
 
 
 def test_what_changed_between_two_runs(again: Pipeline) -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from sand_dagster.artifacts.lineage import Lineage
 from sand_dagster.artifacts.schemas import TABLES
+from sand_dagster.artifacts.store import ArtifactStore
 from sand_dagster.audit.prompts import PROMPTED, NoPrompt, prompt_of
+from sand_dagster.errors import TornModel
+from sand_dagster.fingerprints import file_digest
 from sand_dagster.prompts import figures
 from tests.assets.pipeline import NAME, Pipeline, finished
 
@@ -79,6 +83,21 @@ def test_without_its_journal_a_turn_is_not_checked_and_the_verdict_says_so(
     prompt = prompt_of(lineage, lineage.node(row["rollout_id"]))
     assert not prompt.agrees
     assert prompt.verdict() == "rebuilt, not checked: the stage's journal was removed"
+
+
+def test_the_tokenizer_of_a_checkpoint_outside_the_home_is_not_read(small: Pipeline, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(small.home, home)
+    store = ArtifactStore(home, NAME)
+    folder, manifest = store.folder("checkpoints", "01"), store.require("checkpoints", "01")
+    forged = store.read("checkpoints", "01").with_columns(folder=pl.lit("../outside"))
+    forged.write_parquet(folder / "data.parquet")
+    sha256 = file_digest(folder / "data.parquet")
+    manifest.model_copy(update={"parquet_sha256": sha256}).save(folder / "manifest.json")
+    lineage = Lineage(home, NAME)
+    episode = small.store.read("eval_episodes", "01")["episode_id"][0]
+    with pytest.raises(TornModel, match=r"\.\./outside .* outside \$SAND_HOME"):
+        prompt_of(lineage, lineage.node(episode))
 
 
 def test_a_row_that_no_model_wrote_has_no_prompt(small: Pipeline) -> None:

@@ -13,6 +13,7 @@ from rich.text import Text
 from sand_dagster.artifacts.store import ArtifactStore
 from sand_dagster.bench import rollouts
 from tests.cli.conftest import Sand
+from tests.conftest import disk_full
 from tests.docs.blocks import ROOT
 
 
@@ -54,6 +55,20 @@ def test_a_finished_experiment_is_recorded_with_what_its_stages_made(sand: Sand,
     steps = store.read("deliberation_trajectories", last["iteration"])
     assert sum(last["outcomes"].values()) == last["steps"] == len(steps)
     assert last["seconds"] is None  # this home has no Dagster instance
+
+
+@pytest.mark.parametrize("option", ["--page", "--out"])
+def test_what_does_not_fit_on_the_disk_leaves_the_old_file(
+    sand: Sand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    monkeypatch.setattr(rollouts, "run", lambda *_: Report([]))
+    monkeypatch.setattr("sand_dagster.files._sync", disk_full)
+    file = tmp_path / "file"
+    file.write_text("the old one")
+    measuring = ("render", str(ROOT / "benchmarks")) if option == "--page" else ("rollouts",)
+    done = sand("bench", *measuring, option, str(file))
+    assert done.exit_code == 1 and "no space left on the disk" in done.output
+    assert file.read_text() == "the old one" and not list(tmp_path.glob("*.writing"))
 
 
 def test_the_page_is_written_from_the_files(sand: Sand, tmp_path: Path) -> None:

@@ -8,19 +8,37 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from sand_dagster.artifacts.identity import Identity
+from sand_dagster.artifacts.store import ArtifactStore
+from sand_dagster.artifacts.stored_rows import rows_of
 from sand_dagster.home import this_process
 from sand_dagster.jobs.instance import HOLDER
+from sand_dagster.rows.steps import ExpertRow
 from tests.cli.conftest import Sand
 
 READING = (
     ("show", "household", "rollouts", "01"),
     ("sql", "household", "SELECT * FROM rollouts"),
+    ("sql", "household@run", "SELECT * FROM rollouts"),
+    ("sql", "other", "SELECT * FROM everywhere.rollouts"),
+    ("sql", "other", "SELECT * FROM household.rollouts"),
+    ("ask", "household", "rewards_by_kind"),
     ("lineage", "household", "x01"),
+    ("lineage", "trace", "x01", "--experiment", "household@run"),
+    ("lineage", "why", "v010"),
+    ("lineage", "scores", "d10"),
+    ("diff", "household", "rollouts", "01", "01"),
+    ("diff", "other", "household"),
+    ("show", "household", "rollouts", "01", "--prompt"),
+    ("clean", "household"),
     ("scores", "household"),
+    ("report", "household"),
+    ("export", "household", "01", "--format", "inspect", "--out", "logs"),
     ("compare", "household"),
     ("status", "household"),
     ("verify", "household"),
@@ -47,10 +65,18 @@ def _a_folder(path: Path) -> None:
 
 @pytest.mark.parametrize("do", [_flipped, _torn, Path.unlink, _a_folder], ids=lambda each: each.__name__)
 @pytest.mark.parametrize("file", ["data.parquet", "manifest.json"])
-@pytest.mark.parametrize("arguments", READING, ids=lambda each: each[0])
+@pytest.mark.parametrize("arguments", READING, ids=lambda each: " ".join(each[:3]))
 def test_a_reading_command_says_in_one_message_what_is_damaged(
-    sand: Sand, home: Path, arguments: tuple[str, ...], file: str, do: Callable[[Path], None]
+    sand: Sand,
+    home: Path,
+    arguments: tuple[str, ...],
+    file: str,
+    do: Callable[[Path], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(home)
+    if "other" in arguments:
+        shutil.copytree(home / "household", home / "other")
     for folder in DAMAGED:
         do(home / folder / file)
     if arguments[0] == "replay":
@@ -68,6 +94,34 @@ def test_a_reading_command_says_in_one_message_what_is_damaged(
     )
     if arguments[0] not in ("verify", "replay"):
         assert re.search(r"[Mm]aterialise|sand run|sand verify|Move the folder", said.output), said.output
+
+
+@pytest.mark.parametrize("do", [_flipped, _torn], ids=lambda each: each.__name__)
+@pytest.mark.parametrize("suffix", ["parquet", "json"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("lineage", "trace", "e0", "--experiment", "household"),
+        ("lineage", "trace", "e0", "--experiment", "household@run"),
+        ("sql", "household@run", "SELECT * FROM expert_data"),
+        ("diff", "household@run", "household"),
+    ],
+    ids=lambda each: " ".join(each[:3]),
+)
+def test_what_is_damaged_of_an_earlier_version_is_said_with_what_to_do(
+    sand: Sand, home: Path, arguments: tuple[str, ...], suffix: str, do: Callable[[Path], None]
+) -> None:
+    store = ArtifactStore(home, "household")
+    (row,) = rows_of(store, ExpertRow, None)[:1]
+    with store.writing("expert_data", None, inputs={}, identity=Identity(), seed=0, run_id="later") as writer:
+        writer.commit([replace(row, step_id="e9")], {})
+    (kept,) = (store.folder("expert_data", None) / "history").glob(f"*.{suffix}")
+    assert sand(*arguments).exit_code == 0
+    do(kept)
+    said = sand(*arguments)
+    assert isinstance(said.exception, SystemExit), said.exc_info
+    assert said.exit_code == 1 and f"{kept} is damaged" in said.output
+    assert "remove the file" in said.output
 
 
 def test_a_home_that_is_a_file_is_an_error(

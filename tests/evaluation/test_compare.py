@@ -16,6 +16,7 @@ from sand_dagster.cli import app
 from sand_dagster.evaluation.scores import score
 from sand_dagster.rows.plain import plain
 from tests.artifacts.rows import row
+from tests.conftest import disk_full
 
 TURN = {"thought": "", "action": "look", "observation": "", "valid": True}
 INITIAL = [0, 0, 0, 1, 0, 1, 0, 1, 1]
@@ -200,3 +201,15 @@ def test_figure_4_has_a_panel_an_iteration_and_names_the_medians(sand: Sand, tmp
     refused = sand("household", "--figure", str(tmp_path / "figure4.txt"))
     assert refused.exit_code != 0
     assert ".svg, .png, .pdf" in refused.output
+
+
+def test_a_figure_that_does_not_fit_on_the_disk_leaves_the_old_one(
+    sand: Sand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figure = tmp_path / "figure4.svg"
+    figure.write_text("the old one")
+    monkeypatch.setattr("sand_dagster.files._sync", disk_full)
+    refused = sand("household", "--figure", str(figure))
+    assert refused.exit_code == 1 and "no space left on the disk" in refused.output
+    assert [path.name for path in tmp_path.glob("figure4*")] == ["figure4.svg"]
+    assert figure.read_text() == "the old one"
