@@ -23,6 +23,7 @@ def verify(
     """Compute every recorded hash again: tables, journals, models, and what each was made from.
 
     Prints one line for each damaged file: what is wrong with it, and what to do. The exit code is then 1.
+    If there is none, only stderr says how much was looked at.
     """
     from sand_dagster.artifacts.verify import Damage, experiments_in, verify
     from sand_dagster.errors import OldLayout
@@ -48,7 +49,8 @@ def verify(
         )
     elif not damages:
         listed = f"{len(names)} experiment{'s' if len(names) > 1 else ''}"
-        typer.echo(f"all is as recorded: {partitions} partitions of {listed}")
+        # Not on stdout: a script that keeps it keeps only what is wrong.
+        typer.echo(f"all is as recorded: {partitions} partitions of {listed}", err=True)
     for damage in damages if not as_json else ():
         typer.echo(str(damage))
     if damages:

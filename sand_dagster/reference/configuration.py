@@ -99,7 +99,7 @@ def _launchpad() -> Iterator[str]:
         yield f"### `{name}`\n\n{_described(kind)}\n"
         own = {field: info for field, info in kind.model_fields.items() if field not in PARTS}
         yield _table(own, variables=True)
-    yield "These two are set in the launchpad only:\n"
+    yield "Set in the launchpad only:\n"
     others: dict[str, type[BaseModel]] = {"artifacts": Artifacts, "loop": Loop}
     rows = [
         [f"`{name}.{field}`", *_cells(field, info)]

@@ -11,6 +11,7 @@ from sand_dagster.artifacts.lineage import Lineage, LineageError
 from sand_dagster.artifacts.schemas import TABLES
 from sand_dagster.artifacts.sql import Database
 from sand_dagster.artifacts.store import ArtifactStore
+from sand_dagster.audit.runs import extras
 from tests.artifacts.experiment import two_iterations, write
 from tests.artifacts.rows import row
 
@@ -26,13 +27,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_column_of_every_view_has_a_comment(home: Path) -> None:
-    database = Database(home, "household")
-    database.query("SELECT 1 FROM links, left_out, manifests, inputs, everywhere.rollouts LIMIT 1")
+    database = Database(home, "household", extras=extras(home))
+    others = {"links", "left_out", "manifests", "inputs", "runs", "events"}
+    database.query(f"SELECT 1 FROM {', '.join(sorted(others))}, everywhere.rollouts LIMIT 1")
     columns = database.query(
         "SELECT table_name, column_name, comment FROM duckdb_columns() "
         "WHERE NOT internal AND table_name NOT LIKE '% rows'"
     )
-    assert {*TABLES, "links", "left_out", "manifests", "inputs"} <= set(columns["table_name"])
+    assert {*TABLES, *others} <= set(columns["table_name"])
     assert columns.filter(columns["comment"].is_null()).rows() == []
 
 

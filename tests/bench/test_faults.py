@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from dagster._time import get_current_datetime
 
+from sand_dagster.artifacts import store
 from sand_dagster.bench.faults.campaign import run
+from sand_dagster.bench.faults.child import TELL_THE_TIME, let_the_clock_jump
 from sand_dagster.bench.faults.injections import SCRIPTED
 
 SAND = "sand_dagster.cli.bench.sand"
@@ -38,6 +43,36 @@ def test_faults_of_each_family_change_nothing_and_leave_nothing() -> None:
     )
     assert set(kinds) <= set(SCRIPTED)
     _put(*kinds, seed=2, injections=len(kinds))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("kind", "number"),
+    [
+        ("a manifest damaged", 12),
+        ("SIGTERM in a stage", 72),
+        ("SIGTERM in a stage", 95),
+        ("a table damaged during a run", 130),
+    ],
+)
+def test_what_once_found_a_bug_finds_none(kind: str, number: int) -> None:
+    _put(kind, seed=3, injections=1, first=number)
+
+
+def test_a_clock_that_jumps_does_so_for_manifests_and_for_dagster(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("time", "time_ns"):
+        monkeypatch.setattr(time, name, getattr(time, name))  # restored afterwards
+    for module in TELL_THE_TIME:
+        monkeypatch.setattr(f"{module}.datetime", datetime)
+    let_the_clock_jump(timedelta(days=-7).total_seconds(), 0.1)
+    before = datetime.now(UTC)
+    assert abs(store.datetime.now(UTC) - before) < timedelta(seconds=5)
+    until = time.monotonic() + 20
+    while abs(time.time() - before.timestamp()) < 60 and time.monotonic() < until:
+        time.sleep(0.05)
+    for now in (datetime.fromtimestamp(time.time(), UTC), store.datetime.now(UTC), get_current_datetime()):
+        assert timedelta(days=6) < before - now < timedelta(days=8)
 
 
 def test_an_unknown_kind_is_an_error() -> None:

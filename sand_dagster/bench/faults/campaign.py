@@ -22,7 +22,16 @@ from rich.table import Table as Printed
 from sand_dagster.artifacts.store import JOURNAL, ArtifactStore
 from sand_dagster.artifacts.verify import verify
 from sand_dagster.bench.faults.child import MARK
-from sand_dagster.bench.faults.ground import HOUSEHOLD, KEY, NAME, SCIENCEWORLD, Ground, Run, ground
+from sand_dagster.bench.faults.ground import (
+    HOUSEHOLD,
+    KEY,
+    NAME,
+    SCIENCEWORLD,
+    Ground,
+    Run,
+    ground,
+    temporary,
+)
 from sand_dagster.bench.faults.injections import (
     JVM,
     REAL,
@@ -42,7 +51,13 @@ _MESSAGE = 500
 _GRACE_S = 10.0
 _ROOM = 2 << 30
 """Bytes that a campaign may need."""
-_LEFT_OVER = (".writing", ".training", ".unfinished", "-journal.writing")
+_RUN_ID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_BELONGS = re.compile(
+    rf"dagster/(history/runs|storage)/{_RUN_ID}\b.*"  # of every run
+    rf"|{NAME}/.+/history(/.+)?"  # of a table that was made again
+    rf"|{NAME}\.old(/.+)?"  # moved away, as the message says
+)
+"""What a disturbed home may have that the undisturbed one does not have, relative to the home."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +228,7 @@ def _put(made: Ground, kind: str, injection: Injection, number: int, campaign: C
             each()
         unmount(home)
         shutil.rmtree(home, ignore_errors=True)
+        shutil.rmtree(temporary(home))
     seconds = round(time.monotonic() - started, 2)
     campaign.injected.append(Injected(kind, number, scene.detail, ended, message, seconds, problems))
 
@@ -295,9 +311,7 @@ def _wrong_in(scene: Scene) -> Iterator[str]:
         if found.get(place) != expected:
             yield f"{place} has the content hash {found.get(place)}, undisturbed {expected}"
     yield from (f"damaged: {damage}" for damage in verify(ArtifactStore(scene.home, NAME)).damages)
-    for path in (scene.home / NAME).rglob("*"):
-        if path.name.endswith(_LEFT_OVER):
-            yield f"left over: {path}"
+    yield from (f"left over: {path}" for path in _left_over(scene))
     for journal in (scene.home / NAME).rglob(JOURNAL):
         if scene.lost and scene.lost in journal.parts:
             continue
@@ -305,6 +319,16 @@ def _wrong_in(scene: Scene) -> Iterator[str]:
         twice = [key for key, count in keys.items() if count > 1]
         if twice:
             yield f"{len(twice)} units were done twice: {journal}"
+
+
+def _left_over(scene: Scene) -> Iterator[Path]:
+    """What lies in the home and does not belong there, and every temporary file."""
+    belongs = {path.relative_to(scene.ground.undisturbed) for path in scene.ground.undisturbed.rglob("*")}
+    for path in sorted(scene.home.rglob("*")):
+        place = path.relative_to(scene.home)
+        if place not in belongs and not _BELONGS.fullmatch(str(place)):
+            yield path
+    yield from sorted(temporary(scene.home).rglob("*"))
 
 
 def _secrets(home: Path, runs: Sequence[Run]) -> Iterator[str]:

@@ -8,18 +8,28 @@ from __future__ import annotations
 import atexit
 import importlib
 import os
-import random
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime, tzinfo
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
+from typing import Self
 
 from sand_dagster.bench.faults.trainer import command
 
 CLOCK = "SAND_BENCH_CLOCK"
-"""Seconds that the clock jumps by, at some moment of the run."""
+"""Two numbers: so many seconds the clock jumps by, so many seconds after the start."""
+
+TELL_THE_TIME = (
+    "sand_dagster.artifacts.store",
+    "sand_dagster.jobs.instance",
+    "sand_dagster.jobs.shared_home",
+    "dagster._time",
+)
+"""Modules that call `datetime.now`, not `time.time`: for manifests, notes and Dagster's runs."""
 
 MARK = "SAND_BENCH_MARK"
 """In the environment of every process of a run, so that processes that are left over can be found."""
@@ -63,11 +73,12 @@ def _main(sand: str, arguments: list[str], environment: dict[str, str], log: str
         os.dup2(descriptor, standard)
     os.environ.clear()
     os.environ.update(environment)
+    tempfile.tempdir = None  # the fork server has asked for the folder before
     from sand_dagster.training.launching import Processes
 
     Processes.command = command  # type: ignore[method-assign, assignment]
     if CLOCK in environment:
-        _let_the_clock_jump(float(environment[CLOCK]))
+        let_the_clock_jump(*map(float, environment[CLOCK].split()))
     module, _, name = sand.rpartition(".")
     function = getattr(importlib.import_module(module), name)
     code: object = 0
@@ -83,8 +94,8 @@ def _main(sand: str, arguments: list[str], environment: dict[str, str], log: str
     os._exit(code if isinstance(code, int) else 0)
 
 
-def _let_the_clock_jump(by: float) -> None:
-    """From a moment within the next seconds, `time.time` returns another time."""
+def let_the_clock_jump(by: float, after_s: float) -> None:
+    """After `after_s` seconds, `time.time` and `datetime.now` give a time that is `by` seconds later."""
     real, real_ns = time.time, time.time_ns
     offset = 0.0
 
@@ -92,8 +103,15 @@ def _let_the_clock_jump(by: float) -> None:
         nonlocal offset
         offset = by
 
+    class Moved(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return cls.fromtimestamp(time.time(), tz)
+
     time.time = lambda: real() + offset
     time.time_ns = lambda: real_ns() + int(offset * 1e9)
-    timer = threading.Timer(random.Random(by).uniform(0, 2), jump)
+    for name in TELL_THE_TIME:
+        vars(importlib.import_module(name))["datetime"] = Moved
+    timer = threading.Timer(after_s, jump)
     timer.daemon = True
     timer.start()

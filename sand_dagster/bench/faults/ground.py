@@ -246,7 +246,13 @@ class Ground:
         """Start `sand run` in `home`; `more` are environment variables."""
         self._runs += 1
         log = self.folder / f"run-{self._runs}.log"
-        environment = {**self._variables, "SAND_HOME": str(home), child.MARK: mark, **more}
+        environment = {
+            **self._variables,
+            "SAND_HOME": str(home),
+            "TMPDIR": str(temporary(home)),
+            child.MARK: mark,
+            **more,
+        }
         environment.pop("DAGSTER_HOME", None)
         arguments = ["run", NAME, "--until", UNTIL]
         if self._context is None:
@@ -300,6 +306,13 @@ def ground(folder: Path, sand: str, environment: str = HOUSEHOLD, *, real: bool 
         yield made
     finally:
         made.close()
+
+
+def temporary(home: Path) -> Path:
+    """The folder for the temporary files of the runs in `home`, which no other home uses."""
+    folder = home.with_name(f"{home.name}-temporary")
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def places() -> list[Place]:

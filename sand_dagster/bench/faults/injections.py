@@ -23,7 +23,7 @@ to start, the time is longer."""
 
 _PLAYING = ("rollouts", "eval_episodes")
 _ASKING = ("candidate_actions", "rollouts", "critiques", "deliberation_trajectories", "eval_episodes")
-_DAY_S = 86_400
+_DAY_S, _CLOCK_SPAN_S = 86_400, 2.0
 
 
 @dataclass
@@ -204,7 +204,9 @@ def settings_emptied(scene: Scene) -> Run:
 
 def _clock(by: float) -> Injection:
     def inject(scene: Scene) -> Run:
-        run, _ = scene.begin(None, **{child.CLOCK: str(by * scene.rng.choice((1, 7, 400)))})
+        jump, after_s = by * scene.rng.choice((1, 7, 400)), scene.rng.uniform(0, _CLOCK_SPAN_S)
+        run, _ = scene.begin(None, **{child.CLOCK: f"{jump} {after_s}"})
+        scene.detail += f", by {jump / _DAY_S:+g} days after {after_s:.1f} s"
         return run
 
     return inject
