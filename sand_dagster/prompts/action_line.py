@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from sand_dagster.prompts.replies import SYMBOLS
+
 _NUMBERING = re.compile(r"\A(?:[-•–—>]\s+|\d{1,2}[.)]\s+)(?=\S)")
 _WRAPPERS = {
     '"': '"',
@@ -27,11 +29,16 @@ _NAME = re.compile(
 )
 """How ScienceWorld's names go on in parentheses: `seed jar (containing orange seed)`."""
 _SENTENCE = re.compile(r"[.!?…][\"'”’)]*\s+(?=\S)")
-_COMMENT = re.compile(r"(?<!\s)\s+(?:#(?!\d)|//|<!?--|\|)")
+_COMMENT = re.compile(r"(?<!\s)\s+(?:#(?!\d)|//|<!?--|\||[-=]>|→)")
 _DASH = re.compile(r"(?<!\s)(?:\s+(?:--?|–)\s+|\s*—\s*)")
 _COLON = re.compile(r"\s?[:：]\s")
-_REASON = re.compile(r",?(?<!\s)\s+(?:because|since|in order to|so that|so I)\b")
+_REASON = re.compile(
+    r",?(?<!\s)\s+(?:because|since|as (?:it|this|that|the|I)"
+    r"|in order to|to (?:see|check|find|look)|so that|so I)\b"
+)
 _REMARKS = (_SENTENCE, _COMMENT, _DASH, _COLON, _REASON)
+_SYMBOLS_AROUND = re.compile(rf"\A[{SYMBOLS}\s]+|[{SYMBOLS}\s]+\Z")
+_LATEX = re.compile(r"\A\$*\\(?:boxed|text(?:bf|tt|it)?)\{(.*)\}\$*\Z")
 _ASIDE = re.compile(r"(?<!\s)\s+\([^()]*(?:\([^()]*\)[^()]*)*\)?\Z")
 
 _NO_ACTION = frozenset(
@@ -42,14 +49,15 @@ _NO_ACTION = frozenset(
 def clean_action(line: str) -> str | None:
     """The action in `line`; None where the line holds none, or the template's `<your next action>`.
 
-    Taken off: emphasis, quotes and brackets around it, a number before it, and after it a remark (a next
-    sentence, an aside in parentheses, a comment, a reason) and stops. Only what follows the first of these
-    is lost: `open fridge 1 and take apple 1` stays what it is, for the environment to refuse.
+    Taken off: emphasis, quotes, brackets and symbols around it, a number before it, and after it a remark (a
+    next sentence, an aside in parentheses, a comment, a reason) and stops. Only what follows the first of
+    these is lost: `open fridge 1 and take apple 1` stays what it is, for the environment to refuse.
     """
     action, before = _without_emphasis(line.strip()), None
     while action != before:
         before = action
         action = _NUMBERING.sub("", action)
+        action = _LATEX.sub(r"\1", _SYMBOLS_AROUND.sub("", action))
         action = _unwrapped(action.rstrip(_STOPS).strip())
         action = _without_remark(action)
     return None if action.lower() in _NO_ACTION else action

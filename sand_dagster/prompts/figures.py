@@ -25,6 +25,11 @@ _INLINE_TITLE = re.compile(
 _TITLE_LINE = re.compile(
     r"^[ \t]*(?:#{1,6} |\*\*)[ *_]*action[ _-]{0,2}evaluation\b[^\n.!?]{0,100}$", re.IGNORECASE | re.MULTILINE
 )
+_QUOTED = re.compile(r"^[ \t]*>[ \t]", re.MULTILINE)
+_CLOSING_WORDS = re.compile(
+    r"\n\s*(?:(?:please )?(?:let me know|feel free to)|i hope (?:this|that) helps|would you like)\b.*\s*\Z",
+    re.IGNORECASE,
+)
 _HEADING = re.compile(r"^#{1,6} ", re.MULTILINE)
 _ABOUT = re.compile(r"[^\n.!?]{1,100}\n\s*(?=\S)")
 _PLACEHOLDER = re.compile(r"<[^<>]*>|\[[^\[\]]*\]|\{[^{}]*\}")
@@ -120,7 +125,7 @@ def parse_critique(reply: str, prompt: str = "", *, cut: bool = False) -> Parsed
         return Parsed("", ReplyOutcome.EMPTY)
     if text is None:
         return Parsed("", ReplyOutcome.NO_MARKER)
-    text = balanced(" ".join(text.split()))
+    text = balanced(" ".join(_CLOSING_WORDS.sub("", _QUOTED.sub("", text)).split()))
     if not text or _PLACEHOLDER.fullmatch(text):
         return Parsed("", ReplyOutcome.EMPTY)
     if text in " ".join(prompt.split()):

@@ -7,12 +7,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
+from sand_dagster.prompts.replies import DASH, SYMBOLS
+
 
 class Part(Enum):
     """What a label announces."""
 
     THOUGHT = "thought"
     ACTION = "action"
+    ACTIONS = "actions"
+    """A list of actions, of which the first may be the next."""
     EVALUATION = "evaluation"
     OBSERVATION = "observation"
     """The environment's words, which are not the agent's to write."""
@@ -20,29 +24,40 @@ class Part(Enum):
     """Another speaker's turn."""
 
 
-_OWN = frozenset({Part.THOUGHT, Part.ACTION, Part.EVALUATION})
+_OWN = frozenset({Part.THOUGHT, Part.ACTION, Part.ACTIONS, Part.EVALUATION})
 _WORDS = {
     Part.EVALUATION: r"action[ _-]{0,2}evaluation",
     Part.THOUGHT: r"thoughts?",
-    Part.ACTION: r"(?:(?:my|the|your)[ ])?(?:(?:next|final|chosen|selected)[ ])?action",
+    Part.ACTIONS: r"(?:next[ ])?action(?:s|\(s\))",
+    Part.ACTION: (
+        r"(?:(?:my|the|your)[ ])?"
+        r"(?:(?:next|final|chosen|selected|best|proposed|recommended|suggested)[ ])?"
+        r"action(?:[ ]to[ ](?:take|perform|execute))?(?:[ ]is(?=[*_ ]*[:：]))?"
+    ),
     Part.OBSERVATION: r"observations?|obs|environment(?:[ ](?:feedback|response))?",
     Part.TURN: r"user|human|assistant",
 }
 _NAMES = "|".join(f"(?P<{part.value}>{words})" for part, words in _WORDS.items())
 _NUMBER = r"(?:[ \t]*#?\d{1,3})?"
 _COLON = r"[:：][*_`]*"
+_ORDINAL = r"(?:(?:step[ ])?\d{1,2}[.):][ \t]+)"
 _ITEM = re.compile(r"[ \t]*(?:[-+*•‣▪◦●–—]|\(?\d{1,2}[.)])[ \t]+(?=\S)")
 _LABEL = re.compile(
     rf"^(?P<item>{_ITEM.pattern})?"
-    rf"(?P<marks>[#>*_`\"“'\[ \t]*)(?:{_NAMES}){_NUMBER}"
-    rf"(?:[*_`\] \t]*(?:{_COLON}|(?=\n|\Z))|(?P<title>[*_]{{2}}[ \t]|[*_`]*[ \t]+[-–—][ \t]))",
+    rf"[#>*_`\"“'\[/ \t{SYMBOLS}]*(?P<ordinal>{_ORDINAL}[*_]*)?(?:{_NAMES}){_NUMBER}"
+    rf"(?:[*_`\] \t]*(?:{_COLON}|(?=\n|\Z))|(?P<title>[*_`]*[ \t]+{DASH}[ \t]|[*_]{{2}}[ \t]|\][ \t]))",
     re.MULTILINE | re.IGNORECASE,
 )
 _INLINE = re.compile(
-    rf"(?:(?<=[\s|])[*_`]*(?:(?P<thought>Thought)|(?P<action>Action|ACTION))"
+    rf"(?:(?<=[\s|。！？])[*_`]*(?:(?P<thought>Thought)|(?P<action>Action|ACTION))"
     rf"|(?<![A-Za-z])[*_`]*(?:(?P<observation>Observation)|(?P<turn>User|Human))){_NUMBER}[*_`]*[ ]?{_COLON}"
 )
-_SENTENCE_END = re.compile(r"[.!?…|][\"'”’)*_`]*\Z")
+_SENTENCE_END = re.compile(r"[.!?…|。！？][\"'”’)*_`]*\Z")
+_SAYS_MORE = re.compile(
+    r"[^\n.!?]*?\b(?:I|it|we|is|are|was|were|has|have|will|would|should|must|that|this|which)\b",
+    re.IGNORECASE,
+)
+"""A sentence about something, as no action is one."""
 _IN_PROSE = re.compile(
     r"\b(?:my|the|a|an|this|that|last|previous|next|best|first|any|each|which|what|final|another|same|of)\Z",
     re.IGNORECASE,
@@ -51,7 +66,7 @@ _IN_PROSE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A label that begins a line. Its part's text begins at `end`; `listed` where it is a list's item."""
+    """A label that begins a line. Its part's text begins at `end`; `listed` where it is one of a list."""
 
     part: Part
     start: int
@@ -122,10 +137,19 @@ def _begins_a_part(inner: re.Match[str], before: str, is_last: bool, labelled: b
 
 
 def _is_prose(found: re.Match[str]) -> bool:
-    """Whether a bold word without a colon opens a sentence: only of a critique is that its title."""
-    return found["title"] is not None and found["evaluation"] is None
+    """Whether a bold word without a colon, or one before a dash, opens a sentence and is no label.
+
+    Of a critique it is the title. An action is no sentence; a thought or an observation is one.
+    """
+    if found["title"] is None or found["evaluation"] is not None:
+        return False
+    word, rest = found["action"] or found["thought"] or found["observation"], found.string[found.end() :]
+    if not word or word[0].islower():
+        return True
+    return _SAYS_MORE.match(rest) is not None if found["action"] else rest.lstrip()[:1].islower()
 
 
 def _label(found: re.Match[str]) -> Label:
     part = next(part for part in Part if found[part.value] is not None)
-    return Label(part, found.start(), found.end(), found["item"] is not None)
+    listed = found["item"] is not None or found["ordinal"] is not None
+    return Label(part, found.start(), found.end(), listed)

@@ -9,6 +9,10 @@ from collections.abc import Mapping
 
 _SPACES = re.compile("(\\w ?\\[[^\\]\n]*\\])|[\u00a0\u2000-\u200a\u202f\u205f\u3000]")
 """Odd spaces; those in `click[…]` are the page's own."""
+SYMBOLS = "\u2190-\u21ff\u2600-\u27bf\u2b00-\u2bff\ufe0f\U0001f000-\U0001faff"
+"""Arrows, ticks and emoji, for a class of characters."""
+DASH = "(?:[-–—=→]|[-=]>)"
+"""What stands in place of a colon, between spaces."""
 _INVISIBLE = re.compile("[\u200b-\u200f\u2060\ufeff]")
 _WRITTEN_BREAK = re.compile(r"(?:\\r)?\\n(?![a-z])|<br ?/?>")
 
@@ -25,14 +29,15 @@ _OWN_ROLE = re.compile(r"\A\s*[*_]*(?:assistant|model)[*_]*[ \t]*(?::[*_]*|\n)\s
 _ROLE_ALONE = re.compile(r"\A\s*(?:assistant|model)?\s*\Z", re.IGNORECASE)
 
 _FENCE_LINE = re.compile(r"^[ \t>]*(?:`{3,}|~{3,})[ \t]*[\w+-]*[ \t]*$", re.MULTILINE)
-_FENCE_START = re.compile(
-    r"^[ \t]*`{3,}(?:(?:json|text|txt|plaintext|markdown|md|yaml|python)\b)?", re.MULTILINE
-)
-_FENCE_END = re.compile(r"`{3,}[ \t]*$", re.MULTILINE)
+_FENCE = r"`{3,}(?:(?:json|text|txt|plaintext|markdown|md|yaml|python|bash)\b)?"
+_FENCE_START = re.compile(rf"^[ \t]*{_FENCE}", re.MULTILINE)
+_FENCE_END = re.compile(rf"{_FENCE}[ \t]*$", re.MULTILINE)
 _RULE_LINE = re.compile(r"^[ \t]*(?:-{3,}|\*{3,}|_{3,}|={3,})[ \t]*$", re.MULTILINE)
 
-_TAG = re.compile(r"<(thought|action)>\s*(.*?)(?:\s*(</\1>)|\Z)", re.IGNORECASE | re.DOTALL)
-_ANSWER_TAG = re.compile(r"</?(?:answer|response|output)>", re.IGNORECASE)
+_TAG = re.compile(
+    r"<(thought|action|action[ _]evaluation)>\s*(.*?)(?:\s*(</\1>)|\Z)", re.IGNORECASE | re.DOTALL
+)
+_ANSWER_TAG = re.compile(r"</?(?:answer|response|output|tool_call)>", re.IGNORECASE)
 
 _OBJECT = re.compile(r"""[{\[]\s*(?=["'{])""")
 _KEYS = {
@@ -40,23 +45,36 @@ _KEYS = {
     "thoughts": "Thought",
     "reasoning": "Thought",
     "action": "Action",
+    "actions": "Action",
     "next action": "Action",
     "final action": "Action",
     "action evaluation": "Action Evaluation",
 }
 
-_BULLET = r"(?:[-*+–—][ \t]+|[•‣▪◦●][ \t]*|\(?\d{1,2}[.)][ \t]+|[a-h][.)][ \t]+)"
+_BULLET = rf"(?:[•‣▪◦●][ \t]*|(?:[-*+–—]|\(?(?:\d{{1,2}}|[a-h])[.)]|\[\d{{1,2}}\]|[{SYMBOLS}]+)[ \t]+)"
 _ACTION_LABEL = (
     r"(?:[*_`]*(?:candidate|possible|alternative)?[ \t]*action(?:[ \t]*\d+)?[*_`]*[:：][*_`]*[ \t]*)?"
 )
 _NO_NAME = (
     r"(?![*_`]*(?:thought|observation|[\w ]*\baction)\b[ \d*_`]*[:：]|[<\[{ ]*(?:your|candidate)[ _]action)"
 )
-_NAME = r"[*_`\"'“‘<\[(]*\w(?:(?![.!?][ \t])[^\n])*?"
-_SEPARATOR = r"[*_`\"'”’>\])]*(?:[ \t]?[:：][*_`]*|[ \t]+(?:--?|–)[ \t]+|[ \t]*—[ \t]*)"
+_NAME = rf"[{SYMBOLS} ]*[*_`\"'“‘<\[(]*\w(?:(?![.!?][ \t])[^\n])*?"
+_SEPARATOR = r"[*_`\"'”’>\])]*(?:[ \t]?[:：][*_`]*|[ \t]+(?:--?|–)[ \t]+|[ \t]*—[ \t]*|[ \t]+(?:→|->)[ \t]+)"
 _JUDGEMENT = rf"\s*(?!{_BULLET}|[<\[{{]+your\b)\S"
+_BELOW = r"[*_`]*\n[ \t]+(?:judge?ment|evaluation|assessment|reason(?:ing)?)[ ]?[:：]"
 _LIST_ITEM = re.compile(
-    rf"^[ \t]*{_BULLET}{_ACTION_LABEL}{_NO_NAME}{_NAME}{_SEPARATOR}{_JUDGEMENT}",
+    rf"^[ \t>]*{_BULLET}{_ACTION_LABEL}{_NO_NAME}{_NAME}(?:{_SEPARATOR}{_JUDGEMENT}|{_BELOW})",
+    re.MULTILINE | re.IGNORECASE,
+)
+_OPTION = r"[#>*_ \t]*(?:option|candidate|choice|alternative)(?: action)? #?(?:\d{1,2}|[a-h])\b[*_]*"
+_OPTION_ITEM = re.compile(
+    rf"^{_OPTION}[ ]?(?:[:：.]|{DASH})[*_]*[ \t]*{_NAME}"
+    rf"(?:{_SEPARATOR}|[.!?][*_]*[ \t]+|[*_`]*\n)[ \t]*(?!{_OPTION}|{_BULLET}|[*_]*action)\S",
+    re.MULTILINE | re.IGNORECASE,
+)
+_TABLE = re.compile(
+    r"^[ \t]*\|?(?:[ \t]*(?:#|no\.?)[ \t]*\|)?[^|\n]*\b(?:action|candidate|option)s?\b[^|\n]*\|[^\n]*\w.*\n"
+    r"[ \t]*\|?[ \t]*:?-+[-: \t|]*\n[^|\n]*\|[^|\n]*\w[^|\n]*\|[^\n]*\w",
     re.MULTILINE | re.IGNORECASE,
 )
 
@@ -77,10 +95,11 @@ def plain(reply: str) -> str:
 def lists_actions(text: str) -> bool:
     """Whether `text` has a list with at least one `- action: judgement` line (Figure 6).
 
-    Bullets may be dashes, stars, dots, numbers or letters, and a dash may stand for the colon. A template
-    that was copied, `- <candidate action>: <your judgement>`, is no such line, nor is `- Action: look`.
+    Bullets may be dashes, stars, dots, numbers, letters or `Option 1:`, and a dash or an arrow may stand for
+    the colon. So may a table with a column of actions. A template that was copied,
+    `- <candidate action>: <your judgement>`, is no such line, nor is `- Action: look`.
     """
-    return _LIST_ITEM.search(text) is not None
+    return any(found.search(text) for found in (_LIST_ITEM, _OPTION_ITEM, _TABLE))
 
 
 def balanced(text: str) -> str:
@@ -161,7 +180,8 @@ def _decoded(text: str, start: int) -> tuple[object, int]:
 
 
 def _labelled_lines(value: object) -> str:
-    """`Thought: …` and `Action: …` of an object, which may stand alone in a list or in another object.
+    """`Thought: …` and `Action: …` of an object, which may stand alone in a list, or be the only such one in
+    another object.
 
     Several objects, such as a list of candidates, name no action.
     """
@@ -170,13 +190,14 @@ def _labelled_lines(value: object) -> str:
     if not isinstance(value, Mapping):
         return ""
     said = {
-        _KEYS[name]: str(each)
+        _KEYS[name]: str(one)
         for key, each in value.items()
         if (name := re.sub(r"[\W_]+", " ", str(key)).strip().lower()) in _KEYS
-        and isinstance(each, str | int)
-        and not isinstance(each, bool)
+        and isinstance(one := each[0] if isinstance(each, list) and len(each) == 1 else each, str | int)
+        and not isinstance(one, bool)
     }
-    if not said and len(value) == 1:
-        return _labelled_lines(next(iter(value.values())))
+    if not said:
+        inner = [lines for each in value.values() if (lines := _labelled_lines(each))]
+        return inner[0] if len(inner) == 1 else ""
     order = ("Thought", "Action", "Action Evaluation")
     return "\n".join(f"{name}: {said[name].strip()}" for name in order if name in said)

@@ -17,6 +17,7 @@ _POLITE = re.compile(
     r"[^\n]*:[*_]*|(?:sure(?: thing)?|certainly|of course|absolutely|understood)[.!])[ \t]*(?:\n|\Z)",
     re.IGNORECASE,
 )
+_ITEM = re.compile(r"[ \t]*(?:[-*+•–—]|\d{1,2}[.)])[ \t]+\S")
 _ANNOUNCEMENT = re.compile(r"[^\n]*:[*_]*")
 _NEXT_TASK = "This task has ended. Here is the next one."
 _NO_HISTORY = "No action has been taken yet."
@@ -46,7 +47,7 @@ def parse_reply(text: str, *, cut: bool = False) -> Reply:
     """
     text, ended = _agents_part(text)
     found = labels(text)
-    label = _action_label(found)
+    label = _action_label(text, found)
     if label is None:
         return Reply(_thought(text), None)
     end = min((other.start for other in found if other.start > label.start), default=len(text))
@@ -71,13 +72,25 @@ def _agents_part(text: str) -> tuple[str, bool]:
     return own, ended or ended_in_line
 
 
-def _action_label(found: Sequence[Label]) -> Label | None:
-    """The last `Action:`. In a list of several it may stand before each candidate: there only one counts."""
+def _action_label(text: str, found: Sequence[Label]) -> Label | None:
+    """The last `Action:`. In a list of several it may stand before each candidate: there only one counts.
+
+    Without any, `Actions:`, whose first counts if they are in order.
+    """
     plain_ones = [label for label in found if _is_action(label)]
     if plain_ones:
         return plain_ones[-1]
     listed = [label for label in found if label.part is Part.ACTION]
-    return listed[0] if len(listed) == 1 else None
+    if listed:
+        return listed[0] if len(listed) == 1 else None
+    lists = [label for label in found if label.part is Part.ACTIONS]
+    return lists[0] if len(lists) == 1 and _is_in_order(text[lists[0].end :]) else None
+
+
+def _is_in_order(text: str) -> bool:
+    """Whether actions are one, or numbered: with other bullets, or with judgements, a list is a choice."""
+    items = [line for line in text.split("\n") if _ITEM.match(line)]
+    return len(items) < 2 or (items[0].strip()[0].isdigit() and not lists_actions(text))
 
 
 def _is_action(label: Label) -> bool:
