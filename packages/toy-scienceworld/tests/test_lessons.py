@@ -124,7 +124,9 @@ def test_documents_are_determined_and_read_as_the_loop_reads_them(worlds: Sequen
         if document.kind == "critique":
             assert parse_critique(reply).text
         elif document.kind == "deliberation":
-            action = document.messages[0]["content"].partition("**Action** line must be **")[2].partition("**")[0]
+            action = (
+                document.messages[0]["content"].partition("**Action** line must be **")[2].partition("**")[0]
+            )
             assert parse_deliberation(reply, action).text
 
 

@@ -25,7 +25,8 @@ SHARES: dict[Kind, float] = {"acting": 0.25, "critique": 0.2, "deliberation": 0.
 """How often each kind of document is drawn after the lessons."""
 
 LESSONS = 2000
-"""The first so many documents are questions: looking something up is learnt fastest in short conversations."""
+"""The first so many documents are questions, since looking something up is learnt fastest if the conversation
+is short."""
 
 STEP_LIMIT = 12
 _MOST_CANDIDATES = 5
@@ -83,7 +84,9 @@ class Teacher:
         if source == "nothing":
             asked = alternatives_prompt(task, history, len(situation.verdicts) - 1, situation.chosen)
         else:
-            notes = [(v.action, critique(rng, v) if source == "critiques" else "") for v in situation.verdicts]
+            notes = [
+                (v.action, critique(rng, v) if source == "critiques" else "") for v in situation.verdicts
+            ]
             asked = deliberation_prompt(task, history, notes, situation.chosen)
         thought = deliberation(rng, situation.belief, situation.verdicts, situation.chosen)
         return Document(drawn, _pair(asked, f"Thought: {thought}"))
@@ -131,7 +134,10 @@ def _verdict(rng: Random, lab: Lab, player: Player, action: str) -> Verdict:
     other.belief = player.belief.copy()
     result = world.step(action)
     other.belief.observe(action, result.observation)
-    steps = [Step("", action, result.observation), *play(rng, world, other, rng.randint(2, STEP_LIMIT), thinks=False)]
+    steps = [
+        Step("", action, result.observation),
+        *play(rng, world, other, rng.randint(2, STEP_LIMIT), thinks=False),
+    ]
     return judge(player.belief, action, not result.valid, steps, world.reward)
 
 

@@ -65,9 +65,9 @@ class Goal:
         where = "The animals are in the 'outside' location."
         if self.aim == "both":
             task = (
-                "find the animal with the longest life span, then the shortest life span. First, focus on the "
-                "animal with the longest life span.  Then, focus on the animal with the shortest life span. "
-                f"{where}"
+                "find the animal with the longest life span, then the shortest life span. First, focus on "
+                "the animal with the longest life span.  Then, focus on the animal with the shortest life "
+                f"span. {where}"
             )
         elif self.lifespan:
             animal = f"the animal with the {self.aim} life span"
@@ -198,7 +198,9 @@ def record(file: Path, variations: int = 60) -> list[Rooms]:
 
 
 def _rooms(environment: ScienceWorldEnvironment, variation: int) -> Rooms:
-    task = Task(f"{_RECORDED}-{variation}", "scienceworld", "train", _RECORDED, 1, spec_of(_RECORDED, variation))
+    task = Task(
+        f"{_RECORDED}-{variation}", "scienceworld", "train", _RECORDED, 1, spec_of(_RECORDED, variation)
+    )
     environment.reset(task)
     rooms = {}
     for room in ROOMS:
@@ -220,7 +222,9 @@ def make_lab(rng: Random, worlds: Sequence[Rooms], aim: Aim | None = None) -> La
         line for line in outside[1:] if not any(t.nature == "animal" for t in things(line))
     ]
     if lifespan:
-        animals = [rng.choice([name for name, lived in LIFESPANS.items() if lived == span]) for span in range(3)]
+        animals = [
+            rng.choice([name for name, lived in LIFESPANS.items() if lived == span]) for span in range(3)
+        ]
     else:
         animals = rng.sample(sorted(BORN), rng.randint(2, 4))
     for name in animals:

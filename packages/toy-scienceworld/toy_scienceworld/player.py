@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from random import Random
 from typing import Self
@@ -31,9 +31,7 @@ class Belief:
 
     def copy(self) -> Self:
         seen = {room: list(found) for room, found in self.seen.items()}
-        return type(self)(
-            self.goal, self.room, seen, list(self.focused), list(self.held), list(self.refused)
-        )
+        return type(self)(self.goal, self.room, seen, list(self.focused), list(self.held), list(self.refused))
 
     def observe(self, action: str, observation: str) -> None:
         """Take in the answer to an action."""
@@ -143,7 +141,11 @@ def mistake(rng: Random, belief: Belief) -> str:
     animals = [t for t in near if t.nature == "animal"]
     if animals and goal.lifespan and rng.random() < 0.6:
         return f"focus on {refer(rng, rng.choice(animals))}"
-    held = refer(rng, rng.choice([*belief.held, *belief.focused]), True) if belief.held or belief.focused else said
+    held = (
+        refer(rng, rng.choice([*belief.held, *belief.focused]), True)
+        if belief.held or belief.focused
+        else said
+    )
     anywhere = (
         f"teleport to {rng.choice(ROOMS)}",
         f"teleport to {belief.source()}",
@@ -163,7 +165,9 @@ def mistake(rng: Random, belief: Belief) -> str:
             f"move {held} to {goal.box or 'inventory'}",
             f"move {held} to {rng.choice(BOXES)}",
             f"move {said} to {goal.box or 'table'}",
-            rng.choice(("wait", "inventory", f"examine {said}", f"open {said}", f"go to {rng.choice(ROOMS)}")),
+            rng.choice(
+                ("wait", "inventory", f"examine {said}", f"open {said}", f"go to {rng.choice(ROOMS)}")
+            ),
         )
     )
 

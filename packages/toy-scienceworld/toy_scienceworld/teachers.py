@@ -169,8 +169,10 @@ def critique(rng: Random, verdict: Verdict) -> str:
     valid = "is not valid here" if verdict.refused else "is valid"
     won, ended = verdict.reward > 0.99, len(verdict.rollout) == 1 and not verdict.refused
     if verdict.grade == "good":
-        outcome = "[the task can be completed this way|it leads on to the goal]" if won else (
-            "[it is real progress|it serves the goal], though [more is to be done|mistakes may follow]"
+        outcome = (
+            "[the task can be completed this way|it leads on to the goal]"
+            if won
+            else ("[it is real progress|it serves the goal], though [more is to be done|mistakes may follow]")
         )
         end = "[a strong choice|the right choice|a good step] is to {a}"
     elif verdict.grade == "fair":
@@ -217,7 +219,9 @@ def reflection(belief: Belief) -> str:
     if goal.lifespan:
         said.append(f"I need the {'longest, then the shortest' if goal.aim == 'both' else goal.aim} life")
     else:
-        said.append(f"I need {'an' if goal.aim[0] == 'a' else 'a'} {goal.aim} for the {goal.box} in the {goal.place}")
+        said.append(
+            f"I need {'an' if goal.aim[0] == 'a' else 'a'} {goal.aim} for the {goal.box} in the {goal.place}"
+        )
     if belief.focused:
         said.append(f"I have focused on the {belief.focused[0].name}")
     if held := belief.carried():
@@ -240,7 +244,9 @@ def reflection(belief: Belief) -> str:
 
 def question(rng: Random, belief: Belief, verdicts: Sequence[Verdict]) -> tuple[str, str]:
     """A question about the task so far, or about the world, and its answer."""
-    asked = rng.choices(("judge", "lives", "longest", "kind", "here", "where", "box"), (4, 1, 2, 2, 2, 1, 1))[0]
+    asked = rng.choices(("judge", "lives", "longest", "kind", "here", "where", "box"), (4, 1, 2, 2, 2, 1, 1))[
+        0
+    ]
     if asked == "judge":
         v = rng.choice(verdicts)
         worth = say(rng, _STANCES[v.grade], {})
@@ -249,11 +255,17 @@ def question(rng: Random, belief: Belief, verdicts: Sequence[Verdict]) -> tuple[
         name = rng.choice(sorted(LIFESPANS))
         return f"How long does {_a(name)} live?", f"The {name} {_LIVES[LIFESPANS[name]]}."
     if asked == "longest":
-        names = belief.animals() if len(belief.animals()) == 3 and rng.random() < 0.5 else [
-            rng.choice([n for n, lived in LIFESPANS.items() if lived == span]) for span in range(3)
-        ]
+        names = (
+            belief.animals()
+            if len(belief.animals()) == 3 and rng.random() < 0.5
+            else [rng.choice([n for n, lived in LIFESPANS.items() if lived == span]) for span in range(3)]
+        )
         which = rng.choice(("longest", "shortest"))
-        answer = max(names, key=lambda n: LIFESPANS[n]) if which == "longest" else min(names, key=lambda n: LIFESPANS[n])
+        answer = (
+            max(names, key=lambda n: LIFESPANS[n])
+            if which == "longest"
+            else min(names, key=lambda n: LIFESPANS[n])
+        )
         shuffled = rng.sample(names, len(names))
         return f"Which lives {which}: {', '.join(map(_a, shuffled))}?", f"The {answer} lives {which}."
     if asked == "kind":
@@ -261,7 +273,11 @@ def question(rng: Random, belief: Belief, verdicts: Sequence[Verdict]) -> tuple[
         thing, aim = rng.choice(near), rng.choice(("animal", "plant", "living thing", "non-living thing"))
         return f"Is the {thing.name} {_a(aim)}?", sentence(kind(aim, thing))
     if asked == "here":
-        thing = rng.choice(belief.near()) if belief.near() and rng.random() < 0.6 else Thing(rng.choice(sorted(BORN)))
+        thing = (
+            rng.choice(belief.near())
+            if belief.near() and rng.random() < 0.6
+            else Thing(rng.choice(sorted(BORN)))
+        )
         there = any(t.name == thing.name for t in belief.near())
         return f"Is there {_a(thing.name)} here?", f"The {thing.name}: {'here' if there else 'not here'}."
     if asked == "where" or belief.goal.lifespan:

@@ -1,7 +1,7 @@
 """Teach a smaller copy of the household model ScienceWorld's short tasks: `python -m toy_scienceworld.train`.
 
-The copy has `LAYERS` of the household model's layers, so that both together stay small, and learns further from
-there. A killed run continues when the same command is given again.
+The copy has `LAYERS` of the household model's layers, so that both together stay small, and learns further
+from there. A killed run continues when the same command is given again.
 """
 
 from __future__ import annotations

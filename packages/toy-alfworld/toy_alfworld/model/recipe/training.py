@@ -193,7 +193,9 @@ class Training:
 
     def _batches(self, last: int) -> Iterator[tuple[Batch, ...]]:
         streams = (
-            Stream(self.lessons, self.tokenizer, self.settings.seed, part, self.step, last, self.settings.skip)
+            Stream(
+                self.lessons, self.tokenizer, self.settings.seed, part, self.step, last, self.settings.skip
+            )
             for part in range(PARTS)
             if part % self.processes == self.rank
         )
