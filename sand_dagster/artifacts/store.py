@@ -260,7 +260,7 @@ class ArtifactStore:
 
 @contextmanager
 def _locked(path: Path, run_id: str) -> Iterator[None]:
-    """Hold the lock file `path`, which says who does, and since when; it is free when the process has ended."""
+    """Hold the lock file `path`, which says who does and since when; it is freed when the process ends."""
     with path.open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
