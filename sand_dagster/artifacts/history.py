@@ -233,7 +233,9 @@ def as_of(home: Path, experiment: str, run: str | None) -> dict[tuple[str, str |
 
 def _current(folder: Path) -> Version | None:
     manifest = Manifest.load(folder / MANIFEST)
-    return manifest and Version(manifest, folder / MANIFEST, folder / DATA, current=True)
+    if manifest is None:
+        return None
+    return Version(manifest, folder / MANIFEST, folder / DATA, current=True)
 
 
 def _model_id(data: Path) -> str:

@@ -260,7 +260,7 @@ class ArtifactStore:
 
 @contextmanager
 def _locked(path: Path, run_id: str) -> Iterator[None]:
-    """Hold the lock file `path`, which names the holder; the system releases it when the process ends."""
+    """Hold the lock file `path`, which says who does and since when; it is freed when the process ends."""
     with path.open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -268,7 +268,8 @@ def _locked(path: Path, run_id: str) -> Iterator[None]:
             file.seek(0)
             raise PartitionBusy(_who_holds(path.parent, file.read())) from None
         file.truncate(0)
-        file.write(json.dumps({"pid": os.getpid(), "run_id": run_id}))
+        since = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        file.write(json.dumps({"pid": os.getpid(), "run_id": run_id, "since": since}))
         file.flush()
         yield
         file.truncate(0)
@@ -277,7 +278,7 @@ def _locked(path: Path, run_id: str) -> Iterator[None]:
 def _who_holds(folder: Path, note: str) -> str:
     try:
         holder = json.loads(note)
-        who = f"process {holder['pid']} (run {holder['run_id']})"
+        who = f"process {holder['pid']} (run {holder['run_id']}) since {holder['since']}"
     except (ValueError, KeyError, TypeError):
         who = "another process"
     return f"{folder} is being written by {who}. Wait until it has ended, or end it, then try again."

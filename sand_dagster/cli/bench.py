@@ -13,7 +13,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from sand_dagster.cli.arguments import AsJson, ExperimentName, iteration_key
-from sand_dagster.cli.errors import FAILED, WRONG_USE, command, fail
+from sand_dagster.cli.errors import FAILED, WRONG_USE, command, command_that_keeps, fail
 from sand_dagster.cli.output import console, print_json
 from sand_dagster.cli.worlds import Games, progress, published_games
 from sand_dagster.files import write_text
@@ -25,6 +25,8 @@ Out = Annotated[
         help="Also write the figures to this file, as JSON with command, day, machine and versions.",
     ),
 ]
+
+measurement = command_that_keeps("No figures were written, and a file of --out is as it was: measure again.")
 
 bench = typer.Typer(name="bench", help="Measure speed and correctness on this machine.", no_args_is_help=True)
 
@@ -38,7 +40,7 @@ class _Report(Protocol):
 
 
 @bench.command()
-@command
+@measurement
 def environments(
     environment: Annotated[
         Literal["alfworld", "scienceworld"], typer.Option(help="Which engine to compare.")
@@ -74,7 +76,7 @@ def environments(
 
 
 @bench.command()
-@command
+@measurement
 def rollouts(
     environment: Annotated[
         Literal["household", "scienceworld"], typer.Option(help="Which environment to play in.")
@@ -99,7 +101,7 @@ def rollouts(
 
 
 @bench.command()
-@command
+@measurement
 def generation(
     name: Annotated[str, typer.Option("--experiment", help="Whose iteration 01 is run again.")] = "household",
     tasks: Annotated[int, typer.Option(min=1, help="Demonstrations that the flat stages read.")] = 16,
@@ -118,7 +120,7 @@ def generation(
 
 
 @bench.command()
-@command
+@measurement
 def links(
     name: ExperimentName,
     iteration: Annotated[str, typer.Option(metavar="KK", help="Which iteration.")] = "01",
@@ -139,7 +141,7 @@ def links(
 
 
 @bench.command()
-@command
+@measurement
 def faults(
     injections: Annotated[int, typer.Option(min=0, help="Faults with a scripted model and trainer.")] = 300,
     real: Annotated[int, typer.Option(min=0, help="More faults with vLLM and TRL; each takes minutes.")] = 0,
@@ -182,7 +184,7 @@ def sand(arguments: list[str]) -> None:
 
 
 @bench.command()
-@command
+@measurement
 def gpu(
     home: Annotated[
         Path, typer.Option(file_okay=False, help="Where everything is kept, in a folder for each check.")
@@ -204,7 +206,7 @@ def gpu(
 
 
 @bench.command()
-@command
+@measurement
 def lineage(
     rows: Annotated[int, typer.Option(min=1000, help="About how many rows to generate.")] = 10_000_000,
     folder: Annotated[
@@ -231,7 +233,7 @@ def lineage(
 
 
 @bench.command()
-@command
+@measurement
 def orchestration(
     name: Annotated[str, typer.Option("--experiment", help="Whose iteration 01 is run again.")] = "household",
     as_json: AsJson = False,
@@ -249,7 +251,7 @@ def orchestration(
 
 
 @bench.command()
-@command
+@measurement
 def scores(name: ExperimentName, as_json: AsJson = False, out: Out = None) -> None:
     """Record the scores of a finished experiment, what its stages made, and how long its iterations took."""
     from sand_dagster.bench.scores import collect

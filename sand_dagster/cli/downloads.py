@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sand_dagster.cli.arguments import AsJson
-from sand_dagster.cli.errors import command, fail
+from sand_dagster.cli.errors import command, command_that_keeps, fail
 from sand_dagster.cli.output import print_json
 from sand_dagster.downloads.sources import Subject
 
@@ -38,7 +38,7 @@ Only = Annotated[
 
 
 @data.command()
-@command
+@command_that_keeps("What came is kept, also of an unfinished file: give the command again to continue.")
 def download(
     subject: Annotated[
         Subject,

@@ -5,8 +5,12 @@ from __future__ import annotations
 import functools
 import os
 import shutil
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import NoReturn, ParamSpec
 
 import typer
@@ -15,9 +19,10 @@ from sand_dagster.home import sand_home
 
 _Params = ParamSpec("_Params")
 
-FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
-"""Exit codes: the request failed or its data are not there yet; there is no such thing; Ctrl-C."""
+FAILED, WRONG_USE = 1, 2
+"""Exit codes: the request failed or its data are not there yet; there is no such thing."""
 
+_KEPT = "Each file that was written is whole; give the command again to do all of it."
 
 _LITTLE = 1 << 20
 """Bytes: SQLite needs some for its own files, and reports a failed disk if it does not get them."""
@@ -29,25 +34,59 @@ def fail(message: str, code: int = FAILED) -> NoReturn:
     raise typer.Exit(code)
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: the command ends as by Ctrl-C."""
+
+
 def command(function: Callable[_Params, None]) -> Callable[_Params, None]:
     """A command that prints expected errors as a message. An unexpected error keeps its traceback."""
+    return command_that_keeps(_KEPT)(function)
 
-    @functools.wraps(function)
-    def run(*args: _Params.args, **kwargs: _Params.kwargs) -> None:
-        try:
-            _check_home()
-            function(*args, **kwargs)
-        except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
-            raise
-        except KeyboardInterrupt:
-            fail("interrupted", INTERRUPTED)
-        except Exception as error:
-            expected = _expected(error)
-            if expected is None:
+
+def command_that_keeps(
+    kept: str,
+) -> Callable[[Callable[_Params, None]], Callable[_Params, None]]:
+    """As `command`; `kept` says what an interrupt leaves, and what to do then."""
+
+    def decorate(function: Callable[_Params, None]) -> Callable[_Params, None]:
+        @functools.wraps(function)
+        def run(*args: _Params.args, **kwargs: _Params.kwargs) -> None:
+            try:
+                with _sigterm_raises():
+                    _check_home()
+                    function(*args, **kwargs)
+            except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
                 raise
-            fail(*expected)
+            except KeyboardInterrupt as interrupt:
+                number = signal.SIGTERM if isinstance(interrupt, _Terminated) else signal.SIGINT
+                fail(f"interrupted by {number.name}. {kept}", 128 + number)
+            except Exception as error:
+                expected = _expected(error)
+                if expected is None:
+                    raise
+                fail(*expected)
 
-    return run
+        return run
+
+    return decorate
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """Let SIGTERM raise `_Terminated`, unless something else handles it. Only a main thread gets signals."""
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        raise _Terminated
+
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _check_home() -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from sand_dagster.cli.arguments import ExperimentName, iteration_key, store_of
-from sand_dagster.cli.errors import WRONG_USE, command, fail
+from sand_dagster.cli.errors import WRONG_USE, command_that_keeps, fail
 
 
 class Format(StrEnum):
@@ -29,7 +29,7 @@ class Trajectories(StrEnum):
     DELIBERATION = "deliberation_trajectories"
 
 
-@command
+@command_that_keeps("Nothing was left at the destination: give the command again to export.")
 def export(
     experiment: ExperimentName,
     iteration: Annotated[str, typer.Argument(metavar="ITERATION", help="Such as 01.")],

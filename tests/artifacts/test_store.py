@@ -205,7 +205,9 @@ def test_nested_values_are_checked(store: ArtifactStore) -> None:
 def test_a_second_writer_is_refused_and_the_error_names_the_first(store: ArtifactStore) -> None:
     with (
         store.writing("tasks", None, inputs={}, identity=Identity(), seed=0, run_id="first") as writer,
-        pytest.raises(PartitionBusy, match=r"process \d+ \(run first\)"),
+        pytest.raises(
+            PartitionBusy, match=r"process \d+ \(run first\) since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\. Wait"
+        ),
         store.writing("tasks", None, inputs={}, identity=Identity(), seed=0, run_id="second"),
     ):
         pass
