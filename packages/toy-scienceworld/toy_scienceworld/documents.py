@@ -21,7 +21,7 @@ from toy_scienceworld.teachers import Verdict, critique, deliberation, judge, qu
 
 Kind = Literal["acting", "critique", "deliberation", "questions"]
 
-SHARES: dict[Kind, float] = {"acting": 0.25, "critique": 0.2, "deliberation": 0.3, "questions": 0.25}
+SHARES: dict[Kind, float] = {"acting": 0.18, "critique": 0.2, "deliberation": 0.42, "questions": 0.2}
 """How often each kind of document is drawn after the lessons."""
 
 LESSONS = 2000
@@ -32,6 +32,7 @@ STEP_LIMIT = 12
 _MOST_CANDIDATES = 5
 _MOST_QUESTIONS = 12
 _DELIBERATES = 0.4
+_SKILLS = (0.05, 0.45)
 _DOMAIN = ScienceWorldDomain()
 
 
@@ -69,7 +70,7 @@ class Teacher:
         lab = make_lab(rng, self.worlds)
         task = lab.goal.description()
         if drawn == "acting":
-            steps = list(play(rng, lab, Player(lab.goal, rng.uniform(0.35, 0.75)), STEP_LIMIT))
+            steps = list(play(rng, lab, Player(lab.goal, rng.uniform(*_SKILLS)), STEP_LIMIT))
             return Document(drawn, conversation(_DOMAIN, task, steps)[:-1])
         situation = draw(rng, lab)
         history = render_history(situation.history)
