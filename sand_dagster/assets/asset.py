@@ -17,6 +17,8 @@ from sand_dagster.assets.metadata import (
     describe,
     links,
     readable,
+    refused_sampling,
+    sampling,
     tags_of,
     work,
 )
@@ -152,7 +154,8 @@ def asset_of(
                     return
                 # What a stage makes outside its table (generated games) is there only now.
                 after = definition.identity(experiment, store.home, iteration) if definition.files else None
-                manifest = writer.commit(result.rows, {**_gpus(definition), **result.counts}, after)
+                counts = {**_gpus(definition), **refused_sampling(run.generated), **result.counts}
+                manifest = writer.commit(result.rows, counts, after)
             report.completed(manifest)
         tell(progress, ended=True)
         units = work(result.reused, progress.total) if definition.units else {}
@@ -162,6 +165,7 @@ def asset_of(
             metadata={
                 **units,
                 **result.metadata,
+                **sampling(run.generated),
                 **links(store, manifest, definition.sources(experiment, iteration), inputs),
                 **describe(table, store.scan(table.name, iteration), manifest),
                 **column_lineage(table, definition.sources(experiment, iteration)),

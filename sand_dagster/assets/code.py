@@ -27,6 +27,7 @@ NOT_DECISIVE: Mapping[str, str] = {
     "sand_dagster.environments.replay": "what `sand replay` says; no stage uses it",
     "sand_dagster.environments.worker": "how processes talk",
     "sand_dagster.environments.worker_process": "how processes talk",
+    "sand_dagster.evaluation.played_with": "what the specs say, shown as text",
     "sand_dagster.evaluation.table1": "the paper's counts, shown beside ours",
     "sand_dagster.execution.child": "how processes talk",
     "sand_dagster.execution.parent": "how processes talk",

@@ -17,6 +17,8 @@ from sand_dagster.artifacts.schemas import TABLES, Table
 from sand_dagster.artifacts.store import DATA, ArtifactStore
 from sand_dagster.assets.definition import Source, Where
 from sand_dagster.experiments.experiment import Experiment
+from sand_dagster.models.neutral import EXTENDED, NEUTRAL
+from sand_dagster.models.stats import GenerationStats
 from sand_dagster.outcomes import ReplyOutcome
 from sand_dagster.prompts.turns import render_history, render_rollout, render_turn
 from sand_dagster.rows.candidates import CandidateRow, CritiqueRow, RolloutRow
@@ -95,6 +97,26 @@ def work(reused: int, total: int) -> dict[str, str]:
             "`sand run` has `--fresh`."
         )
     return units
+
+
+def refused_sampling(generated: Sequence[GenerationStats]) -> dict[str, int]:
+    """The count of requests that a server took only without some of the sampling's fields; empty if none."""
+    requests = sum(each.standard_only for each in generated)
+    return {"standard_sampling_only": requests} if requests else {}
+
+
+def sampling(generated: Sequence[GenerationStats]) -> dict[str, Any]:
+    """What a stage's requests set besides temperature and seed, and what a server refused of it."""
+    if not generated:
+        return {}
+    metadata: dict[str, Any] = {"sampling": dg.MetadataValue.json(dict(NEUTRAL))}
+    if refused := refused_sampling(generated):
+        requests = sum(each.requests for each in generated)
+        metadata["sampling_refused"] = (
+            f"{refused['standard_sampling_only']} of {requests} requests were made without "
+            f"{', '.join(EXTENDED)}, which the server does not accept: its own defaults hold"
+        )
+    return metadata
 
 
 def links(

@@ -23,9 +23,10 @@ from sand_dagster.assets.progress import StageProgress, tell
 from sand_dagster.assets.stored_model import stored_model
 from sand_dagster.environments.pool import EnvironmentPool
 from sand_dagster.execution.units import Finished, Journal, Stage, Trial
-from sand_dagster.experiments.experiment import Experiment
+from sand_dagster.experiments.experiment import Endpoint, Experiment
 from sand_dagster.interfaces import Generator
 from sand_dagster.models.settings import Checkpoint
+from sand_dagster.models.stats import GenerationStats
 from sand_dagster.resources.environments import EnvironmentWorkers
 from sand_dagster.resources.generation import Generation
 from sand_dagster.resources.training import Training
@@ -79,6 +80,8 @@ class StageRun:
     trial: Trial | None = None
     context: dg.AssetExecutionContext | None = None
     """Dagster's, in a run; none in a plan."""
+    generated: list[GenerationStats] = field(default_factory=list)
+    """What each model did for this stage, once it is done."""
 
     @property
     def number(self) -> int:
@@ -133,20 +136,24 @@ class StageRun:
         return self.environments.pool(self.experiment, self.store.home)
 
     @asynccontextmanager
+    async def _model(
+        self, endpoint: Endpoint | None, folder: Path, checkpoint: Checkpoint | None
+    ) -> AsyncIterator[Generator]:
+        async with self.generation.model(self.experiment, endpoint, folder, checkpoint) as model:
+            yield model
+            self.generated.append(model.stats())
+
+    @asynccontextmanager
     async def base(self) -> AsyncIterator[Generator]:
         """The frozen base model π_base."""
         folder = stored_model(self.store.home, self.rows(BaseModelRow)[0], self.experiment.name, None)
-        async with self.generation.model(
-            self.experiment, self.experiment.generation.base, folder, None
-        ) as model:
+        async with self._model(self.experiment.generation.base, folder, None) as model:
             yield model
 
     @asynccontextmanager
     async def agent(self, agent_id: str, folder: Path, checkpoint: Checkpoint) -> AsyncIterator[Agent]:
         """A policy that acts, by the `checkpoint` that it is."""
-        async with self.generation.model(
-            self.experiment, self.experiment.generation.policy, folder, checkpoint
-        ) as model:
+        async with self._model(self.experiment.generation.policy, folder, checkpoint) as model:
             domain = self.experiment.environment.module.DOMAIN
             yield Agent(agent_id, model, domain, self.experiment.generation.max_new_tokens, self.example)
 

@@ -10,6 +10,7 @@ from sand_dagster.assets.deciding import environment_files, environment_module, 
 from sand_dagster.assets.definition import stage
 from sand_dagster.assets.run import Result, StageRun
 from sand_dagster.evaluation import table1
+from sand_dagster.evaluation.played_with import played_with
 from sand_dagster.rows.tasks import TaskRow
 
 
@@ -38,7 +39,8 @@ def tasks(run: StageRun) -> Result:
     ]
     splits = [task.split for task in found]
     counts = {split: splits.count(split) for split in sorted(set(splits))}
-    return Result(rows, counts, beside_the_papers(section.kind, counts))
+    metadata = {"played_with": said} if (said := played_with(found)) else {}
+    return Result(rows, counts, metadata | beside_the_papers(section.kind, counts))
 
 
 def beside_the_papers(kind: str, counts: Mapping[str, int]) -> dict[str, Any]:

@@ -142,7 +142,11 @@ def run(
     tally, start = _Tally(), time.monotonic()
     tasks = [task for name in task_types for task in _tasks(name, variations, seed)]
     quotas = [forks // len(tasks) + (i < forks % len(tasks)) for i in range(len(tasks))]
-    with _public() as public, closing(ScienceWorldEnvironment()) as bare, closing(Simulator()) as oracle:
+    with (
+        public_environment() as public,
+        closing(ScienceWorldEnvironment()) as bare,
+        closing(Simulator()) as oracle,
+    ):
         for done, (task, quota) in enumerate(zip(tasks, quotas, strict=True)):
             progress(done, len(tasks))
             random_source = random.Random(f"{seed}/{task.id}")
@@ -249,7 +253,7 @@ class _Pair:
 
 
 @contextmanager
-def _public() -> Iterator[ScienceWorldEnv]:
+def public_environment() -> Iterator[ScienceWorldEnv]:
     """The package's environment with our flags of the JVM: it takes no options, but Java reads a variable."""
     before = os.environ.get("JAVA_TOOL_OPTIONS")
     os.environ["JAVA_TOOL_OPTIONS"] = " ".join(JAVA_OPTIONS)

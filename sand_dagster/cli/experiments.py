@@ -159,7 +159,9 @@ def scores(experiment: ExperimentName, as_json: AsJson = False) -> None:
     """Print the scores of every iteration that was evaluated, with 95 % intervals.
 
     If the experiment is an unchanged one of the paper, the paper's average rewards are printed beside it.
+    Below it stands what ScienceWorld's tasks are played with.
     """
+    from sand_dagster.evaluation.played_with import stored_played_with
     from sand_dagster.jobs.plan import stale_scores
 
     store = store_of(experiment)
@@ -167,9 +169,14 @@ def scores(experiment: ExperimentName, as_json: AsJson = False) -> None:
     if not listed:
         fail(f"experiment {experiment} has no scores yet; `sand run {experiment} --until 01` makes them")
     stale = stale_scores(planned(store, listed[-1]["iteration"]))
+    played = stored_played_with(store)
     if as_json:
-        return print_json([{**row, "stale": stale.get(row["iteration"])} for row in listed])
+        return print_json(
+            [{**row, "stale": stale.get(row["iteration"]), "played_with": played or None} for row in listed]
+        )
     _print_scores(experiment, listed, stale)
+    if played:
+        console().print(f"played with {escape(played)}", soft_wrap=True)
 
 
 @command

@@ -216,7 +216,8 @@ class EndpointGenerator:
             raise PromptTooLong(prompt_tokens, self.context)
         details = usage.prompt_tokens_details if usage else None
         cached = (details.cached_tokens or 0) if details else 0
-        self._meter.count(prompt_tokens, cached, completion_tokens)
+        standard_only = (self._url, self.model_id) in _STANDARD_ONLY
+        self._meter.count(prompt_tokens, cached, completion_tokens, standard_only)
         return prompt_tokens, cached, completion_tokens
 
     async def _ask(self, create: Any, request: dict[str, Any], pattern: dict[str, Any]) -> str:

@@ -11,13 +11,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from sand_dagster.interfaces import Generator
 from sand_dagster.models.card_locks import CardLocks
 from sand_dagster.models.loop import LoopThread
 from sand_dagster.models.model_folder import model_id, resolve
 from sand_dagster.models.serving import ModelServer, Serving
 from sand_dagster.models.settings import GenerationSettings, ModelSource
-from sand_dagster.models.stats import GenerationStats
+from sand_dagster.models.stats import MeteredGenerator
 
 T = TypeVar("T")
 _KEPT_ON_CPU = 2
@@ -25,10 +24,8 @@ _KEPT_ON_GPU = 1
 _LOOK_EVERY_S = 0.5
 
 
-class OpenGenerator(Generator, Protocol):
-    """A `Generator` with counts, which the cache closes."""
-
-    def stats(self) -> GenerationStats: ...
+class OpenGenerator(MeteredGenerator, Protocol):
+    """A generator with counts, which the cache closes."""
 
     async def close(self) -> None: ...
 

@@ -7,12 +7,13 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from sand_dagster.interfaces import Generator, GeneratorDied
+from sand_dagster.interfaces import GeneratorDied
 from sand_dagster.models.driver import EngineFailed
 from sand_dagster.models.engines import OpenGenerator, engines
 from sand_dagster.models.model_folder import model_id, resolve
 from sand_dagster.models.serving import ModelServer
 from sand_dagster.models.settings import GenerationSettings, ModelSource
+from sand_dagster.models.stats import GenerationStats, MeteredGenerator
 from sand_dagster.types import Completion, Message, Sampling
 
 _LOG = logging.getLogger(__name__)
@@ -21,7 +22,7 @@ _RESTARTS = 1
 
 
 class _OnDemand:
-    """See `Generator`. An engine that does not start fails the completions that wait for it."""
+    """See `MeteredGenerator`. An engine that does not start fails the completions that wait for it."""
 
     def __init__(
         self,
@@ -34,6 +35,8 @@ class _OnDemand:
         self.model_id = model_id
         self._source, self._settings, self._server, self._stack = source, settings, server, stack
         self._engine: OpenGenerator | None = None
+        self._before, self._ended = GenerationStats(), GenerationStats()
+        """What the engine had done before this, and what those did that have ended."""
         self._starting = asyncio.Lock()
         self._restarts = 0
 
@@ -50,7 +53,7 @@ class _OnDemand:
         except EngineFailed as error:
             async with self._starting:
                 if self._engine is engine:  # only the first of its requests does this
-                    self._engine = None
+                    self._ended, self._engine = self.stats(), None
                     await engines.discard(engine)
                     self._restarts += 1
                     _LOG.warning("An engine ended, and is started again: %s", error)
@@ -64,13 +67,20 @@ class _OnDemand:
                 self._engine = await self._stack.enter_async_context(
                     engines.open(self._source, self._settings, self._server)
                 )
+                self._before = self._engine.stats()
             return self._engine
+
+    def stats(self) -> GenerationStats:
+        """Counts since this was opened, over all engines."""
+        if self._engine is None:
+            return self._ended
+        return self._ended.plus(self._engine.stats().since(self._before))
 
 
 @asynccontextmanager
 async def open_on_demand(
     source: ModelSource, settings: GenerationSettings, server: ModelServer | None = None
-) -> AsyncIterator[Generator]:
+) -> AsyncIterator[MeteredGenerator]:
     """A generator for the model; use it in coroutines given to `engines.run`. See `Engines.open`.
 
     Raises:

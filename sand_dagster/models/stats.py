@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 from dataclasses import astuple, dataclass, replace
+from typing import Protocol
+
+from sand_dagster.interfaces import Generator
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +18,8 @@ class GenerationStats:
     cached_prompt_tokens: int = 0
     completion_tokens: int = 0
     busy_seconds: float = 0.0
+    standard_only: int = 0
+    """Requests without the fields of `neutral.EXTENDED`, which the server refuses."""
 
     @property
     def completion_tokens_per_second(self) -> float:
@@ -29,6 +34,7 @@ class GenerationStats:
             cached_prompt_tokens=self.cached_prompt_tokens + other.cached_prompt_tokens,
             completion_tokens=self.completion_tokens + other.completion_tokens,
             busy_seconds=max(self.busy_seconds, other.busy_seconds),
+            standard_only=self.standard_only + other.standard_only,
         )
 
     def since(self, earlier: GenerationStats) -> GenerationStats:
@@ -36,6 +42,14 @@ class GenerationStats:
         return GenerationStats(
             *(now - before for now, before in zip(astuple(self), astuple(earlier), strict=True))
         )
+
+
+class MeteredGenerator(Generator, Protocol):
+    """A `Generator` that counts what it does."""
+
+    def stats(self) -> GenerationStats:
+        """Counts since it was opened."""
+        ...
 
 
 class Meter:
@@ -58,7 +72,13 @@ class Meter:
         self._busy_since = time.perf_counter()
         self._in_flight -= 1
 
-    def count(self, prompt_tokens: int, cached_prompt_tokens: int, completion_tokens: int) -> None:
+    def count(
+        self,
+        prompt_tokens: int,
+        cached_prompt_tokens: int,
+        completion_tokens: int,
+        standard_only: bool = False,
+    ) -> None:
         """A request succeeded."""
         total = self._total
         self._total = replace(
@@ -67,6 +87,7 @@ class Meter:
             prompt_tokens=total.prompt_tokens + prompt_tokens,
             cached_prompt_tokens=total.cached_prompt_tokens + cached_prompt_tokens,
             completion_tokens=total.completion_tokens + completion_tokens,
+            standard_only=total.standard_only + standard_only,
         )
 
     def stats(self) -> GenerationStats:

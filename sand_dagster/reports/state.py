@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sand_dagster.artifacts.partitions import partitions
+from sand_dagster.evaluation.played_with import stored_played_with
 from sand_dagster.reports.subjects import Subject
 from sand_dagster.reports.table import Cell, Column, Table, Unit
 
 
 def experiments(subjects: Sequence[Subject]) -> Table:
-    """What each experiment is."""
+    """What each experiment is, and what its tasks are played with if they name that."""
+    played = [stored_played_with(each.store) for each in subjects]
     return Table(
         "experiments",
         "Experiments",
@@ -19,6 +21,7 @@ def experiments(subjects: Sequence[Subject]) -> Table:
             *(Column(name) for name in ("experiment", "environment", "base model", "variant")),
             Column("seed", Unit.COUNT),
             Column("evaluated iterations"),
+            *([Column("played with")] if any(played) else []),
             Column("description"),
         ),
         [
@@ -32,9 +35,10 @@ def experiments(subjects: Sequence[Subject]) -> Table:
                 each.experiment.variant,
                 each.experiment.seed,
                 ", ".join(each.episodes) or "none",
+                *([said] if any(played) else []),
                 each.experiment.description,
             ]
-            for each in subjects
+            for each, said in zip(subjects, played, strict=True)
         ],
     )
 

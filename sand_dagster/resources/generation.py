@@ -12,13 +12,13 @@ from pydantic import Field
 
 from sand_dagster.experiments.experiment import Endpoint, Experiment
 from sand_dagster.home import sand_home
-from sand_dagster.interfaces import Generator
 from sand_dagster.models.cards import cards
 from sand_dagster.models.engines import engines
 from sand_dagster.models.model_folder import present, resolve
 from sand_dagster.models.on_demand import open_on_demand
 from sand_dagster.models.packaged import packaged_model
 from sand_dagster.models.settings import Checkpoint, GenerationSettings, ModelSource
+from sand_dagster.models.stats import MeteredGenerator
 from sand_dagster.resources.model_server import ModelServer
 
 T = TypeVar("T")
@@ -104,7 +104,7 @@ class Generation(dg.ConfigurableResource[None]):
     @asynccontextmanager
     async def model(
         self, experiment: Experiment, endpoint: Endpoint | None, folder: Path, checkpoint: Checkpoint | None
-    ) -> AsyncIterator[Generator]:
+    ) -> AsyncIterator[MeteredGenerator]:
         """The model in `folder`, or the one that `endpoint` serves instead.
 
         `checkpoint` says which policy is in `folder`; None: it is the base model.

@@ -20,7 +20,10 @@ def write(store: ArtifactStore, table: str, iteration: str | None, rows: list[An
 def two_iterations(home: Path, experiment: str = "household") -> ArtifactStore:
     """Two steps of one trajectory; in iteration 01 the first deliberates over two candidates."""
     store = ArtifactStore(home, experiment)
-    tasks = [row("tasks", f"t{n}", kind="heat", split=split) for n, split in enumerate(("train", "seen"))]
+    tasks = [
+        row("tasks", f"t{n}", kind="heat", split=split, spec="{}")
+        for n, split in enumerate(("train", "seen"))
+    ]
     write(store, "tasks", None, tasks)
     moon = {"thought": "", "action": "go to moon 1", "observation": "Nothing happens.", "valid": False}
     left_out: dict[str, Any] = {

@@ -25,6 +25,7 @@ from sand_dagster.experiments.loading import load_experiment
 from sand_dagster.fingerprints import file_digest
 from sand_dagster.models.model_folder import model_id
 from sand_dagster.models.settings import Checkpoint
+from sand_dagster.models.stats import GenerationStats
 from sand_dagster.resources.artifacts import Artifacts
 from sand_dagster.resources.environments import EnvironmentWorkers
 from sand_dagster.resources.generation import Generation
@@ -92,6 +93,9 @@ class _Model:
         elif "{expert_action}" in last or "scratch" in last.lower():
             text = "Thought: I can choose.\n\n- look: no.\n- inventory: no.\n\nI take the other."
         return Completion(text, 10, 5, "stop")
+
+    def stats(self) -> GenerationStats:
+        return GenerationStats()
 
 
 class Finetuning(Training):

@@ -19,6 +19,7 @@ from sand_dagster.audit.why import why
 from sand_dagster.experiments.experiment import Endpoint, Experiment
 from sand_dagster.jobs.checks import broken_invariants
 from sand_dagster.models.settings import Checkpoint
+from sand_dagster.models.stats import GenerationStats
 from sand_dagster.types import Completion, Message, Sampling
 from tests.assets.pipeline import FINETUNED, NAME, Pipeline, Scripted, finished
 
@@ -121,6 +122,9 @@ class _Player:
         turn = len(messages) // 2
         action = self.actions[turn] if turn < len(self.actions) else "look"
         return Completion(f"Thought: I know it.\nAction: {action}", 10, 5, "stop")
+
+    def stats(self) -> GenerationStats:
+        return GenerationStats()
 
 
 def _winning(pipeline: Pipeline) -> Winning:

@@ -196,3 +196,35 @@ def test_one_url_reads_as_before(pipeline: Pipeline) -> None:
     experiment: Experiment = pipeline.experiment
     assert experiment.generation.base is not None
     assert experiment.generation.base.urls == ("http://a/v1",)
+
+
+def test_a_server_that_refuses_sampling_fields_is_counted_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("SERVED_KEY", "none")
+    server = Server(free_port(), "standard-base", "small-*")
+    try:
+        with dg.DagsterInstance.ephemeral() as instance:
+            pipeline = Pipeline(tmp_path / "home", instance)
+            pipeline.configure(
+                ENDPOINTS.format(urls=server.url).replace("model: base", "model: standard-base")
+            )
+            made(pipeline, Generation())
+
+            def shown(stage: str) -> dict[str, Any]:
+                event = instance.get_latest_materialization_event(dg.AssetKey([pipeline.name, stage]))
+                assert event is not None and event.asset_materialization is not None
+                return {name: value.value for name, value in event.asset_materialization.metadata.items()}
+
+            neutral = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
+            for stage, refuses in (("candidate_actions", False), ("critiques", True), ("policy", None)):
+                assert (shown(stage).get("sampling", {}).items() >= neutral.items()) is (refuses is not None)
+                assert ("sampling_refused" in shown(stage)) is bool(refuses)
+                counts = pipeline.store.require(stage, "01").counts
+                assert ("standard_sampling_only" in counts) is bool(refuses)
+            said = shown("critiques")
+            assert said["standard_sampling_only"] >= pipeline.store.require("critiques", "01").rows > 0
+            assert "without top_k, min_p, repetition_penalty" in said["sampling_refused"]
+    finally:
+        server.kill()

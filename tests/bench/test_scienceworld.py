@@ -1,6 +1,7 @@
 import pytest
 
 from sand_dagster.bench import scienceworld
+from sand_dagster.bench.scienceworld_start import starts
 from sand_dagster.environments.scienceworld.environment import ScienceWorldEnvironment
 from sand_dagster.types import StepResult
 
@@ -27,3 +28,11 @@ def test_the_bare_environment_is_the_package_and_a_difference_is_found(
     assert report.first_difference.bare == report.first_difference.public + "!"
     assert report.step.ratio > 1
     assert report.to_json()["targets"]["no difference"] is False
+
+
+def test_at_the_start_all_containers_are_open_and_with_the_preset_some_are_closed() -> None:
+    (boil, power) = starts(["boil", "power-component"])
+    assert (boil.task_type, power.task_type) == ("boil", "power-component")
+    for start in (boil, power):
+        assert start.closed == 0 < start.preset_closed
+        assert start.open == start.preset_open + start.preset_closed > 30

@@ -11,6 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from sand_dagster.artifacts.store import ArtifactStore
+from sand_dagster.experiments.loading import load_experiment
+from sand_dagster.reports.state import experiments
+from sand_dagster.reports.subjects import Subject
+from tests.artifacts.experiment import write
+from tests.artifacts.rows import row
 from tests.cli.conftest import Sand
 
 
@@ -26,6 +32,22 @@ def test_scores_are_of_every_evaluated_iteration(sand: Sand) -> None:
     assert "25.0%" in table and "protocol: paper" in table
     assert "reward/step" in table and "0.125" in table
     assert "deliberations/step" in table and "0.375" in table
+
+
+def test_scores_say_what_scienceworlds_tasks_are_played_with(sand: Sand, home: Path) -> None:
+    assert json.loads(sand("scores", "household", "--json").stdout)[0]["played_with"] is None
+    assert "played with" not in sand("scores", "household").stdout
+    spec = json.dumps({"task": "boil", "simplifications": "openDoors,openContainers", "version": "1.2.3"})
+    made = row("tasks", "t0", environment="scienceworld", kind="boil", split="train", spec=spec)
+    write(ArtifactStore(home, "household"), "tasks", None, [made])
+    said = "scienceworld 1.2.3: openDoors, openContainers (1 tasks)"
+    assert f"played with {said}" in sand("scores", "household").stdout
+    assert json.loads(sand("scores", "household", "--json").stdout)[0]["played_with"] == said
+    shown = experiments([Subject(load_experiment("household", home), ArtifactStore(home, "household"), {})])
+    assert (
+        dict(zip([column.name for column in shown.columns], shown.rows[0], strict=True))["played with"]
+        == said
+    )
 
 
 def test_an_experiment_without_scores_says_how_to_get_them(sand: Sand, home: Path) -> None:

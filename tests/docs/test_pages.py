@@ -119,6 +119,17 @@ def _section(text: str, anchor: str) -> str:
     raise AssertionError(f"no heading {anchor}")
 
 
+def test_the_readmes_small_experiment_can_be_loaded_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "experiments").mkdir()
+    pattern = r"```yaml\n(# \.sand/experiments/(\w+)\.yaml\n.*?)```"
+    for block, name in re.findall(pattern, (ROOT / "README.md").read_text(), re.DOTALL):
+        (tmp_path / "experiments" / f"{name}.yaml").write_text(block)
+    small = load_experiment("small", tmp_path)
+    assert small.model.base == "smollm2"
+    assert small.environment.options.model_dump()["limits"] == {"train": 3, "seen": 3, "unseen": 0}
+    assert small.generation.max_new_tokens == small.deliberation.max_new_tokens == 48
+
+
 def test_every_dependency_has_its_reason() -> None:
     text = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
     for file in (ROOT / "pyproject.toml", *(ROOT / "packages").glob("*/pyproject.toml")):

@@ -15,7 +15,7 @@ from pathlib import Path
 from sand_dagster.definitions import definitions
 from sand_dagster.experiments.experiment import Endpoint, Experiment
 from sand_dagster.home import sand_home
-from sand_dagster.interfaces import Generator
+from sand_dagster.models.stats import GenerationStats, MeteredGenerator
 from sand_dagster.resources.artifacts import Artifacts
 from sand_dagster.resources.loop import Loop
 from sand_dagster.types import Completion, Message, Sampling
@@ -28,14 +28,14 @@ class Steered(Scripted):
     @asynccontextmanager
     async def model(
         self, experiment: Experiment, endpoint: Endpoint | None, folder: Path, iteration: str | None
-    ) -> AsyncIterator[Generator]:
+    ) -> AsyncIterator[MeteredGenerator]:
         async with super().model(experiment, endpoint, folder, iteration) as model:
             yield _Steered(model)
 
 
 @dataclass(frozen=True)
 class _Steered:
-    model: Generator
+    model: MeteredGenerator
 
     @property
     def model_id(self) -> str:
@@ -48,6 +48,9 @@ class _Steered:
         if broken.exists() and "Action Evaluation" in messages[-1]["content"]:
             raise RuntimeError(broken.read_text())
         return await self.model.complete(messages, sampling)
+
+    def stats(self) -> GenerationStats:
+        return self.model.stats()
 
 
 defs = definitions(

@@ -1,6 +1,7 @@
 """A model server of a few lines, in a process that can be killed. The request determines its answer.
 
-`python -m tests.models.serving PORT MODEL…`; a model's name may end in `*`.
+`python -m tests.models.serving PORT MODEL…`; a model's name may end in `*`. For a model whose name begins
+with `standard` it accepts only the fields of OpenAI's API.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ class Handler(BaseHTTPRequestHandler):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if not any(fnmatch(asked["model"], model) for model in self.models):
             return self._send(404, {"error": {"message": f"no model {asked['model']}"}})
+        if asked["model"].startswith("standard") and "top_k" in asked:
+            return self._send(400, {"error": {"message": "Unknown parameter: 'top_k'."}})
         with SLOTS:
             time.sleep(DELAY_S)
         Handler.answered += 1

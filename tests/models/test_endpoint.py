@@ -127,6 +127,7 @@ def test_a_completion_with_its_seed_and_counts(
         assert (await generator.complete(CHAT, Sampling(0.0, 20, seed=9))).finish == "length"
         stats = generator.stats()
         assert (stats.requests, stats.prompt_tokens, stats.cached_prompt_tokens) == (2, 20, 8)
+        assert stats.standard_only == 0
 
     ask(own_engines, server.url, work, key="MY_KEY")
     assert server.asked == [
@@ -199,7 +200,9 @@ def test_a_server_that_knows_the_standard_alone_is_asked_with_it_and_that_is_log
     server.answers = [(status, {"error": {"message": said}}), reply("a"), reply("b"), reply("c")]
 
     async def work(generator: OpenGenerator) -> str:
-        return "".join([(await generator.complete(CHAT, Sampling(0.0, 20))).text for _ in range(2)])
+        said = [(await generator.complete(CHAT, Sampling(0.0, 20))).text for _ in range(2)]
+        assert (generator.stats().requests, generator.stats().standard_only) == (2, 2)
+        return "".join(said)
 
     assert ask(own_engines, server.url, work) == "ab"
     own_engines.release_all()

@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from sand_dagster.models.stats import GenerationStats
 from sand_dagster.reports.writing import write_report
 from sand_dagster.types import Completion, Message, Sampling
 from tests.assets.pipeline import NAME, Pipeline, Scripted
@@ -42,6 +43,9 @@ class _Model:
         for sentence in ("I look.", "it changes nothing.", "I can choose."):
             text = text.replace(sentence, f"{sentence} {MARKUP}")
         return replace(answer, text=text)
+
+    def stats(self) -> GenerationStats:
+        return GenerationStats()
 
 
 @pytest.fixture(scope="session")

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from sand_dagster.bench.scienceworld_start import containers_of
 from sand_dagster.environments.pool import EnvironmentPool
 from sand_dagster.environments.scienceworld import DOMAIN, Options
 from sand_dagster.environments.scienceworld.environment import ScienceWorldEnvironment
@@ -174,17 +174,6 @@ async def test_a_pool_replays_and_survives_a_dead_jvm(tmp_path: Path) -> None:
         (jvm,) = children(worker)
     assert not running(jvm)
     assert not running(worker)
-
-
-def containers_of(thing: dict[str, Any], where: str = "") -> Iterator[tuple[str, bool]]:
-    """All containers in all rooms: their places, and whether they are open."""
-    where = f"{where}/{thing['name']} {thing['uuid']}"
-    container = thing["propContainer"]
-    # Pictures and tools also have the property, but cannot contain anything.
-    if container is not None and container["isContainer"] == "true":
-        yield where, container["isOpen"]
-    for inside in thing["contents"].values():
-        yield from containers_of(inside, where)
 
 
 def children(pid: int) -> list[int]:
