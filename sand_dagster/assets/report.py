@@ -32,6 +32,7 @@ def report_of(experiment: Experiment, partitions: dg.PartitionsDefinition[str]) 
         kinds={"html"},
         owners=["team:sand"],
         op_tags={"dagster/priority": "-100"},  # after every stage
+        config_schema={},  # else the launchpad offers "Any"
     )
     def report(context: dg.AssetExecutionContext, artifacts: Artifacts) -> dg.MaterializeResult[None]:
         store = artifacts.store(experiment.name)

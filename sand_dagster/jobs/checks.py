@@ -200,6 +200,7 @@ def _check(experiment: Experiment, asset: str, check: Check) -> dg.AssetChecksDe
         name=check.__name__,
         description=description,
         blocking=True,
+        config_schema={},  # else the launchpad offers "Any"
     )
     def run_check(context: dg.AssetCheckExecutionContext, artifacts: Artifacts) -> dg.AssetCheckResult:
         store = artifacts.store(experiment.name)

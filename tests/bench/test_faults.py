@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from dagster._time import get_current_datetime
 
 from sand_dagster.artifacts import store
-from sand_dagster.bench.faults.campaign import run
+from sand_dagster.bench.faults.campaign import run, secrets
 from sand_dagster.bench.faults.child import TELL_THE_TIME, let_the_clock_jump
+from sand_dagster.bench.faults.endpoint import FAULTS
+from sand_dagster.bench.faults.ground import KEY, Ground, forget_from, ground
 from sand_dagster.bench.faults.injections import SCRIPTED
 
 SAND = "sand_dagster.cli.bench.sand"
@@ -73,6 +76,40 @@ def test_a_clock_that_jumps_does_so_for_manifests_and_for_dagster(monkeypatch: p
         time.sleep(0.05)
     for now in (datetime.fromtimestamp(time.time(), UTC), store.datetime.now(UTC), get_current_datetime()):
         assert timedelta(days=6) < before - now < timedelta(days=8)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    """A finished experiment whose models are on a server with a key."""
+    with ground(tmp_path_factory.mktemp("served"), SAND) as made:
+        yield made
+
+
+ALWAYS = ("the key", "401")
+"""In the answers of these two is the key. The other faults are left to `make test-all`."""
+
+
+@pytest.mark.parametrize(
+    "fault", [pytest.param(f, marks=() if f in ALWAYS else pytest.mark.slow) for f in FAULTS]
+)
+def test_the_key_is_in_nothing_that_is_written_whatever_the_server_answers(
+    served: Ground, tmp_path: Path, fault: str
+) -> None:
+    served.copy(tmp_path / "home")
+    forget_from(tmp_path / "home", ("critiques", "01"))
+    assert served.endpoint is not None
+    served.endpoint.err(fault, 1_000_000)
+    try:
+        disturbed = served.start(tmp_path / "home")
+        assert disturbed.wait() == 1, disturbed.output()
+    finally:
+        served.endpoint.err("", 0)
+    assert "sand: Iteration 01 of small did not finish" in disturbed.output()
+    if fault in ALWAYS:
+        assert "[API key]" in disturbed.output()
+    assert list(secrets(tmp_path / "home", [disturbed])) == []
+    (tmp_path / "home" / "a log").write_text(f"Authorization: Bearer {KEY}")
+    assert len(list(secrets(tmp_path / "home", [disturbed]))) == 1
 
 
 def test_an_unknown_kind_is_an_error() -> None:

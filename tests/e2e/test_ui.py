@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from itertools import pairwise
@@ -9,8 +10,10 @@ from itertools import pairwise
 import dagster as dg
 import pytest
 from playwright.sync_api import expect
+from typer.testing import CliRunner
 
 from sand_dagster.artifacts.store import JOURNAL
+from sand_dagster.cli import app
 from sand_dagster.experiments.loading import load_experiment
 from sand_dagster.jobs.instance import dagster_home
 from tests.assets.pipeline import ITERATION, NAME, Pipeline, finished
@@ -102,6 +105,7 @@ def test_one_stage_of_one_iteration_says_what_was_reused_and_links_to_its_parent
     page = ui.open("assets/one/critiques?view=events&partition=01")
     units = pipeline.store.require("critiques", "01").rows
     expect(page.get_by_text(f"{units} reused, 0 done now")).to_be_visible()
+    expect(page.get_by_text("To have all of them done again, open Materialize's menu")).to_be_visible()
     expect(
         page.get_by_text(re.compile("sand lineage trace [0-9a-f]+ --experiment one")).first
     ).to_be_visible()
@@ -120,10 +124,16 @@ def test_a_run_terminated_in_the_middle_continues_from_there(ui: Ui, undisturbed
     journal = pipeline.store.folder("candidate_actions", "01") / JOURNAL
     wait_for(lambda: journal.exists() and journal.stat().st_size > 0)
     page = ui.open(f"runs/{run.run_id}")
+    expect(page.get_by_text("needs a model, which takes up to a minute to start").first).to_be_visible()
     page.get_by_role("button", name="Terminate").first.click()
     page.get_by_role("dialog").get_by_role("button", name="Terminate").click()
     assert ui.ended(run) is STATUS.CANCELED
     expect(page.get_by_text("Cancelled, as was asked").first).to_be_visible()
+    # Dagster shows a trace; it is not that of wherever the stage happened to be.
+    failures = ui.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+    (error,) = [each.get_dagster_event().step_failure_data.error for each in failures]
+    assert error and not error.cause and not error.context
+    assert not [frame for frame in error.stack if "asyncio" in frame or "units.py" in frame]
     (ui.home / SLOW).unlink()
 
     again = ui.again_from_failure(run)
@@ -151,7 +161,13 @@ def test_after_a_change_of_the_file_what_is_stale_is_shown(ui: Ui) -> None:
     file = ui.home / "experiments" / "stale.yaml"
     file.write_text(file.read_text() + "sampling: {n: 3}\n")
     assert load_experiment("stale", ui.home).sampling.n == 3
+    wrong = ui.home / "experiments" / "wrong.yaml"
+    wrong.write_text("description: wrong\nsamplin: 3\n")
     ui.reload()
+    page = ui.open("assets/wrong")
+    expect(page.get_by_text("samplin").first).to_be_visible()
+    expect(page.get_by_text("Correct the file and reload the definitions.").first).to_be_visible()
+    wrong.unlink()
     page = ui.open("assets/stale/eval_scores?view=checks&checkDetail=up_to_date")
     before = ui.instance.get_runs_count()
     page.get_by_role("button", name="Execute all").click()
@@ -169,3 +185,21 @@ def test_after_a_change_of_the_file_what_is_stale_is_shown(ui: Ui) -> None:
     assert ui.ended(refused) is STATUS.FAILURE
     expect(page.get_by_text("iteration 02 of stale does not start").first).to_be_visible()
     assert pipeline.store.manifest("expert_trajectories", "02") is None
+
+
+def test_what_comes_after_a_stage_that_was_made_again_is_stale(ui: Ui) -> None:
+    """After the test above, in which the configuration of `stale` changed."""
+    pipeline = ui.experiment("stale")
+    for iteration in ("00", "01"):
+        pipeline.materialise("candidate_actions", iteration=iteration)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SAND_HOME", str(ui.home))
+        said = CliRunner().invoke(app, ["status", "stale", "--json"])
+    states = {(row["iteration"], row["table"]): row for row in json.loads(said.stdout)}
+    assert states["01", "candidate_actions"]["state"] == "complete"
+    assert states["01", "eval_scores"]["state"] == "stale"
+    # The sensor looks again by itself.
+    page = ui.open("assets/stale/candidate_actions?view=checks&checkDetail=up_to_date")
+    expect(page.get_by_text("What was made is up to date.").first).to_be_visible()
+    ui.open("assets/stale/eval_scores?view=checks&checkDetail=up_to_date")
+    expect(page.get_by_text("iteration 01: upstream: eval_episodes").first).to_be_visible()

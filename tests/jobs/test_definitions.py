@@ -1,6 +1,6 @@
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import dagster as dg
 import pytest
@@ -12,6 +12,7 @@ from tests.assets.pipeline import ITERATION
 
 defs = definitions(["all"])
 CHAIN = ITERATION[ITERATION.index("candidate_actions") :]
+ASKING = ("candidate_actions", "rollouts", "critiques", "deliberation_trajectories", "eval_episodes")
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +108,40 @@ def test_what_is_in_use_is_shown_with_what_it_is_measured_by(
     (tmp_path / "experiments" / "mine.yaml").write_text(mine)
     shown = _groups(tmp_path, monkeypatch) - {"household", "more_experiments"}
     assert shown == {"alfworld_qwen25_7b", "mine", "household_expert_switch"}
+
+
+def test_an_experiment_whose_file_is_wrong_stands_beside_the_others_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "experiments").mkdir()
+    file = tmp_path / "experiments" / "wrong.yaml"
+    file.write_text("description: wrong\nextends: household\nsamplin: 3\n")
+    monkeypatch.setenv("SAND_HOME", str(tmp_path))
+    graph = definitions().get_repository_def().asset_graph
+    groups = {str(graph.get(key).group_name) for key in graph.get_all_asset_keys()}
+    assert groups == {"household", "experiments_with_errors", "more_experiments"}
+    description = graph.get(dg.AssetKey("wrong")).description
+    assert description and "samplin" in description and "Correct the file and reload" in description
+
+
+def _offered(fields: Mapping[str, Any], *path: str) -> set[str]:
+    """The fields of the launchpad's configuration below `path`."""
+    for name in path:
+        fields = fields[name].config_type.fields
+    return set(fields)
+
+
+def test_the_launchpad_offers_nothing_that_has_no_effect() -> None:
+    fields = defs.resolve_job_def("household").run_config_schema.config_type.fields
+    assert _offered(fields, "resources", "artifacts", "config") == set()
+    assert _offered(fields, "resources", "loop", "config") == {"until"}
+    offered = {op: _offered(fields, "ops", op, "config") for op in _offered(fields, "ops")}
+    stages = {f"household__{name}": offered.pop(f"household__{name}") for name in ITERATION}
+    assert {name.removeprefix("household__"): those for name, those in stages.items() if those} == {
+        **{name: {"fresh", "limit"} for name in ASKING},
+        "checkpoints": {"fresh"},
+    }
+    assert set().union(*offered.values()) == set()  # the report and the checks
 
 
 def test_every_asset_is_described_owned_and_in_its_experiments_group(

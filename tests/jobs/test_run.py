@@ -6,7 +6,10 @@ import io
 import os
 import shutil
 import signal
+import subprocess
+import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
 
@@ -21,12 +24,17 @@ from sand_dagster.assets import stages_of
 from sand_dagster.assets.progress import StageProgress, listening
 from sand_dagster.cli import app
 from sand_dagster.definitions import definitions
+from sand_dagster.errors import ExperimentBusy
+from sand_dagster.jobs import checks
+from sand_dagster.jobs.checks import PARTITION
 from sand_dagster.jobs.console import ProgressDisplay
-from sand_dagster.jobs.run import run_experiment
+from sand_dagster.jobs.instance import PROCESS, mark_process, running_elsewhere
+from sand_dagster.jobs.run import RunFailed, run_experiment
 from sand_dagster.resources.artifacts import Artifacts
 from sand_dagster.resources.loop import Loop
 from tests.artifacts.test_verify import flip
-from tests.assets.pipeline import ASKED, NAME, Finetuning, InProcess, Pipeline, Scripted
+from tests.assets.pipeline import ASKED, ITERATION, NAME, Finetuning, InProcess, Pipeline, Scripted
+from tests.processes import mark_of
 
 RESOURCES = {
     "artifacts": Artifacts(),
@@ -47,6 +55,15 @@ def run(home: Path, until: str = "00") -> str:
         ASKED.clear()
         run_experiment(definitions([NAME], RESOURCES), NAME, until, Console(file=printed, width=200))
     return printed.getvalue()
+
+
+@contextmanager
+def instance_of(home: Path) -> Iterator[dg.DagsterInstance]:
+    """The instance that `sand run` uses in `home`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAGSTER_HOME", str(home / "dagster"))
+        with dg.DagsterInstance.get() as instance:
+            yield instance
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +177,78 @@ def test_damaged_lines_of_a_finished_journal_are_taken_out_and_no_unit_is_done_a
     assert made.store.require("eval_episodes", "00") == before
     assert (folder / JOURNAL).read_bytes().splitlines() == lines[1:]
     assert "journal" not in run(made.home)
+
+
+def test_every_run_says_where_its_job_is_defined_and_which_partition_it_made(complete: Path) -> None:
+    """The UI's timeline asks for the runs of a repository and lists each under its job."""
+    of_ours = dg.RunsFilter(tags={".dagster/repository": "__repository__@sand_dagster"})
+    with instance_of(complete) as instance:
+        runs = {run.job_name: run for run in instance.get_runs(of_ours)}
+    assert runs.keys() == {f"{NAME}_setup", NAME}
+    for job, run in runs.items():
+        assert run.remote_job_origin is not None and run.remote_job_origin.job_name == job
+    assert {job: run.tags.get(PARTITION) for job, run in runs.items()} == {f"{NAME}_setup": None, NAME: "00"}
+
+
+@contextmanager
+def started(instance: dg.DagsterInstance, job: str, asset: dg.AssetKey | None = None) -> Iterator[str]:
+    """A run that another process has begun, which ends with the block; its id."""
+    process = subprocess.Popen(["sleep", "600"])
+    try:
+        run_id = str(uuid.uuid4())
+        tags = {PROCESS: mark_of(process.pid, run_id)}
+        selection = frozenset([asset]) if asset else None
+        instance.add_run(dg.DagsterRun(job, run_id, asset_selection=selection, tags=tags))
+        begun = dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, job, message="begun")
+        instance.report_dagster_event(begun, run_id)
+        yield run_id
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_what_a_run_of_the_ui_holds_is_refused_at_once_until_its_process_ends(made: Pipeline) -> None:
+    with instance_of(made.home) as instance, started(instance, NAME) as run_id:
+        said = rf"held by Dagster's run {run_id[:8]} since \d{{4}}(-\d\d){{2}} \d\d:\d\d:\d\d \(process \d+\)"
+        with pytest.raises(ExperimentBusy, match=said):
+            run(made.home)
+    assert f"Run {run_id[:8]} had been killed" in run(made.home)
+
+
+@pytest.mark.parametrize(
+    ("job", "asset", "busy"),
+    [
+        (f"{NAME}_setup", None, True),
+        ("__ASSET_JOB", dg.AssetKey([NAME, "rollouts"]), True),
+        ("__ASSET_JOB", dg.AssetKey(["another", "rollouts"]), False),
+        ("another", None, False),
+    ],
+)
+def test_only_a_run_of_the_same_experiment_in_another_process_holds_it(
+    made: Pipeline, job: str, asset: dg.AssetKey | None, busy: bool
+) -> None:
+    with started(made.instance, job, asset) as run_id:
+        found = running_elsewhere(made.instance, made.experiment)
+        assert (found and found.run_id) == (run_id if busy else None)
+        mark_process(made.instance, run_id)  # this one
+        assert running_elsewhere(made.instance, made.experiment) is None
+
+
+def test_a_check_that_fails_stops_the_chain(made: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(_: object, __: object, iteration: str) -> list[str]:
+        """Holds in iteration 00 only."""
+        return ["it does not hold"] if iteration == "01" else []
+
+    monkeypatch.setitem(checks._CHECKS, "candidate_actions", [never])
+    with pytest.raises(RunFailed, match=r"candidate_actions_never failed: .*blocking"):
+        run(made.home, "01")
+    table = {stage: made.store.manifest(stage, "01") for stage in ITERATION}
+    at = ITERATION.index("candidate_actions") + 1
+    assert None not in [table[stage] for stage in ITERATION[:at]]
+    assert {table[stage] for stage in ITERATION[at:]} == {None}
+    with instance_of(made.home) as instance:
+        (last,) = instance.get_runs(limit=1)
+    assert (last.status, last.tags[PARTITION]) == (dg.DagsterRunStatus.FAILURE, "01")
 
 
 def all_at_once(home: Path, partition: str) -> dg.ExecuteInProcessResult:

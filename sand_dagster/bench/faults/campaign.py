@@ -260,7 +260,7 @@ def _inject(scene: Scene, injection: Injection) -> tuple[list[str], str, str]:
         problems.append(f"the second run printed a traceback: {again.output()[-1500:]}")
     problems += _left_running(scene.mark)
     problems += _wrong_in(scene)
-    problems += _secrets(scene.home, [disturbed, again])
+    problems += secrets(scene.home, [disturbed, again])
     return problems, ended, message
 
 
@@ -331,7 +331,7 @@ def _left_over(scene: Scene) -> Iterator[Path]:
     yield from sorted(temporary(scene.home).rglob("*"))
 
 
-def _secrets(home: Path, runs: Sequence[Run]) -> Iterator[str]:
+def secrets(home: Path, runs: Sequence[Run]) -> Iterator[str]:
     """Files that contain the endpoint's key."""
     key = KEY.encode()
     for path in [*home.rglob("*"), *(run.log for run in runs)]:
