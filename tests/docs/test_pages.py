@@ -130,6 +130,12 @@ def test_the_readmes_small_experiment_can_be_loaded_beside_it(tmp_path: Path) ->
     assert small.generation.max_new_tokens == small.deliberation.max_new_tokens == 48
 
 
+def test_every_picture_is_shown_on_a_page() -> None:
+    shown = {name for page in PAGES for name in re.findall(r"!\[[^]]*\]\(([^)]+)\)", page.read_text())}
+    pictures = {path.name for path in (ROOT / "docs").glob("*.png")}
+    assert pictures <= {Path(name).name for name in shown}
+
+
 def test_every_dependency_has_its_reason() -> None:
     text = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
     for file in (ROOT / "pyproject.toml", *(ROOT / "packages").glob("*/pyproject.toml")):
