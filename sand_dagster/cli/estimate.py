@@ -88,8 +88,8 @@ def _print(found: Estimate) -> None:
         f"In all: {_duration(found.seconds)}"
         + (f", {found.gpu_hours:,.0f} GPU hours" if found.gpu_hours else "")
         + f", {_size(found.disk)} of disk; {found.parameters:,} parameters.",
-        *found.plans,
-        *(f"[red]does not fit:[/red] {escape(refusal)}" for refusal in found.refusals),
+        *(f"{part}: {escape(plan)}" for part, plan in found.plans.items()),
+        *(f"[red]does not fit:[/red] {part}: {escape(why)}" for part, why in found.refusals.items()),
         *(escape(assumption) for assumption in found.assumptions),
     ]
     for line in lines:

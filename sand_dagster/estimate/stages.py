@@ -47,7 +47,8 @@ class StageEstimate:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """All stages, memory, and the assumptions. `refusals` says what does not fit."""
+    """All stages, memory, and the assumptions. `plans` says how the cards are used, `refusals` what does not
+    fit, both by the part: `generation` or `training`."""
 
     experiment: str
     hardware: Hardware
@@ -55,8 +56,8 @@ class Estimate:
     stages: list[StageEstimate]
     generation: Parallelism | None
     training: TrainingPlan | None
-    plans: list[str]
-    refusals: list[str]
+    plans: dict[str, str]
+    refusals: dict[str, str]
     assumptions: list[str] = field(default_factory=list)
 
     @property
@@ -108,22 +109,22 @@ def estimate(
     """
     shape = shape_of(experiment, home)
     means, assumptions = lengths(experiment, home)
-    refusals: list[str] = []
-    plans: list[str] = []
+    refusals: dict[str, str] = {}
+    plans: dict[str, str] = {}
     generation: Parallelism | None = None
     training: TrainingPlan | None = None
     if not hardware.on_cpu:
         memory, cards = hardware.device.memory, hardware.devices
         try:
             generation = parallelism(shape, experiment.model.max_model_len, cards, memory, _ENGINE_SHARE)
-            plans.append(f"generation: {generation.describe(shape, cards)}")
+            plans["generation"] = generation.describe(shape, cards)
         except DoesNotFit as error:
-            refusals.append(f"generation: {error}")
+            refusals["generation"] = str(error)
         try:
             training = plan_training(shape, experiment.finetuning, cards, memory, hardware.host_memory)
-            plans.append(f"training: {training.describe(experiment.finetuning)}")
+            plans["training"] = training.describe(experiment.finetuning)
         except TrainingDoesNotFit as error:
-            refusals.append(f"training: {error}")
+            refusals["training"] = str(error)
         assumptions += [
             f"Rates: {hardware.device.source}; {PREFILL:.0%} of its operations in prefill, {TRAINING:.0%} in "
             f"training, {DECODING:.0%} of its bandwidth in decoding. None of this was measured on a GPU.",

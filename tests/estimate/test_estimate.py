@@ -44,7 +44,7 @@ def test_every_profile_of_the_paper_fits_what_it_is_planned_for(
 ) -> None:
     experiment = SHIPPED[name]
     found = estimate(experiment, hardware(machine), experiment.partitions[-1], tmp_path)
-    assert found.refusals == []
+    assert not found.refusals
     assert found.training is not None and found.generation is not None
     assert found.training.card < found.hardware.device.memory
     assert found.training.placement == ("offloaded" if machine == "1xH100" else "sharded")
