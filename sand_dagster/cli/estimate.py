@@ -60,7 +60,13 @@ def estimate(
         fail(str(error))
     if as_json:
         print_json(
-            {**asdict(found), "seconds": found.seconds, "gpu_hours": found.gpu_hours, "disk": found.disk}
+            {
+                **asdict(found),
+                "stages": [{**asdict(stage), "gpu_hours": stage.gpu_hours} for stage in found.stages],
+                "seconds": found.seconds,
+                "gpu_hours": found.gpu_hours,
+                "disk": found.disk,
+            }
         )
     else:
         _print(found)
@@ -78,11 +84,13 @@ def _print(found: Estimate) -> None:
             f"{each.completion_tokens:,}",
             f"{each.environment_s:,.0f} s",
             _duration(each.seconds),
+            *([f"{each.gpu_hours:,.1f}"] if each.gpus else []),
             _size(each.disk),
         ]
         for each in found.stages
     ]
-    columns = ("iteration", "stage", "units", "tokens read", "tokens written", "environments", "time", "disk")
+    columns = ("iteration", "stage", "units", "tokens read", "tokens written", "environments", "time")
+    columns += ("GPU hours", "disk") if found.hardware.gpus else ("disk",)
     print_table(f"Estimate of {found.experiment} on {found.hardware.name}", columns, rows, right=2)
     lines = [
         f"In all: {_duration(found.seconds)}"

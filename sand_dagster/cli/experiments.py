@@ -146,16 +146,20 @@ def _say_what_fits(name: str, until: str) -> None:
     ) as error:  # the model is not downloaded yet: the plan is printed again before each start
         console().print(escape(str(error)))
         return
-    elsewhere = set()
     endpoints = experiment.generation
-    if configured(ModelServer).model_server == "static" or (endpoints.base and endpoints.policy):
-        elsewhere.add("generation")
-    if configured(Training).training_on != "here":
-        elsewhere.add("training")
-    for part, plan in found.plans.items():
-        if part not in elsewhere:
-            console().print(f"{part}: {escape(plan)}", soft_wrap=True)
-    if refused := [f"{part}: {why}" for part, why in found.refusals.items() if part not in elsewhere]:
+    served = configured(ModelServer).model_server == "static" or (endpoints.base and endpoints.policy)
+    trained = configured(Training).training_on != "here"
+
+    def here(parts: Mapping[str, str]) -> list[str]:
+        return [
+            f"{part}: {text}"
+            for part, text in parts.items()
+            if not (served if part == "generation" else trained)
+        ]
+
+    for line in here(found.plans):
+        console().print(escape(line), soft_wrap=True)
+    if refused := here(found.refusals):
         fail("\n".join(refused))
 
 

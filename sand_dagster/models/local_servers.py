@@ -32,7 +32,7 @@ _ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "1",
 }
 _GPU_PREFILL_TOKENS = 8192
-"""Of one step. On many cards vLLM's server has 2,048, so that users get a first token soon; none waits here."""
+"""Of one step. On many cards vLLM's server has 2,048, so that users get a first token soon."""
 _RESTARTS = 1
 _START_S = 1800.0  # a large model is read from a shared disk
 _LOOK_EVERY_S = 0.5
