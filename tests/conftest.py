@@ -6,10 +6,32 @@ import errno
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from sand_dagster.models.cards import cards
+
+FakeCards = Callable[..., None]
+
+
+@pytest.fixture
+def fake_cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCards]:
+    """`fake_cards(count, name, mib)`: `nvidia-smi` lists so many GPUs, with the UUIDs GPU-0, GPU-1, …"""
+
+    def put(count: int, name: str = "NVIDIA H100 80GB HBM3", mib: int = 81559) -> None:
+        lines = (f'echo "{number}, GPU-{number}, {name}, {mib}"' for number in range(count))
+        program = tmp_path / "bin" / "nvidia-smi"
+        program.parent.mkdir(exist_ok=True)
+        program.write_text("\n".join(["#!/bin/sh", *lines, ""]))
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", str(program.parent), prepend=":")
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        cards.cache_clear()
+
+    yield put
+    cards.cache_clear()
 
 
 @pytest.fixture

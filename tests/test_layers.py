@@ -88,3 +88,27 @@ def test_the_algorithm_knows_only_its_interfaces(path: Path) -> None:
         names = [name.name for name in node.names] if isinstance(node, ast.Import) else []
         names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
         assert not {name.split(".")[0] for name in names} & FORBIDDEN
+
+
+CLUSTER = {"ray", "dagster_ray", "dagster_k8s", "kubernetes"}
+STARTED_BY_RAY = {"training/ray_nodes.py"}
+"""Programs of their own, which nothing imports."""
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_nothing_of_a_cluster_is_imported_before_it_is_used(path: Path) -> None:
+    """They are extras: the project works without."""
+    if str(path.relative_to(PACKAGE)) in STARTED_BY_RAY:
+        return
+    waiting, names = [ast.parse(path.read_text()).body], set[str]()
+    while waiting:
+        for node in waiting.pop():
+            if isinstance(node, ast.Import):
+                names |= {name.name for name in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                names |= {node.module or ""} | {f"{node.module}.{name.name}" for name in node.names}
+            elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                waiting.append(list(ast.iter_child_nodes(node)))  # type: ignore[arg-type]
+    assert not {name.partition(".")[0] for name in names} & CLUSTER
+    programs = {f"sand_dagster.{program.removesuffix('.py').replace('/', '.')}" for program in STARTED_BY_RAY}
+    assert not names & programs

@@ -45,6 +45,9 @@ _KIND = "household"
 _CONTEXT = 4096
 _TURN_TOKENS, _CRITIQUE_TOKENS, _DELIBERATION_TOKENS = 256, 128, 256
 
+_CARD_SHARE = 0.4
+"""Of a GPU's memory for each of the two engines, which are there at the same time."""
+
 ROUNDS = 3
 """How often each stage is measured; the medians are reported."""
 
@@ -217,7 +220,7 @@ async def measure_flat_stages(
     tasks: int, home: Path, progress: Callable[[int], None]
 ) -> tuple[list[FlatStage], int]:
     """The stages over `tasks` demonstrations, and how many prompts the bare engine completed differently."""
-    settings = GenerationSettings(max_model_len=_CONTEXT)
+    settings = GenerationSettings(max_model_len=_CONTEXT, gpu_memory_utilization=_CARD_SHARE)
     model = await vllm_engine.start(weights(), settings)
     stages = _FlatStages(tasks, home, settings, model, await _Bare.start(weights(), settings))
     for number in range(ROUNDS):

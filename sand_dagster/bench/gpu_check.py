@@ -42,6 +42,7 @@ iterations: 1
 finetuning: {{method: {method}}}
 """
 _REPEATED = ("candidate_actions", "rollouts", "critiques", "deliberation_trajectories", "eval_episodes")
+_PARTS = 6
 _GIVEN_BACK = 512  # MiB that a card may hold more after a part than before it
 _SHARE = 0.9
 _POLL_S = 1.0
@@ -111,7 +112,7 @@ def run(home: Path, progress: Progress, *, reduced: bool = False) -> Report:
         parts.append(part)
         with (home / "parts.jsonl").open("a") as file:
             file.write(json.dumps(asdict(part)) + "\n")
-        progress(number, 7)
+        progress(number, _PARTS)
     return Report(parts, _machine())
 
 

@@ -60,7 +60,13 @@ def estimate(
         fail(str(error))
     if as_json:
         print_json(
-            {**asdict(found), "seconds": found.seconds, "gpu_hours": found.gpu_hours, "disk": found.disk}
+            {
+                **asdict(found),
+                "stages": [{**asdict(stage), "gpu_hours": stage.gpu_hours} for stage in found.stages],
+                "seconds": found.seconds,
+                "gpu_hours": found.gpu_hours,
+                "disk": found.disk,
+            }
         )
     else:
         _print(found)
@@ -78,18 +84,20 @@ def _print(found: Estimate) -> None:
             f"{each.completion_tokens:,}",
             f"{each.environment_s:,.0f} s",
             _duration(each.seconds),
+            *([f"{each.gpu_hours:,.1f}"] if each.gpus else []),
             _size(each.disk),
         ]
         for each in found.stages
     ]
-    columns = ("iteration", "stage", "units", "tokens read", "tokens written", "environments", "time", "disk")
+    columns = ("iteration", "stage", "units", "tokens read", "tokens written", "environments", "time")
+    columns += ("GPU hours", "disk") if found.hardware.gpus else ("disk",)
     print_table(f"Estimate of {found.experiment} on {found.hardware.name}", columns, rows, right=2)
     lines = [
         f"In all: {_duration(found.seconds)}"
         + (f", {found.gpu_hours:,.0f} GPU hours" if found.gpu_hours else "")
         + f", {_size(found.disk)} of disk; {found.parameters:,} parameters.",
-        *found.plans,
-        *(f"[red]does not fit:[/red] {escape(refusal)}" for refusal in found.refusals),
+        *(f"{part}: {escape(plan)}" for part, plan in found.plans.items()),
+        *(f"[red]does not fit:[/red] {part}: {escape(why)}" for part, why in found.refusals.items()),
         *(escape(assumption) for assumption in found.assumptions),
     ]
     for line in lines:

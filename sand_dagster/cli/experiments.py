@@ -125,7 +125,8 @@ def _run(experiment: str, last: str, fresh: Sequence[str]) -> None:
 
 
 def _say_what_fits(name: str, until: str) -> None:
-    """How generation and training use this machine's GPUs; ends the command if one does not fit."""
+    """How generation and training use this machine's GPUs; ends the command if one that is here does not
+    fit."""
     from sand_dagster.models.cards import cards
 
     if not cards():
@@ -134,8 +135,7 @@ def _say_what_fits(name: str, until: str) -> None:
     from sand_dagster.estimate.stages import estimate
     from sand_dagster.experiments.loading import load_experiment
     from sand_dagster.jobs.run import check_iteration
-    from sand_dagster.resources import configured
-    from sand_dagster.resources.model_server import ModelServer
+    from sand_dagster.resources import ModelServer, Training, configured
 
     experiment = load_experiment(name, sand_home())
     check_iteration(experiment, until)
@@ -146,11 +146,20 @@ def _say_what_fits(name: str, until: str) -> None:
     ) as error:  # the model is not downloaded yet: the plan is printed again before each start
         console().print(escape(str(error)))
         return
-    for plan in found.plans:
-        console().print(escape(plan), soft_wrap=True)
-    elsewhere = configured(ModelServer).model_server == "static"
-    served = elsewhere or (experiment.generation.base and experiment.generation.policy)
-    if refused := [each for each in found.refusals if not (served and each.startswith("generation"))]:
+    endpoints = experiment.generation
+    served = configured(ModelServer).model_server == "static" or (endpoints.base and endpoints.policy)
+    trained = configured(Training).training_on != "here"
+
+    def here(parts: Mapping[str, str]) -> list[str]:
+        return [
+            f"{part}: {text}"
+            for part, text in parts.items()
+            if not (served if part == "generation" else trained)
+        ]
+
+    for line in here(found.plans):
+        console().print(escape(line), soft_wrap=True)
+    if refused := here(found.refusals):
         fail("\n".join(refused))
 
 

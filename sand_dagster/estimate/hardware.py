@@ -51,6 +51,11 @@ class Hardware(NamedTuple):
         return self.device.name == CORE.name
 
     @property
+    def gpus(self) -> int:
+        """Of all machines."""
+        return 0 if self.on_cpu else self.devices * self.nodes
+
+    @property
     def name(self) -> str:
         each = f"{self.devices}x{self.device.name}"
         return each if self.nodes == 1 else f"{self.nodes}x{each}"

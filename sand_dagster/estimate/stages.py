@@ -11,29 +11,33 @@ from sand_dagster.artifacts.schemas import TABLES
 from sand_dagster.artifacts.store import ArtifactStore
 from sand_dagster.estimate.hardware import CORE, Hardware
 from sand_dagster.estimate.lengths import Lengths, lengths
+from sand_dagster.estimate.rates import (
+    DECODING,
+    ENGINE_SHARE,
+    ENGINE_START_S,
+    PREFILL,
+    TRAINER_START_S,
+    TRAINING,
+    Rates,
+)
 from sand_dagster.experiments.experiment import Experiment
 from sand_dagster.models.packaged import packaged_model
 from sand_dagster.models.parallel import DoesNotFit, Parallelism, parallelism
 from sand_dagster.models.settings import ModelSource
 from sand_dagster.models.shape import KNOWN, ModelShape
 from sand_dagster.rows.search import SearchMode
-from sand_dagster.training.memory import TrainingDoesNotFit, TrainingPlan, plan_training
+from sand_dagster.training.memory import TrainingDoesNotFit, TrainingPlan, for_pairs, plan_training
+from sand_dagster.training.settings import FinetuningSettings
 
-PREFILL, TRAINING, DECODING = 0.5, 0.4, 0.6
-"""Assumed efficiency: shares of a GPU's operations in prefill and training, of its bandwidth in decoding."""
-_ENGINE_SHARE = 0.9
-_AT_WORK = 256  # sequences that a copy works on
-_ENGINE_START_S, _TRAINER_START_S = 150.0, 120.0
-_CPU_ENGINE_START_S, _CPU_TRAINER_START_S = 24.0, 13.0
-_CPU_STEP_S = 0.0004
-"""Seconds of one core for a token in addition to its operations: vLLM's and Python's own work."""
-_HOST_BANDWIDTH = 50e9
-"""Bytes a second that an optimizer step in the host's memory processes."""
+_SFT, _DPO = "training", "training on pairs"
 
 
 @dataclass(frozen=True, slots=True)
 class StageEstimate:
-    """One stage of one iteration. `environment_s` is the time of all workers; it overlaps with generation."""
+    """One stage of one iteration. `environment_s` is the time of all workers; it overlaps with generation.
+
+    `gpus` are the cards of all machines, because they are in use during the whole run.
+    """
 
     iteration: str
     stage: str
@@ -43,11 +47,17 @@ class StageEstimate:
     environment_s: float = 0.0
     seconds: float = 0.0
     disk: int = 0
+    gpus: int = 0
+
+    @property
+    def gpu_hours(self) -> float:
+        return self.gpus * self.seconds / 3600
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """All stages, memory, and the assumptions. `refusals` says what does not fit."""
+    """All stages, memory, and the assumptions. `plans` says how the cards are used, `refusals` what does not
+    fit, both by the part: `generation`, or a kind of training."""
 
     experiment: str
     hardware: Hardware
@@ -55,8 +65,8 @@ class Estimate:
     stages: list[StageEstimate]
     generation: Parallelism | None
     training: TrainingPlan | None
-    plans: list[str]
-    refusals: list[str]
+    plans: dict[str, str]
+    refusals: dict[str, str]
     assumptions: list[str] = field(default_factory=list)
 
     @property
@@ -65,9 +75,7 @@ class Estimate:
 
     @property
     def gpu_hours(self) -> float:
-        """Cards times hours, for the cards of all machines, because they are in use during the whole run."""
-        cards = 0 if self.hardware.on_cpu else self.hardware.devices * self.hardware.nodes
-        return cards * self.seconds / 3600
+        return sum(stage.gpu_hours for stage in self.stages)
 
     @property
     def disk(self) -> int:
@@ -108,34 +116,40 @@ def estimate(
     """
     shape = shape_of(experiment, home)
     means, assumptions = lengths(experiment, home)
-    refusals: list[str] = []
-    plans: list[str] = []
+    refusals: dict[str, str] = {}
+    plans: dict[str, str] = {}
     generation: Parallelism | None = None
-    training: TrainingPlan | None = None
+    trainings: dict[str, TrainingPlan] = {}
     if not hardware.on_cpu:
         memory, cards = hardware.device.memory, hardware.devices
         try:
-            generation = parallelism(shape, experiment.model.max_model_len, cards, memory, _ENGINE_SHARE)
-            plans.append(f"generation: {generation.describe(shape, cards)}")
+            generation = parallelism(shape, experiment.model.max_model_len, cards, memory, ENGINE_SHARE)
+            plans["generation"] = generation.describe(shape, cards)
         except DoesNotFit as error:
-            refusals.append(f"generation: {error}")
-        try:
-            training = plan_training(shape, experiment.finetuning, cards, memory, hardware.host_memory)
-            plans.append(f"training: {training.describe(experiment.finetuning)}")
-        except TrainingDoesNotFit as error:
-            refusals.append(f"training: {error}")
+            refusals["generation"] = str(error)
+        for part, settings in _trainings(experiment).items():
+            try:
+                trainings[part] = plan_training(shape, settings, cards, memory, hardware.host_memory)
+                plans[part] = trainings[part].describe(settings)
+                if hardware.nodes > 1:
+                    host = hardware.nodes * hardware.host_memory
+                    together = plan_training(shape, settings, hardware.gpus, memory, host)
+                    plans[f"{part} over {hardware.nodes} machines"] = together.describe(settings)
+            except TrainingDoesNotFit as error:
+                refusals[part] = str(error)
         assumptions += [
             f"Rates: {hardware.device.source}; {PREFILL:.0%} of its operations in prefill, {TRAINING:.0%} in "
             f"training, {DECODING:.0%} of its bandwidth in decoding. None of this was measured on a GPU.",
-            f"Starts: {_ENGINE_START_S:.0f} s for an engine, {_TRAINER_START_S:.0f} s for a training.",
+            f"Starts: {ENGINE_START_S:.0f} s for an engine, {TRAINER_START_S:.0f} s for a training.",
         ]
         if hardware.nodes > 1:
             assumptions.append(
-                "On several machines: one trains, all generate (`vllm serve` on each, `url` lists them)."
+                "Times on several machines: one trains, all generate (`vllm serve` on each, `url` lists "
+                "them). With Ray all can train (SAND_TRAINING_NODES)."
             )
     else:
         assumptions.append(f"Rates: {CORE.source}; idle cores.")
-    rates = _Rates(shape, means, hardware, generation, training)
+    rates = Rates(shape, means, hardware, generation, trainings)
     stages: list[StageEstimate] = []
     for iteration in experiment.partitions[: experiment.partitions.index(until) + 1]:
         stages += _iteration(experiment, iteration, shape, means, rates)
@@ -152,68 +166,21 @@ def estimate(
         shape.parameters,
         stages,
         generation,
-        training,
+        trainings.get(_SFT),
         plans,
         refusals,
         assumptions,
     )
 
 
-class _Rates:
-    """Seconds for tokens."""
-
-    def __init__(
-        self,
-        shape: ModelShape,
-        means: Lengths,
-        hardware: Hardware,
-        generation: Parallelism | None,
-        training: TrainingPlan | None,
-    ) -> None:
-        self.hardware, self._shape, self._training = hardware, shape, training
-        self._copies = (generation.data_parallel_size if generation else 1) * hardware.nodes
-        self._tensor = generation.tensor_parallel_size if generation else 1
-        self._cache = generation.cache * self._tensor if generation else 0
-        self._context = means.opening + means.steps / 2 * (means.acting + means.observation)
-
-    def generate(self, prefill: float, completion: float, units: float) -> float:
-        """Seconds to read `prefill` tokens that no cache holds, and to write `completion`."""
-        shape, device = self._shape, self.hardware.device
-        if self.hardware.on_cpu:
-            return self._on_cores(2.0 * shape.parameters, prefill / 8 + completion, prefill + completion)
-        sequence = self._context * shape.cache_bytes_per_token()
-        at_work = max(1.0, min(_AT_WORK, units / self._copies, self._cache / sequence))
-        step = (2.0 * shape.parameters + at_work * sequence) / (DECODING * device.bandwidth * self._tensor)
-        reading = 2.0 * shape.parameters * prefill / (PREFILL * device.operations * self._tensor)
-        return (reading + completion * step / at_work) / self._copies
-
-    def train(self, tokens: float, steps: float, *, checkpointing: bool) -> float:
-        """Seconds for one training on `tokens`, all epochs together, in `steps` of the optimizer."""
-        operations = (8.0 if checkpointing else 6.0) * self._shape.parameters
-        if self.hardware.on_cpu:
-            return self._on_cores(operations, 0.0, tokens)
-        plan = self._training
-        devices = plan.shares.devices if plan else self.hardware.devices
-        seconds = tokens * operations / (devices * TRAINING * self.hardware.device.operations)
-        if plan and plan.placement == "offloaded":
-            seconds += steps * 2 * 16 * self._shape.parameters / _HOST_BANDWIDTH
-        return seconds
-
-    def _on_cores(self, operations: float, steps: float, tokens: float) -> float:
-        cores = self.hardware.devices * self.hardware.nodes
-        return (steps * _CPU_STEP_S + tokens * operations / self.hardware.device.operations) / cores
-
-    @property
-    def engine_start(self) -> float:
-        return _CPU_ENGINE_START_S if self.hardware.on_cpu else _ENGINE_START_S
-
-    @property
-    def trainer_start(self) -> float:
-        return _CPU_TRAINER_START_S if self.hardware.on_cpu else _TRAINER_START_S
+def _trainings(experiment: Experiment) -> dict[str, FinetuningSettings]:
+    """The settings of the experiment's trainings, as memory is planned by them."""
+    pairs = {_DPO: for_pairs(experiment.preference_tuning)} if experiment.variant == "eto" else {}
+    return {_SFT: experiment.finetuning, **pairs}
 
 
 def _iteration(
-    experiment: Experiment, iteration: str, shape: ModelShape, means: Lengths, rates: _Rates
+    experiment: Experiment, iteration: str, shape: ModelShape, means: Lengths, rates: Rates
 ) -> Iterator[StageEstimate]:
     k = int(iteration)
     acts = k > 0 and experiment.variant != "more_sft" and not experiment.explores
@@ -239,6 +206,7 @@ def _iteration(
             environment,
             max(seconds, environment / cores) + starts,
             round(6 * (prefill * 0.2 + completion)),
+            rates.hardware.gpus,
         )
 
     if acts:
@@ -291,10 +259,11 @@ def _iteration(
     played = explored * (means.opening + means.test_steps * (means.turn + means.observation))
     tokens = epochs * ((explored if prefers else demonstrations) * whole + deliberated + played)
     examples = explored if prefers else demonstrations + explored
-    batch = experiment.eto.batch_size if prefers else experiment.finetuning.batch_size
-    optimizer_steps = epochs * examples / batch
+    part = _DPO if prefers else _SFT
+    settings = _trainings(experiment)[part]
+    optimizer_steps = epochs * examples / settings.batch_size
     checkpoint = 2 * shape.parameters if not rates.hardware.on_cpu else 4 * shape.parameters
-    trained = rates.train(tokens, optimizer_steps, checkpointing=experiment.finetuning.gradient_checkpointing)
+    trained = rates.train(part, tokens, optimizer_steps, checkpointing=settings.gradient_checkpointing)
     yield StageEstimate(
         iteration,
         "checkpoints",
@@ -304,6 +273,7 @@ def _iteration(
         0.0,
         rates.trainer_start + (trained if epochs else 0.0),
         checkpoint,
+        rates.hardware.gpus,
     )
     tested = means.first_test_steps if k == 0 else means.test_steps
     turn_tokens = means.turn if k == 0 else means.acting

@@ -245,6 +245,12 @@ class Experiment(Settings):
         return self.variant in ("rft", "eto")
 
     @property
+    def preference_tuning(self) -> FinetuningSettings:
+        """The settings of a DPO: those of `finetuning`, with `eto`'s."""
+        of_eto = {"learning_rate": self.eto.learning_rate, "batch_size": self.eto.batch_size}
+        return self.finetuning.model_copy(update=of_eto)
+
+    @property
     def group(self) -> str:
         """The name for asset groups and jobs, which allow no hyphen."""
         return self.name.replace("-", "_")

@@ -31,6 +31,8 @@ _ENVIRONMENT = {
     "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
     "VLLM_ENABLE_V1_MULTIPROCESSING": "1",
 }
+_GPU_PREFILL_TOKENS = 8192
+"""Of one step. On many cards vLLM's server has 2,048, so that users get a first token soon."""
 _RESTARTS = 1
 _START_S = 1800.0  # a large model is read from a shared disk
 _LOOK_EVERY_S = 0.5
@@ -212,6 +214,7 @@ def _commands(
         found = cards()
         spread = vllm_engine.spread_over(found, folder, context, settings)
         arguments["tensor_parallel_size"] = size = spread.tensor_parallel_size
+        arguments["max_num_batched_tokens"] = _GPU_PREFILL_TOKENS
         groups = [found[first : first + size] for first in range(0, spread.cards, size)]
         variables = [{"CUDA_VISIBLE_DEVICES": ",".join(card.uuid for card in group)} for group in groups]
     command = [sys.executable, "-m", MODULE, "--served-model-name", name, "--host", "127.0.0.1"]

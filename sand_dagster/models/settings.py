@@ -83,7 +83,7 @@ class GenerationSettings(BaseModel):
         description="How often a failed request to an endpoint is repeated, with a longer wait each time.",
     )
     endpoint_patience: float = Field(
-        default=600.0,
+        default=900.0,  # outlives an outage of ten minutes, and the start of a server after it
         ge=0.0,
         description="Seconds to wait if no endpoint can be reached.",
     )

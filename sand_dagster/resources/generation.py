@@ -71,7 +71,9 @@ class Generation(dg.ConfigurableResource[None]):
         description="how often a request to an endpoint is repeated, with a longer wait each time",
     )
     endpoint_patience: float = Field(
-        default=600.0, ge=0, description="seconds to wait if no endpoint of a model can be reached"
+        default=GenerationSettings().endpoint_patience,
+        ge=0,
+        description="seconds to wait if no endpoint of a model can be reached",
     )
 
     server: ModelServer

@@ -84,11 +84,8 @@ class Training(dg.ConfigurableResource[None]):
             if rejected is None:
                 sft = SftTrainer(experiment.finetuning, on_progress, key=key, launcher=launcher)
                 return Report.model_validate(sft.finetune(conversations, parent, output, seed, epochs))
-            eto = experiment.eto
-            settings = experiment.finetuning.model_copy(
-                update={"learning_rate": eto.learning_rate, "batch_size": eto.batch_size}
-            )
-            dpo = DpoTrainer(settings, eto.beta, on_progress, key=key, launcher=launcher)
+            settings, beta = experiment.preference_tuning, experiment.eto.beta
+            dpo = DpoTrainer(settings, beta, on_progress, key=key, launcher=launcher)
             return Report.model_validate(dpo.prefer(conversations, rejected, parent, output, seed, epochs))
 
     def _launcher(self, context: dg.AssetExecutionContext | None) -> Launcher:

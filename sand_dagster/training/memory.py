@@ -49,6 +49,11 @@ class TrainingPlan(NamedTuple):
         )
 
 
+def for_pairs(settings: FinetuningSettings) -> FinetuningSettings:
+    """The settings by which a DPO's memory is planned: a device holds both trajectories of a pair."""
+    return settings.model_copy(update={"per_device_batch_size": max(2, settings.per_device_batch_size)})
+
+
 def activations(shape: ModelShape, tokens: int, *, checkpointing: bool) -> int:
     """Bytes for `tokens` on a device, in bfloat16; the scores of the vocabulary are computed in chunks."""
     hidden = tokens * shape.hidden * _HALF

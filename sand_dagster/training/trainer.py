@@ -12,6 +12,7 @@ from sand_dagster.ids import digest
 from sand_dagster.models.model_folder import model_id
 from sand_dagster.training.job import REPORT, DpoJob, Job, Progress, Report, write_conversations
 from sand_dagster.training.launching import Launcher, ThisMachine
+from sand_dagster.training.memory import for_pairs
 from sand_dagster.training.resuming import STATE, work_folder
 from sand_dagster.training.settings import FinetuningSettings
 from sand_dagster.types import Message
@@ -75,7 +76,7 @@ class SftTrainer:
         seed: int,
         epochs: int,
     ) -> Mapping[str, object]:
-        settings = self._settings if preferring is None else preferring.planned(self._settings)
+        settings = self._settings if preferring is None else for_pairs(self._settings)
         processes = self._launcher.plan(parent, settings)
         key = digest(
             self._key,
@@ -158,10 +159,6 @@ class _Preferring(NamedTuple):
 
     def job(self, work: Path) -> DpoJob:
         return DpoJob(rejected=(work / "rejected.jsonl").resolve(), beta=self.beta)
-
-    def planned(self, settings: FinetuningSettings) -> FinetuningSettings:
-        """The settings by which memory is planned: a device holds both trajectories of a pair."""
-        return settings.model_copy(update={"per_device_batch_size": max(2, settings.per_device_batch_size)})
 
 
 def _completed(folder: Path) -> Report:

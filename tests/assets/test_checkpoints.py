@@ -6,6 +6,7 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -18,9 +19,10 @@ from sand_dagster.errors import MissingArtifact, TornModel
 from sand_dagster.experiments.loading import load_experiment
 from sand_dagster.roles import Role
 from sand_dagster.rows.models import CheckpointRow, PolicyRow
+from sand_dagster.training.job import Report
 from tests.artifacts.experiment import write
 from tests.artifacts.rows import row
-from tests.assets.pipeline import FINETUNED, NAME, Pipeline
+from tests.assets.pipeline import FINETUNED, NAME, Finetuning, Pipeline
 
 
 @pytest.mark.parametrize(("restart_from", "parent"), [("policy", "small/checkpoints"), ("base", "base")])
@@ -43,6 +45,26 @@ def test_a_finetuning_that_is_there_whole_is_not_done_again(pipeline: Pipeline) 
     assert pipeline.store.read("checkpoints", "01").equals(first)
     (pipeline.home / first["folder"][0] / "config.json").write_text("torn")
     assert pipeline.materialise("checkpoints", iteration="01") == ["finetune"]
+
+
+class ThreeCards(Finetuning):
+    """On three cards the nearest to a batch of eight is nine."""
+
+    def finetune(self, *arguments: Any, **named: Any) -> Report:
+        report = super().finetune(*arguments, **named)
+        return report.model_copy(update={"devices": 3, "per_device_batch_size": 3})
+
+
+def test_a_batch_that_the_cards_cannot_make_up_is_said_and_recorded(pipeline: Pipeline) -> None:
+    pipeline.materialise("checkpoints", iteration="01", training=ThreeCards(), fresh=True)
+    (run,) = pipeline.instance.get_run_records(limit=1)
+    log = [entry.user_message for entry in pipeline.instance.all_logs(run.dagster_run.run_id)]
+    assert (
+        "Each optimiser step was over 9 trajectories, not finetuning.batch_size 8, which 3 devices cannot "
+        "make up." in log
+    )
+    manifest = pipeline.store.require("checkpoints", "01")
+    assert (manifest.counts["devices"], manifest.counts["batch_size"]) == (3, 9)
 
 
 def _trained(home: Path, experiment: str, iteration: str, epochs: int, trained_tokens: int) -> None:

@@ -69,3 +69,15 @@ def test_each_check_begins_with_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     assert home.parent == tmp_path
     assert [path.name for path in home.iterdir()] == ["parts.jsonl"]
     assert json.loads((home / "parts.jsonl").read_text())["verdict"] == "works"
+
+
+def test_the_progress_ends_with_the_last_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def works(name: str, *_: object, **__: object) -> Part:
+        return Part(name, "works")
+
+    monkeypatch.setattr(gpu_check, "_command", works)
+    for judge in ("_repeated", "_flat"):
+        monkeypatch.setattr(gpu_check, judge, lambda part, *_: part)
+    told: list[tuple[int, int]] = []
+    report = gpu_check.run(tmp_path, lambda done, of: told.append((done, of)), reduced=True)
+    assert told[-1] == (len(report.parts), len(report.parts))

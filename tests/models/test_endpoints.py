@@ -15,6 +15,7 @@ from sand_dagster.models import endpoints as module
 from sand_dagster.models.endpoint import EndpointFailed
 from sand_dagster.models.endpoints import Endpoints
 from sand_dagster.models.settings import GenerationSettings, ModelSource
+from sand_dagster.resources.generation import Generation
 from sand_dagster.types import Completion, Message, Sampling
 from tests.models.serving import Server
 from tests.models.test_endpoint import Server as Scripted
@@ -184,6 +185,12 @@ def test_a_server_that_says_when_is_asked_then(server: Scripted) -> None:  # noq
     assert time.monotonic() - began >= 1.5
 
 
-def test_ten_minutes_are_the_default() -> None:
-    assert GenerationSettings().endpoint_patience == 600
+def test_an_outage_of_ten_minutes_is_outlived_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1.0
+    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    attempts = module._Attempts(GenerationSettings())
+    assert attempts.again_later()
+    now += 600 + module._LONGEST_WAIT  # a server that is back is asked so much later at the latest
+    assert attempts.again_later()
+    assert Generation().endpoint_patience == GenerationSettings().endpoint_patience
     assert module._TELL_EVERY_S == 30

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from sand_dagster.models import local_servers
+from sand_dagster.models import local_servers, vllm_engine
 from sand_dagster.models.driver import EngineFailed
 from sand_dagster.models.encoded import EncodedEndpoints
 from sand_dagster.models.endpoint import EndpointFailed
@@ -26,6 +26,7 @@ from sand_dagster.models.settings import GenerationSettings, ModelSource
 from sand_dagster.resources import resources
 from sand_dagster.resources.model_server import LOGS, ModelServer
 from sand_dagster.types import Completion, Message, Sampling
+from tests.conftest import FakeCards
 from tests.processes import gone
 
 SETTINGS = GenerationSettings(max_model_len=256, chat_template="household", endpoint_patience=20.0)
@@ -157,10 +158,30 @@ def test_one_that_is_not_healthy_for_long_is_started_again(
     assert "it was not healthy for" in caplog.text
 
 
+def test_each_group_of_cards_gets_a_server(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_cards: FakeCards
+) -> None:
+    from vllm.entrypoints.launchers.cli_args import make_arg_parser
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    fake_cards(5)
+    monkeypatch.setattr(vllm_engine, "on_cpu", lambda: False)
+    settings = SETTINGS.model_copy(update={"tensor_parallel_size": 2})
+    commands = local_servers._commands(tiny_model, "mine", settings, 0)
+    assert [each["CUDA_VISIBLE_DEVICES"] for _, each in commands] == ["GPU-0,GPU-1", "GPU-2,GPU-3"]
+    (command, _), (other, _) = commands
+    assert command == other
+    asked = make_arg_parser(FlexibleArgumentParser()).parse_args(command[3:])
+    assert (asked.served_model_name, asked.host) == (["mine"], "127.0.0.1")
+    assert (asked.model, asked.max_model_len, asked.dtype) == (str(tiny_model), 256, "bfloat16")
+    assert asked.tensor_parallel_size == 2
+    assert asked.max_num_batched_tokens >= 8192, "no user waits for a first token"
+
+
 SCRIPT = """\
 import asyncio, sys
 from pathlib import Path
-from sand_dagster.models import local_servers
+from sand_dagster.models import local_servers, vllm_engine
 from tests.models.test_model_server import SETTINGS, STUB
 local_servers.MODULE = STUB
 async def main():

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from sand_dagster.models import cards as module
+from sand_dagster.models.cards import cards
 from sand_dagster.models.parallel import DoesNotFit, parallelism, tensor_parallel_sizes
 from sand_dagster.models.shape import KNOWN, ModelShape
 from sand_dagster.models.vllm_engine import Affinity
+from tests.conftest import FakeCards
 
 GB = 10**9
 LLAMA = KNOWN["meta-llama/Llama-3.1-8B-Instruct"]
@@ -75,28 +74,13 @@ def test_what_begins_alike_goes_to_the_same_copy_until_that_is_far_busier() -> N
     assert max(affinity.load) - min(affinity.load) <= 17
 
 
-SMI = """#!/bin/sh
-echo "0, GPU-aa, NVIDIA H100 80GB HBM3, 81559"
-echo "1, GPU-bb, NVIDIA H100 80GB HBM3, 81559"
-"""
-
-
-@pytest.fixture
-def two_cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = tmp_path / "nvidia-smi"
-    program.write_text(SMI)
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(module, "cards", module.cards.__wrapped__)
-
-
-@pytest.mark.parametrize(("visible", "count"), [(None, 2), ("1", 1), ("", 0), ("GPU-bb,GPU-aa", 2)])
+@pytest.mark.parametrize(("visible", "count"), [(None, 2), ("1", 1), ("", 0), ("GPU-1,GPU-0", 2)])
 def test_the_cards_are_those_that_the_process_may_use(
-    two_cards: None, monkeypatch: pytest.MonkeyPatch, visible: str | None, count: int
+    fake_cards: FakeCards, monkeypatch: pytest.MonkeyPatch, visible: str | None, count: int
 ) -> None:
+    fake_cards(2)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    found = module.cards()
+    found = cards()
     assert len(found) == count
     assert all(card.memory == 81559 * 1024**2 and "H100" in card.name for card in found)

@@ -6,6 +6,7 @@ Kubernetes is an API server of ours, whose pods are processes; its client is the
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -126,6 +127,19 @@ def test_what_cannot_be_started_is_told_in_one_message(
 ) -> None:
     with pytest.raises(dg.Failure, match=expected):
         checkpoint(tmp_path, Training.model_validate(training))
+
+
+@pytest.mark.parametrize(("extra", "library"), [("ray", "dagster_ray.core.pipes"), ("k8s", "dagster_k8s")])
+def test_an_extra_that_is_not_installed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, extra: str, library: str
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)  # its import fails
+    (tmp_path / "pod.yaml").write_text("containers: [{name: train, image: sand}]\n")
+    training = Training(
+        training_on="ray" if extra == "ray" else "kubernetes", training_pod=str(tmp_path / "pod.yaml")
+    )
+    with pytest.raises(dg.Failure, match=rf"pip install 'sand-dagster\[{extra}\]'"):
+        checkpoint(tmp_path, training)
 
 
 def test_a_training_ends_when_its_run_does_not_hold_the_lease(

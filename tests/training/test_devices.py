@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 
 from sand_dagster.experiments.loading import load_experiments
+from sand_dagster.training import sft
 from sand_dagster.training.devices import spread
+from sand_dagster.training.job import DpoJob, Job
+from sand_dagster.training.memory import for_pairs
+from sand_dagster.training.settings import FinetuningSettings
 
 SHIPPED, _ = load_experiments(Path("/nonexistent"))
 
@@ -26,6 +30,40 @@ def test_every_shipped_experiment_trains_on_any_number_of_devices(name: str, dev
         # No other batch of these devices is nearer.
         assert abs(found.batch_size - asked.batch_size) <= found.devices / 2
         assert f"instead of {asked.batch_size}" in found.describe(asked.batch_size)
+
+
+@pytest.mark.parametrize("devices", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("name", [name for name, each in SHIPPED.items() if each.variant == "eto"])
+def test_so_does_the_training_on_pairs(
+    name: str, devices: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Spread(Exception): ...
+
+    def asked(*arguments: int) -> None:
+        raise Spread(*arguments)
+
+    settings = SHIPPED[name].preference_tuning
+    job = Job(
+        **dict.fromkeys(("parent", "conversations", "output", "state"), tmp_path),
+        settings=FinetuningSettings.model_validate(
+            settings.model_dump(include=set(FinetuningSettings.model_fields))
+        ),
+        epochs=1,
+        seed=0,
+        placement="sharded",
+        save_every_s=600,
+        dpo=DpoJob(rejected=tmp_path, beta=0.1),
+    )
+    monkeypatch.setattr(sft, "spread", asked)
+    monkeypatch.setenv("WORLD_SIZE", str(devices))
+    with pytest.raises(Spread) as raised:
+        sft._arguments(job, bfloat16=False)
+    batch, pairs, world = raised.value.args
+    assert (batch, world) == (SHIPPED[name].eto.batch_size, devices)
+    assert 2 * pairs <= for_pairs(settings).per_device_batch_size, "no more trajectories than were planned"
+    found = spread(batch, pairs, world)
+    assert found.devices == min(devices, batch)
+    assert abs(found.batch_size - batch) <= (found.devices / 2 if batch % found.devices else 0)
 
 
 @pytest.mark.parametrize(
