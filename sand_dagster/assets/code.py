@@ -48,6 +48,7 @@ NOT_DECISIVE: Mapping[str, str] = {
     "sand_dagster.models.on_demand": "when an engine starts",
     "sand_dagster.models.packaged": "where a model is; its content is an input",
     "sand_dagster.models.parallel": "how a model is spread over GPUs",
+    "sand_dagster.models.ray_serving": "where a model is served",
     "sand_dagster.models.replicas": "how requests are spread over engines",
     "sand_dagster.models.server_process": "how processes talk",
     "sand_dagster.models.server_programs": "where a model is served; its arguments are vllm_engine's",
