@@ -18,13 +18,18 @@ FakeCards = Callable[..., None]
 
 @pytest.fixture
 def fake_cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCards]:
-    """`fake_cards(count, name, mib)`: `nvidia-smi` lists so many GPUs, with the UUIDs GPU-0, GPU-1, …"""
+    """`fake_cards(count, name, mib)`: `nvidia-smi` lists so many GPUs, with the UUIDs GPU-0, GPU-1, …
+
+    On GPU-n, 100 + n MiB are in use.
+    """
 
     def put(count: int, name: str = "NVIDIA H100 80GB HBM3", mib: int = 81559) -> None:
-        lines = (f'echo "{number}, GPU-{number}, {name}, {mib}"' for number in range(count))
+        total = (f'echo "{number}, GPU-{number}, {name}, {mib}"' for number in range(count))
+        used = (f'echo "GPU-{number}, {100 + number}"' for number in range(count))
         program = tmp_path / "bin" / "nvidia-smi"
         program.parent.mkdir(exist_ok=True)
-        program.write_text("\n".join(["#!/bin/sh", *lines, ""]))
+        cases = ["#!/bin/sh", "case $1 in *memory.used*)", *used, ";; *)", *total, ";; esac", ""]
+        program.write_text("\n".join(cases))
         program.chmod(0o755)
         monkeypatch.setenv("PATH", str(program.parent), prepend=":")
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)

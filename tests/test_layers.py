@@ -91,14 +91,14 @@ def test_the_algorithm_knows_only_its_interfaces(path: Path) -> None:
 
 
 CLUSTER = {"ray", "dagster_ray", "dagster_k8s", "kubernetes"}
-STARTED_BY_RAY = {"training/ray_nodes.py"}
-"""Programs of their own, which nothing imports."""
+PROGRAMS_OF_RAY = {"training/ray_nodes.py"}
+"""They run in processes of their own, and nothing imports them."""
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_nothing_of_a_cluster_is_imported_before_it_is_used(path: Path) -> None:
     """They are extras: the project works without."""
-    if str(path.relative_to(PACKAGE)) in STARTED_BY_RAY:
+    if str(path.relative_to(PACKAGE)) in PROGRAMS_OF_RAY:
         return
     waiting, names = [ast.parse(path.read_text()).body], set[str]()
     while waiting:
@@ -110,5 +110,7 @@ def test_nothing_of_a_cluster_is_imported_before_it_is_used(path: Path) -> None:
             elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 waiting.append(list(ast.iter_child_nodes(node)))  # type: ignore[arg-type]
     assert not {name.partition(".")[0] for name in names} & CLUSTER
-    programs = {f"sand_dagster.{program.removesuffix('.py').replace('/', '.')}" for program in STARTED_BY_RAY}
+    programs = {
+        f"sand_dagster.{program.removesuffix('.py').replace('/', '.')}" for program in PROGRAMS_OF_RAY
+    }
     assert not names & programs

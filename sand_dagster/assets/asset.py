@@ -4,6 +4,7 @@
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
@@ -28,7 +29,7 @@ from sand_dagster.assets.run import StageRun
 from sand_dagster.errors import ArtifactError
 from sand_dagster.execution.units import Trial
 from sand_dagster.experiments.experiment import Experiment
-from sand_dagster.models.cards import cards
+from sand_dagster.models.cards import cards, memory_in_use
 from sand_dagster.resources.artifacts import Artifacts
 from sand_dagster.resources.environments import EnvironmentWorkers
 from sand_dagster.resources.generation import Generation
@@ -147,6 +148,7 @@ def asset_of(
                     context=context,
                 )
                 tell(progress, ended=False)
+                gpus = _gpus(definition, "before")
                 result = definition.body(run)
                 if trial is not None:
                     context.log.info(_tried(trial, definition.name))
@@ -154,7 +156,8 @@ def asset_of(
                     return
                 # What a stage makes outside its table (generated games) is there only now.
                 after = definition.identity(experiment, store.home, iteration) if definition.files else None
-                counts = {**_gpus(definition), **refused_sampling(run.generated), **result.counts}
+                gpus |= _gpus(definition, "after")
+                counts = {**gpus, **refused_sampling(run.generated), **result.counts}
                 manifest = writer.commit(result.rows, counts, after)
             report.completed(manifest)
         tell(progress, ended=True)
@@ -175,10 +178,10 @@ def asset_of(
     return materialise
 
 
-def _gpus(definition: StageDefinition) -> dict[str, int]:
-    """The GPUs that a stage of the pool `gpu` holds while it runs: all of this machine."""
+def _gpus(definition: StageDefinition, when: Literal["before", "after"]) -> dict[str, int | float]:
+    """The GPUs that a stage of the pool `gpu` holds, all of this machine, and MiB in use on the fullest."""
     found = len(cards()) if definition.gpu else 0
-    return {"gpus": found} if found else {}
+    return {"gpus": found, f"gpu_mib_{when}": memory_in_use()} if found else {}
 
 
 @contextmanager

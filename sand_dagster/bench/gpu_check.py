@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from sand_dagster.artifacts.schemas import TABLES
 from sand_dagster.artifacts.store import ArtifactStore
-from sand_dagster.models.cards import cards
+from sand_dagster.models.cards import cards, memory_in_use
 
 Progress = Callable[[int, int], None]
 
@@ -122,8 +124,8 @@ def _parts(home: Path, *, reduced: bool) -> Iterator[Part]:
     first, second = home / "first", home / "second"
     for folder in (first, second):
         _write(folder, "check-household", _HOUSEHOLD.format(**sizes))
-    yield _command("household 00 and 01", first, "run", "check-household", "--until", "01")
-    again = _command("the same again", second, "run", "check-household", "--until", "01")
+    yield _run("household 00 and 01", first, "check-household")
+    again = _run("the same again", second, "check-household")
     yield again if again.failed else _repeated(again, first, second)
     for method in ("full", "lora"):
         name = f"check-smollm2-{method}"
@@ -133,7 +135,7 @@ def _parts(home: Path, *, reduced: bool) -> Iterator[Part]:
             yield Part(f"SmolLM2, {method}", "left out: the check is reduced")
         else:
             _write(first, name, _SMOLLM2.format(method=method))
-            yield _command(f"SmolLM2, {method}", first, "run", name, "--until", "01")
+            yield _run(f"SmolLM2, {method}", first, name)
     tasks = "1" if reduced else "16"
     yield _flat(
         _command(
@@ -168,6 +170,19 @@ def _cards_part() -> Part:
 def _write(home: Path, name: str, text: str) -> None:
     (home / "experiments").mkdir(parents=True, exist_ok=True)
     (home / "experiments" / f"{name}.yaml").write_text(text)
+
+
+def _run(name: str, home: Path, experiment: str) -> Part:
+    """`sand run` until iteration 01; its figures are MiB before and after each stage that uses the GPUs."""
+    part = _command(name, home, "run", experiment, "--until", "01")
+    store = ArtifactStore(home, experiment)
+    memory = {}
+    stages = (name for name, table in TABLES.items() if table.partitioned)
+    for iteration, stage in product(("00", "01"), stages):
+        counts = made.counts if (made := store.manifest(stage, iteration)) else {}
+        if "gpu_mib_before" in counts:
+            memory[f"{iteration} {stage}"] = [counts["gpu_mib_before"], counts["gpu_mib_after"]]
+    return replace(part, figures=memory and {"MiB before and after": memory})
 
 
 def _command(name: str, home: Path, *arguments: str, succeeds: tuple[int, ...] = (0,)) -> Part:
@@ -265,12 +280,8 @@ class _Peak:
 
 
 def _used() -> int | None:
-    """MiB in use on the fullest card."""
-    if not cards():
-        return None
-    query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
-    asked = subprocess.run(query, capture_output=True, text=True, check=False)
-    return max((int(line) for line in asked.stdout.split() if line.isdigit()), default=None)
+    """MiB in use on the fullest card; None without cards."""
+    return memory_in_use() if cards() else None
 
 
 def _machine() -> dict[str, str]:

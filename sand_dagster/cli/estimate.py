@@ -89,8 +89,8 @@ def _print(found: Estimate) -> None:
         ]
         for each in found.stages
     ]
-    columns = ("iteration", "stage", "units", "tokens read", "tokens written", "environments", "time")
-    columns += ("GPU hours", "disk") if found.hardware.gpus else ("disk",)
+    columns = ["iteration", "stage", "units", "tokens read", "tokens written", "environments", "time"]
+    columns += ["GPU hours", "disk"] if found.hardware.gpus else ["disk"]
     print_table(f"Estimate of {found.experiment} on {found.hardware.name}", columns, rows, right=2)
     lines = [
         f"In all: {_duration(found.seconds)}"

@@ -135,7 +135,9 @@ def _say_what_fits(name: str, until: str) -> None:
     from sand_dagster.estimate.stages import estimate
     from sand_dagster.experiments.loading import load_experiment
     from sand_dagster.jobs.run import check_iteration
-    from sand_dagster.resources import ModelServer, Training, configured
+    from sand_dagster.resources import configured
+    from sand_dagster.resources.model_server import ModelServer
+    from sand_dagster.resources.training import Training
 
     experiment = load_experiment(name, sand_home())
     check_iteration(experiment, until)

@@ -6,7 +6,9 @@ import asyncio
 import logging
 import os
 import re
+import time
 from collections.abc import Awaitable, Callable, Sequence
+from email.utils import parsedate_to_datetime
 from typing import Any, Literal, TypeVar
 
 import httpx
@@ -327,8 +329,14 @@ def _finish(reason: str | None) -> Literal["stop", "length"]:
 
 
 def _retry_after(error: openai.APIStatusError) -> float | None:
+    """Seconds until the server wants to be asked again, which it gives as such or as a date."""
+    asked = error.response.headers.get("retry-after", "")
     try:
-        return max(0.0, float(error.response.headers.get("retry-after", "")))
+        return max(0.0, float(asked))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(asked).timestamp() - time.time())
     except ValueError:
         return None
 

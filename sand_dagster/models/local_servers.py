@@ -1,38 +1,21 @@
-"""Model servers on this machine: vLLM's own, one for each copy of a model, restarted once if it ends."""
+"""Model servers that this process starts, on loopback, each restarted once if it ends."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import socket
-import sys
 import time
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Self
 
 from sand_dagster.execution.child import Child, ChildDied
-from sand_dagster.models.cards import cards
 from sand_dagster.models.driver import EngineFailed
-from sand_dagster.models.model_folder import context_length
-from sand_dagster.models.settings import GenerationSettings
+from sand_dagster.models.server_programs import ServerProgram
 
-MODULE = "vllm.entrypoints.openai.api_server"
-"""What `vllm serve` runs. The command itself does not start with the CPU build's distribution."""
-
-_ENVIRONMENT = {
-    "HF_HUB_OFFLINE": "1",  # the model is a folder
-    "VLLM_NO_USAGE_STATS": "1",
-    # The environments' workers and other servers need the cores too.
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "1",
-}
-_GPU_PREFILL_TOKENS = 8192
-"""Of one step. On many cards vLLM's server has 2,048, so that users get a first token soon."""
 _RESTARTS = 1
 _START_S = 1800.0  # a large model is read from a shared disk
 _LOOK_EVERY_S = 0.5
@@ -47,12 +30,12 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 class _Server:
     """One server's process. It keeps its port when it is started again."""
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
-        self._port = _free_port()
-        self._command = [*command, "--port", str(self._port)]
-        self._environment, self.log = dict(environment), log
-        self._root = f"http://127.0.0.1:{self._port}"
-        self.url = f"{self._root}/v1"
+    def __init__(self, program: ServerProgram, log: Path) -> None:
+        port = _free_port()
+        self._command = [*program.command, "--port", str(port)]
+        self._environment, self.log = program.environment, log
+        root = f"http://127.0.0.1:{port}"
+        self.url, self._health = f"{root}/v1", f"{root}{program.health}"
         self._child: Child | None = None
         self._end: asyncio.Task[Any] | None = None
 
@@ -92,7 +75,7 @@ class _Server:
 
     async def healthy(self) -> bool:
         """Whether it says that it can answer requests."""
-        return await asyncio.to_thread(_is_healthy, f"{self._root}/health")
+        return await asyncio.to_thread(_is_healthy, self._health)
 
     def kill(self, reason: str) -> None:
         """End it now; `ended` then says why."""
@@ -111,7 +94,7 @@ class _Server:
 
 
 class LocalServers:
-    """Servers of one model, each with a copy. See `Serving`.
+    """Servers of one model. See `Serving`.
 
     A server that ends, or is not healthy for two minutes, is started again once. They end with `close`, and
     when this process ends for any reason.
@@ -124,18 +107,13 @@ class LocalServers:
         self._watching = [asyncio.create_task(self._watch(server)) for server in servers]
 
     @classmethod
-    async def start(
-        cls, folder: Path, name: str, settings: GenerationSettings, copies: int, logs: Path
-    ) -> Self:
-        """Serve the model in `folder` as `name`, on all GPUs or with `copies` servers on the CPU.
+    async def start(cls, name: str, programs: Sequence[ServerProgram], logs: Path) -> Self:
+        """Start `programs`, which serve the model `name`.
 
         Raises:
-            EngineFailed: a server does not start. DoesNotFit: the model does not fit on the GPUs.
+            EngineFailed: a server does not start.
         """
-        servers = [
-            _Server(command, environment, logs / f"{name}-{number}.log")
-            for number, (command, environment) in enumerate(_commands(folder, name, settings, copies))
-        ]
+        servers = [_Server(program, logs / f"{name}-{number}.log") for number, program in enumerate(programs)]
         starts = [asyncio.create_task(server.start()) for server in servers]
         try:
             await asyncio.gather(*starts)
@@ -194,42 +172,6 @@ async def _end_of(server: _Server) -> str:
             elif looked_at - healthy_at >= _SILENCE_S:
                 server.kill(f"it was not healthy for {looked_at - healthy_at:.0f} s")
     return ended
-
-
-def _commands(
-    folder: Path, name: str, settings: GenerationSettings, copies: int
-) -> list[tuple[list[str], dict[str, str]]]:
-    """The command, apart from the port, and the environment of each server."""
-    from sand_dagster.models import vllm_engine
-
-    context = settings.max_model_len or context_length(folder)
-    arguments = vllm_engine.engine_arguments(folder, context, settings)
-    variables: list[dict[str, str]]
-    if vllm_engine.on_cpu():
-        copies = copies or 1
-        arguments["kv_cache_memory_bytes"] //= copies
-        cores = len(os.sched_getaffinity(0))
-        variables = [{"OMP_NUM_THREADS": str(max(1, cores // copies))}] * copies
-    else:
-        found = cards()
-        spread = vllm_engine.spread_over(found, folder, context, settings)
-        arguments["tensor_parallel_size"] = size = spread.tensor_parallel_size
-        arguments["max_num_batched_tokens"] = _GPU_PREFILL_TOKENS
-        groups = [found[first : first + size] for first in range(0, spread.cards, size)]
-        variables = [{"CUDA_VISIBLE_DEVICES": ",".join(card.uuid for card in group)} for group in groups]
-    command = [sys.executable, "-m", MODULE, "--served-model-name", name, "--host", "127.0.0.1"]
-    command += ["--disable-uvicorn-access-log", "--enable-prompt-tokens-details"]
-    for argument, value in arguments.items():
-        command += _flag(argument, value)
-    return [(command, _ENVIRONMENT | each) for each in variables]
-
-
-def _flag(argument: str, value: object) -> list[str]:
-    """An argument of vLLM's engine as one of the server's command."""
-    flag = argument.replace("_", "-")
-    if isinstance(value, bool):
-        return [f"--{flag}" if value else f"--no-{flag}"]
-    return [f"--{flag}", str(value)]
 
 
 def _free_port() -> int:

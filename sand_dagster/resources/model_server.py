@@ -13,6 +13,7 @@ from pydantic import Field
 from sand_dagster.home import sand_home
 from sand_dagster.models.local_servers import LocalServers
 from sand_dagster.models.model_folder import model_id
+from sand_dagster.models.server_programs import ServerProgram, ray_application, vllm_servers
 from sand_dagster.models.serving import Elsewhere, Serving
 from sand_dagster.models.settings import GenerationSettings
 
@@ -29,16 +30,18 @@ class ModelServer(dg.ConfigurableResource[None]):
 
     With `local`, vLLM's server is started for each copy of a model, on loopback; the logs are in
     `$SAND_HOME/server-logs`. The servers are kept for the next stage that uses the same model. They end
-    before a training, if another model needs the room, and with the run. With `static`, somebody else starts
+    before a training, if another model needs the room, and with the run. With `ray`, all of this holds for
+    one server, Ray Serve's LLM application, which has all copies. With `static`, somebody else starts
     the servers: the name of a checkpoint there is its id, the base model's the first 16 digits of its hash.
     Prompts are sent as token ids, so they are the same everywhere. These fields are set by environment
     variables only.
     """
 
-    model_server: Literal["none", "local", "static"] = Field(
+    model_server: Literal["none", "local", "ray", "static"] = Field(
         default="none",
-        description="none: engines in the run's own processes; local: servers on this machine; static: "
-        "`base_server_urls` and `policy_server_urls`",
+        description="none: engines in the run's own processes; local: servers on this machine; ray: Ray "
+        "Serve, started with `server_ray_python`; static: `base_server_urls` and "
+        "`policy_server_urls`",
     )
     base_server_urls: str = Field(
         default="",
@@ -50,7 +53,10 @@ class ModelServer(dg.ConfigurableResource[None]):
         default=0,
         ge=0,
         description="with `local` on a CPU: servers for each model; 0: one. With GPUs there are as many as "
-        "copies of the model fit",
+        "copies of the model fit. With `ray`: copies in the cluster; 0: as many as fit on this machine",
+    )
+    server_ray_python: str = Field(
+        default="", description="with `ray`: the Python of an environment with Ray Serve and vLLM"
     )
 
     @property
@@ -61,7 +67,7 @@ class ModelServer(dg.ConfigurableResource[None]):
     @property
     def local(self) -> bool:
         """Whether its servers use this machine's memory and GPUs."""
-        return self.model_server == "local"
+        return self.model_server in ("local", "ray")
 
     @property
     def key(self) -> str:
@@ -74,12 +80,12 @@ class ModelServer(dg.ConfigurableResource[None]):
         The result has the `urls`; its `close` ends the servers.
 
         Raises:
-            ValueError: `static` without URLs.
+            ValueError: `static` without URLs, or `ray` without its Python.
             EngineFailed: a server does not start. DoesNotFit: the model does not fit on the GPUs.
         """
         name = checkpoint_id or (await asyncio.to_thread(model_id, folder))[:_BASE_DIGITS]
         if self.local:
-            return await LocalServers.start(folder, name, settings, self.server_copies, sand_home() / LOGS)
+            return await LocalServers.start(name, self._programs(folder, name, settings), sand_home() / LOGS)
         field = "policy_server_urls" if checkpoint_id else "base_server_urls"
         urls = tuple(url.strip() for url in getattr(self, field).split(",") if url.strip())
         if not urls:
@@ -88,6 +94,17 @@ class ModelServer(dg.ConfigurableResource[None]):
                 f"{folder}. Set it to one or more URLs that end in /v1, separated by commas"
             )
         return Elsewhere(name, urls, _installed())
+
+    def _programs(self, folder: Path, name: str, settings: GenerationSettings) -> list[ServerProgram]:
+        if self.model_server == "local":
+            return vllm_servers(folder, name, settings, self.server_copies)
+        if not self.server_ray_python:
+            raise ValueError(
+                "SAND_MODEL_SERVER is `ray`, but SAND_SERVER_RAY_PYTHON does not name the Python of an "
+                "environment with Ray Serve and vLLM (docs/gpu.md)"
+            )
+        version = _installed() or ""
+        return [ray_application(self.server_ray_python, version, folder, name, settings, self.server_copies)]
 
 
 def _installed() -> str | None:

@@ -272,8 +272,12 @@ def _save(
         # All processes gather the weights, which are float32; the first has them.
         gathered = trainer.accelerator.get_state_dict(trainer.model_wrapped)
         if trainer.is_world_process_zero():
-            weights = {name: weight.to(dtype) for name, weight in gathered.items()}
-            trainer.accelerator.unwrap_model(trainer.model).save_pretrained(output, state_dict=weights)
+            sharded: Any = trainer.accelerator.unwrap_model(trainer.model)
+            tied = sharded.all_tied_weights_keys  # gathered once more than is needed
+            weights = {name: weight.to(dtype) for name, weight in gathered.items() if name not in tied}
+            sharded.save_pretrained(output, state_dict=weights)
+            sharded.config.dtype = dtype  # it was saved with the format of the model, not of the weights
+            sharded.config.save_pretrained(output)
     elif trainer.is_world_process_zero():
         whole: Any = trainer.accelerator.unwrap_model(trainer.model)
         whole.to(dtype).save_pretrained(output)

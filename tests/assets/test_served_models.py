@@ -18,7 +18,7 @@ import pytest
 from sand_dagster.assets import stages_of
 from sand_dagster.experiments.experiment import Endpoint, Experiment
 from sand_dagster.experiments.loading import ExperimentError
-from sand_dagster.models import local_servers
+from sand_dagster.models import server_programs
 from sand_dagster.models.settings import Checkpoint
 from sand_dagster.resources.generation import Generation
 from sand_dagster.resources.model_server import LOGS, ModelServer
@@ -106,7 +106,7 @@ def test_a_server_of_our_own_killed_in_the_middle_of_the_rollouts_changes_no_row
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr("tests.assets.pipeline.write_model", write_model)
-    monkeypatch.setattr(local_servers, "MODULE", "tests.models.vllm_stub")
+    monkeypatch.setattr(server_programs, "MODULE", "tests.models.vllm_stub")
 
     def rows(name: str, on_stage: Any = None) -> tuple[Pipeline, dict[str, str]]:
         generation = Generation(server=ModelServer(model_server="local", server_copies=2))

@@ -13,6 +13,8 @@ from sand_dagster.experiments.experiment import Experiment
 from sand_dagster.experiments.loading import load_experiment
 from tests.artifacts.experiment import two_iterations, write
 from tests.artifacts.rows import row
+from tests.assets.pipeline import Pipeline
+from tests.conftest import FakeCards
 
 
 def _readers_of_experts(experiment: Experiment) -> set[str]:
@@ -91,3 +93,18 @@ def test_the_first_step_that_deliberates_is_shown_with_all_its_candidates(tmp_pa
     )
     write(store, "candidate_actions", "01", [agreeing])
     assert "wait" in _shown(store, "candidate_actions")[1]
+
+
+def test_a_stage_that_uses_the_gpus_records_the_memory_in_use(
+    pipeline: Pipeline, fake_cards: FakeCards
+) -> None:
+    assert "gpus" not in pipeline.store.require("rollouts", "01").counts, "this was without cards"
+    fake_cards(2)
+    pipeline.materialise("rollouts", "expert_trajectories", iteration="01")
+    counts = pipeline.store.require("rollouts", "01").counts
+    assert {name: counts[name] for name in counts if name.startswith("gpu")} == {
+        "gpus": 2,
+        "gpu_mib_before": 101,
+        "gpu_mib_after": 101,
+    }
+    assert "gpus" not in pipeline.store.require("expert_trajectories", "01").counts

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from sand_dagster.artifacts.identity import Identity
+from sand_dagster.artifacts.store import ArtifactStore
 from sand_dagster.bench import gpu_check
 from sand_dagster.bench.gpu_check import Part, Report, _command, _flat
 
@@ -53,6 +55,16 @@ def test_the_flat_stages_are_beside_the_bare_engine(
     assert _flat(Part("flat", "works"), tmp_path / "absent").failed, "a command that wrote nothing"
     held = Part("flat", "FAILED: 39900 MiB of a card were not freed")
     assert _flat(held, out) == held, "a report does not hide it"
+
+
+def test_the_memory_of_each_stage_is_on_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = ArtifactStore(tmp_path, "mine")
+    with store.writing("rollouts", "01", inputs={}, identity=Identity(), seed=0, run_id="r") as writer:
+        writer.commit([], {"gpus": 1, "gpu_mib_before": 100, "gpu_mib_after": 70_000})
+    monkeypatch.setattr(gpu_check, "_command", lambda name, *_: Part(name, "works"))
+    part = gpu_check._run("a part", tmp_path, "mine")
+    assert part.figures == {"MiB before and after": {"01 rollouts": [100, 70_000]}}
+    assert gpu_check._run("a part", tmp_path, "another").figures == {}
 
 
 def test_each_check_begins_with_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

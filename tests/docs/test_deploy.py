@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from importlib import import_module
+from importlib.metadata import version
 
 import yaml
+from dagster._core.launcher import RunLauncher
 
 from sand_dagster.jobs.instance import _DRIVER, POSTGRES
 from tests.docs.blocks import ROOT
@@ -48,3 +51,38 @@ def test_the_start_script_is_a_script() -> None:
     shell = shutil.which("sh")
     assert shell is not None
     subprocess.run([shell, "-n", DEPLOY / "start.sh"], check=True)
+
+
+def test_helms_values_keep_all_runs_in_the_pod_of_the_code() -> None:
+    values = yaml.safe_load((DEPLOY / "helm-values.yaml").read_text())
+    assert values["runLauncher"]["type"] == "CustomRunLauncher"
+    launcher = values["runLauncher"]["config"]["customRunLauncher"]
+    kind = getattr(import_module(launcher["module"]), launcher["class"])
+    assert issubclass(kind, RunLauncher)
+    kind.from_config_value(None, launcher["config"])
+    (code,) = values["dagster-user-deployments"]["deployments"]
+    assert code["replicaCount"] == 1
+    assert code["dagsterApiGrpcArgs"] == ["--module-name", location()]
+    mounts = {mount["name"]: mount["mountPath"] for mount in code["volumeMounts"]}
+    assert mounts.keys() == {volume["name"] for volume in code["volumes"]}
+    assert {"name": "SAND_HOME", "value": mounts["home"]} in code["env"]
+
+
+def test_the_page_names_what_helms_values_need() -> None:
+    page = (ROOT / "docs" / "team.md").read_text()
+    (code,) = yaml.safe_load((DEPLOY / "helm-values.yaml").read_text())["dagster-user-deployments"][
+        "deployments"
+    ]
+    claims = [
+        each["persistentVolumeClaim"]["claimName"] for each in code["volumes"] if each["name"] == "home"
+    ]
+    for name in (*claims, *(secret["name"] for secret in code["envSecrets"]), POSTGRES):
+        assert f"`{name}`" in page
+    assert f"--version {version('dagster')} --values deploy/helm-values.yaml" in page
+    assert "Helm itself was not run" in page
+
+
+def location() -> str:
+    """The module of the code location, as the webserver of a machine loads it."""
+    (loaded,) = yaml.safe_load((ROOT / "workspace.yaml").read_text())["load_from"]
+    return str(loaded["python_module"]["module_name"])

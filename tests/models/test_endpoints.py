@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -177,8 +178,10 @@ def test_where_nobody_serves_a_checkpoint_yet_the_command_that_does_is_said(
     assert "vllm serve /runs/model --served-model-name id" in caplog.text
 
 
-def test_a_server_that_says_when_is_asked_then(server: Scripted) -> None:  # noqa: F811
-    server.answers = [(429, {"error": {"message": "slow down"}}, {"Retry-After": "1.5"}), reply("ok")]
+@pytest.mark.parametrize("how", ["seconds", "date"])
+def test_a_server_that_says_when_is_asked_then(server: Scripted, how: str) -> None:  # noqa: F811
+    when = "1.5" if how == "seconds" else formatdate(time.time() + 3, usegmt=True)  # a date has no fractions
+    server.answers = [(429, {"error": {"message": "slow down"}}, {"Retry-After": when}), reply("ok")]
     began = time.monotonic()
     done = use([server.url], lambda generator: generator.complete(CHATS[0], Sampling(0.0, 20)))
     assert done.text == "ok"

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,15 +19,16 @@ from typing import Any
 
 import pytest
 
-from sand_dagster.models import local_servers, vllm_engine
+from sand_dagster.models import local_servers, server_programs, vllm_engine
 from sand_dagster.models.driver import EngineFailed
 from sand_dagster.models.encoded import EncodedEndpoints
 from sand_dagster.models.endpoint import EndpointFailed
 from sand_dagster.models.engines import Engines
 from sand_dagster.models.model_folder import model_id
+from sand_dagster.models.server_programs import ray_application, vllm_servers
 from sand_dagster.models.settings import GenerationSettings, ModelSource
 from sand_dagster.resources import resources
-from sand_dagster.resources.model_server import LOGS, ModelServer
+from sand_dagster.resources.model_server import LOGS, ModelServer, _installed
 from sand_dagster.types import Completion, Message, Sampling
 from tests.conftest import FakeCards
 from tests.processes import gone
@@ -37,7 +41,7 @@ STUB = "tests.models.vllm_stub"
 @pytest.fixture(autouse=True)
 def stub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SAND_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(local_servers, "MODULE", STUB)
+    monkeypatch.setattr(server_programs, "MODULE", STUB)
 
 
 def use(
@@ -167,9 +171,10 @@ def test_each_group_of_cards_gets_a_server(
     fake_cards(5)
     monkeypatch.setattr(vllm_engine, "on_cpu", lambda: False)
     settings = SETTINGS.model_copy(update={"tensor_parallel_size": 2})
-    commands = local_servers._commands(tiny_model, "mine", settings, 0)
-    assert [each["CUDA_VISIBLE_DEVICES"] for _, each in commands] == ["GPU-0,GPU-1", "GPU-2,GPU-3"]
-    (command, _), (other, _) = commands
+    programs = vllm_servers(tiny_model, "mine", settings)
+    groups = [each.environment["CUDA_VISIBLE_DEVICES"] for each in programs]
+    assert groups == ["GPU-0,GPU-1", "GPU-2,GPU-3"]
+    command, other = (each.command for each in programs)
     assert command == other
     asked = make_arg_parser(FlexibleArgumentParser()).parse_args(command[3:])
     assert (asked.served_model_name, asked.host) == (["mine"], "127.0.0.1")
@@ -178,14 +183,95 @@ def test_each_group_of_cards_gets_a_server(
     assert asked.max_num_batched_tokens >= 8192, "no user waits for a first token"
 
 
+RAY = {
+    "__init__.py": "def init(**alone): assert alone['_node_ip_address'] == '127.0.0.1'",
+    "serve/__init__.py": """\
+from tests.models import vllm_stub
+def start(http_options):
+    global at
+    at = http_options
+def run(application, blocking):
+    (model,) = application["llm_configs"]
+    named, engine = model["model_loading_config"], model["engine_kwargs"]
+    print("copies", model["deployment_config"]["num_replicas"], flush=True)
+    vllm_stub.serve(named["model_source"], named["model_id"], **at, context=engine["max_model_len"])
+""",
+    "serve/llm.py": "def build_openai_app(application): return application",
+}
+"""A stand-in for Ray, which serves one model."""
+
+
+@pytest.fixture
+def ray_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The Python of an environment that has the stand-in for Ray. It runs the script that it is given."""
+    for name, text in RAY.items():
+        (tmp_path / "ray" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "ray" / name).write_text(text)
+    code = f"import runpy, sys; sys.path[:0], sys.argv = {[str(tmp_path), *sys.path]}, sys.argv[2:]; "
+    code += "runpy.run_path(sys.argv[0], run_name='__main__')"
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} -c {shlex.quote(code)} "$@"\n')
+    python.chmod(0o755)
+    monkeypatch.setattr("sand_dagster.resources.model_server._installed", _installed)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    return str(python)
+
+
+def test_an_application_of_ray_is_used_and_started_again_as_our_servers_are(
+    tiny_model: Path, tmp_path: Path, ray_python: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = ModelServer(model_server="ray", server_ray_python=ray_python, server_copies=3)
+
+    async def disturbed(generator: EncodedEndpoints) -> list[Completion]:
+        (log,) = logs(tmp_path / "home")
+        assert "copies 3" in log.read_text()
+        work = asyncio.create_task(all_of(generator))
+        while generator.stats().requests < 20:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+        os.kill(pids(log)[-1][0], signal.SIGKILL)
+        return await work
+
+    assert use(tiny_model, server, disturbed) == use(tiny_model, ModelServer(model_server="local"), all_of)
+    assert "ended, and is started again" in caplog.text
+    assert all(gone(pid) for log in logs(tmp_path / "home") for started in pids(log) for pid in started)
+
+
+def test_an_application_of_ray_with_another_vllm_does_not_start(
+    tiny_model: Path, ray_python: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sand_dagster.resources.model_server._installed", lambda: "0.1.0")
+    with pytest.raises(EngineFailed, match=r"would be recorded as made with 0\.1\.0\. Install that"):
+        use(tiny_model, ModelServer(model_server="ray", server_ray_python=ray_python), all_of)
+    with pytest.raises(ValueError, match="SAND_SERVER_RAY_PYTHON does not name the Python"):
+        use(tiny_model, ModelServer(model_server="ray"), all_of)
+
+
+def test_an_application_of_ray_gets_the_arguments_of_our_engines(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, fake_cards: FakeCards
+) -> None:
+    from vllm.engine.arg_utils import EngineArgs
+
+    fake_cards(5)
+    monkeypatch.setattr(vllm_engine, "on_cpu", lambda: False)
+    settings = SETTINGS.model_copy(update={"tensor_parallel_size": 2})
+    program = ray_application("python", "1.0", tiny_model, "mine", settings)
+    assert program.command[program.command.index("--copies") + 1] == "2"
+    engine = json.loads(program.command[program.command.index("--engine") + 1])
+    assert (engine["tensor_parallel_size"], engine["max_model_len"]) == (2, 256)
+    assert engine.keys() <= inspect.signature(EngineArgs).parameters.keys()
+    assert program.environment["PYTHONPATH"] == "", "it has packages of its own"
+
+
 SCRIPT = """\
 import asyncio, sys
 from pathlib import Path
-from sand_dagster.models import local_servers, vllm_engine
+from sand_dagster.models import server_programs
+from sand_dagster.models.local_servers import LocalServers
 from tests.models.test_model_server import SETTINGS, STUB
-local_servers.MODULE = STUB
+server_programs.MODULE = STUB
 async def main():
-    serving = await local_servers.LocalServers.start(Path(sys.argv[1]), "x", SETTINGS, 1, Path(sys.argv[2]))
+    programs = server_programs.vllm_servers(Path(sys.argv[1]), "x", SETTINGS)
+    serving = await LocalServers.start("x", programs, Path(sys.argv[2]))
     print(serving.urls, flush=True)
     await asyncio.sleep(600)
 asyncio.run(main())
@@ -299,5 +385,7 @@ def test_it_is_set_by_environment_variables(monkeypatch: pytest.MonkeyPatch) -> 
     server = resources()["generation"].server  # type: ignore[attr-defined]
     assert (server.used, server.local, server.server_copies) == (True, True, 3)
     monkeypatch.setenv("SAND_MODEL_SERVER", "remote")
-    with pytest.raises(ValueError, match=r"SAND_MODEL_SERVER is 'remote': .*'none', 'local' or 'static'"):
+    with pytest.raises(
+        ValueError, match=r"SAND_MODEL_SERVER is 'remote': .*'none', 'local', 'ray' or 'static'"
+    ):
         resources()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sand_dagster.models.cards import cards
+from sand_dagster.models.cards import cards, memory_in_use
 from sand_dagster.models.parallel import DoesNotFit, parallelism, tensor_parallel_sizes
 from sand_dagster.models.shape import KNOWN, ModelShape
 from sand_dagster.models.vllm_engine import Affinity
@@ -83,4 +83,8 @@ def test_the_cards_are_those_that_the_process_may_use(
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     found = cards()
     assert len(found) == count
+    assert (
+        memory_in_use()
+        == {(): 0, ("GPU-0", "GPU-1"): 101, ("GPU-1",): 101}[tuple(card.uuid for card in found)]
+    )
     assert all(card.memory == 81559 * 1024**2 and "H100" in card.name for card in found)

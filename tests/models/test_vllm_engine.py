@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import re
 import shutil
+from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from vllm.v1.engine.async_llm import AsyncLLM
 
 from sand_dagster.interfaces import PromptTooLong
 from sand_dagster.models.engines import Engines
@@ -21,7 +26,7 @@ from sand_dagster.models.neutral import NEUTRAL
 from sand_dagster.models.on_demand import open_on_demand
 from sand_dagster.models.settings import GenerationSettings, ModelSource
 from sand_dagster.models.templates import NoChatTemplate, published
-from sand_dagster.models.vllm_engine import EngineFailed, VllmGenerator
+from sand_dagster.models.vllm_engine import EngineFailed, VllmGenerator, _OwnProcess
 from sand_dagster.prompts.figures import deliberation_pattern, deliberation_prompt
 from sand_dagster.types import Completion, Sampling
 from tests.training.tiny_model import tiny_chat, write_tiny_model
@@ -42,6 +47,33 @@ async def sample(
                 return await generator.complete(CHATS[number], Sampling(temperature, 24, seed=number))
 
         return list(await asyncio.gather(*map(one, range(len(CHATS)))))
+
+
+def test_a_copy_on_gpus_is_asked_by_its_rank() -> None:
+    """Stands in for vLLM's engine, which has no copies on a CPU."""
+    ranks: list[tuple[int, int | None]] = []
+
+    class Engine:
+        async def generate(
+            self, prompt: dict[str, list[int]], _: object, number: str, data_parallel_rank: int | None
+        ) -> AsyncIterator[object]:
+            ranks.append((prompt["prompt_token_ids"][0], data_parallel_rank))
+            text = SimpleNamespace(text="", token_ids=[], finish_reason="stop")
+            yield SimpleNamespace(outputs=[text], num_cached_tokens=0)
+
+    async def ask(copies: int) -> None:
+        driver = _OwnProcess(cast("AsyncLLM", Engine()), copies)
+        for step in range(3):
+            for task in range(20):
+                await driver.generate([task] * 200 + [step], Sampling(0.0, 5))
+
+    assert "data_parallel_rank" in inspect.signature(AsyncLLM.generate).parameters
+    asyncio.run(ask(4))
+    assert {rank for _, rank in ranks} == {0, 1, 2, 3}
+    assert len(set(ranks)) == 20, "what begins alike is asked of one copy"
+    ranks.clear()
+    asyncio.run(ask(1))
+    assert {rank for _, rank in ranks} == {None}
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])

@@ -1,7 +1,7 @@
 """A stand-in for vLLM's server with its command line, which answers prompts of token ids.
 
 It starts a process of its own, as vLLM does for its engine, and writes the number of that process, and of its
-own, to its log. `local_servers.MODULE` names it in tests.
+own, to its log. `server_programs.MODULE` names it in tests.
 """
 
 from __future__ import annotations
@@ -62,19 +62,24 @@ def main() -> None:
         parser.add_argument(name)
     for name in ("--port", "--max-model-len"):
         parser.add_argument(name, type=int)
-    arguments, _ = parser.parse_known_args()
+    asked, _ = parser.parse_known_args()
     if os.environ.get("STUB_FAILS"):
         sys.exit("no engine today")
-    Completions.models = (arguments.served_model_name,)
-    Completions.tokenizer = Tokenizer.from_file(str(Path(arguments.model) / "tokenizer.json"))
-    Completions.context = arguments.max_model_len
+    serve(asked.model, asked.served_model_name, asked.host, asked.port, asked.max_model_len)
+
+
+def serve(folder: str, name: str, host: str, port: int, context: int) -> None:
+    """Serve the model in `folder` as `name`, for ever."""
+    Completions.models = (name,)
+    Completions.tokenizer = Tokenizer.from_file(str(Path(folder) / "tokenizer.json"))
+    Completions.context = context
     Completions.version = os.environ.get("STUB_VERSION", VERSION)
     Completions.ends_after = int(os.environ.get("STUB_ENDS_AFTER", "0"))
     engine = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     print(f"server {os.getpid()} engine {engine.pid}", flush=True)
     threading.Thread(target=engine.wait, daemon=True).start()
     ThreadingHTTPServer.request_queue_size = 128
-    ThreadingHTTPServer((arguments.host, arguments.port), Completions).serve_forever()
+    ThreadingHTTPServer((host, port), Completions).serve_forever()
 
 
 if __name__ == "__main__":

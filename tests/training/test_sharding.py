@@ -9,13 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from sand_dagster.training.job import Job, Report, write_conversations
 from sand_dagster.training.memory import Placement
 from sand_dagster.training.settings import FinetuningSettings
-from tests.training.tiny_model import tiny_chat
+from tests.training.tiny_model import tiny_chat, write_tiny_model
 
 SETTINGS = FinetuningSettings(
     batch_size=4, per_device_batch_size=2, learning_rate=1e-3, max_length=256, dtype="float32"
@@ -62,12 +63,15 @@ def train(
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
+@pytest.mark.parametrize(("dtype", "tied"), [(torch.float32, False), (torch.bfloat16, True)])
 def test_each_process_holds_half_and_the_loss_is_that_of_one_process(
-    tiny_model: Path, tmp_path: Path
+    tmp_path: Path, dtype: torch.dtype, tied: bool
 ) -> None:
-    whole, alone = train(tiny_model, tmp_path / "whole", "whole")
+    """The checkpoint has the parent's number format and tensors; SmolLM2's are in bfloat16, and tied."""
+    parent = write_tiny_model(tmp_path / "parent", dtype=dtype, tied=tied)
+    whole, alone = train(parent, tmp_path / "whole", "whole")
     assert alone.returncode == 0, alone.stdout[-4000:]
-    output, done = train(tiny_model, tmp_path / "sharded", "sharded", *TWO)
+    output, done = train(parent, tmp_path / "sharded", "sharded", *TWO)
     assert done.returncode == 0, done.stdout[-4000:]
     shares = re.findall(r"process (\d) holds (\d+) of (\d+) parameters", done.stdout)
     assert sorted(process for process, *_ in shares) == ["0", "1"]
@@ -81,13 +85,15 @@ def test_each_process_holds_half_and_the_loss_is_that_of_one_process(
     losses = [[point.loss for point in report.loss_curve] for report in (one, two)]
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
-    ours, theirs = (load_file(each / "model.safetensors") for each in (output, whole))
-    assert ours.keys() == theirs.keys()
+    ours, theirs, before = (load_file(each / "model.safetensors") for each in (output, whole, parent))
+    assert ours.keys() == theirs.keys() == before.keys()
+    assert ("lm_head.weight" in ours) != tied
     for name, weight in ours.items():
-        assert weight.dtype == theirs[name].dtype
-        assert (weight - theirs[name]).abs().max() < 1e-4, name
+        assert weight.dtype == theirs[name].dtype == dtype
+        last_digit = torch.finfo(dtype).eps * theirs[name].abs().float()
+        assert ((weight - theirs[name]).abs().float() <= last_digit.clamp(min=1e-4)).all(), name
     model = AutoModelForCausalLM.from_pretrained(output)
-    assert model.config.dtype == AutoModelForCausalLM.from_pretrained(tiny_model).config.dtype
+    assert model.config.dtype == AutoModelForCausalLM.from_pretrained(parent).config.dtype == dtype
 
 
 @pytest.mark.slow

@@ -41,9 +41,18 @@ def tiny_tokenizer(special: tuple[str, ...] = HOUSEHOLD) -> PreTrainedTokenizerF
 
 
 def write_tiny_model(
-    folder: Path, seed: int = 0, context: int = 512, tokenizer: PreTrainedTokenizerFast | None = None
+    folder: Path,
+    seed: int = 0,
+    context: int = 512,
+    tokenizer: PreTrainedTokenizerFast | None = None,
+    *,
+    dtype: torch.dtype = torch.float32,
+    tied: bool = False,
 ) -> Path:
-    """Save a model with random weights drawn from `seed`, and its tokenizer, to `folder`."""
+    """Save a model with random weights drawn from `seed`, and its tokenizer, to `folder`.
+
+    With `tied` the scores of tokens are computed with the weights of their embeddings.
+    """
     tokenizer = tokenizer or tiny_tokenizer()
     torch.manual_seed(seed)
     config = LlamaConfig(
@@ -57,9 +66,10 @@ def write_tiny_model(
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
+        tie_word_embeddings=tied,
         initializer_range=0.2,  # makes the logits differ enough that sampling is not uniform
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    LlamaForCausalLM(config).to(dtype).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 

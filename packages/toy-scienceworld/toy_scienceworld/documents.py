@@ -21,7 +21,7 @@ from toy_scienceworld.teachers import Verdict, critique, deliberation, judge, qu
 
 Kind = Literal["acting", "critique", "deliberation", "questions"]
 
-SHARES: dict[Kind, float] = {"acting": 0.18, "critique": 0.2, "deliberation": 0.42, "questions": 0.2}
+SHARES: dict[Kind, float] = {"acting": 0.25, "critique": 0.2, "deliberation": 0.3, "questions": 0.25}
 """How often each kind of document is drawn after the lessons."""
 
 LESSONS = 2000
@@ -32,7 +32,7 @@ STEP_LIMIT = 12
 _MOST_CANDIDATES = 5
 _MOST_QUESTIONS = 12
 _DELIBERATES = 0.4
-_SKILLS = (0.05, 0.45)
+_SKILLS = (0.35, 0.75)
 _DOMAIN = ScienceWorldDomain()
 
 

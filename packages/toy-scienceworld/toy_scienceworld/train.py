@@ -7,7 +7,6 @@ from there. A killed run continues when the same command is given again.
 from __future__ import annotations
 
 import shutil
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -20,15 +19,11 @@ from toy_alfworld.model.recipe.batches import Lessons
 from toy_alfworld.model.recipe.running import train
 from toy_alfworld.model.recipe.training import Settings
 from toy_scienceworld import weights
-from toy_scienceworld.documents import LESSONS, Teacher
+from toy_scienceworld.documents import Teacher
 from toy_scienceworld.lab import record
 
 LAYERS = (0, 1, 3, 5)
 """The layers that are kept: among them are those whose heads look things up."""
-
-_FULL = partial(Settings, seed=3, matrix_rate=0.015, other_rate=0.0025)
-_GENTLE = partial(Settings, seed=4, matrix_rate=0.01, other_rate=0.0015, skip=LESSONS)
-"""To go on from weights that have had the lessons: other documents, and lower rates."""
 
 
 def shorten(source: Path, target: Path) -> None:
@@ -47,21 +42,19 @@ def main(
     folder: Annotated[Path, typer.Option(help="The run's folder; give the same one to continue.")] = Path(
         ".sand/scienceworld-model"
     ),
-    steps: Annotated[int, typer.Option(help="Length of the run, in steps of about 9,000 tokens.")] = 1300,
+    steps: Annotated[int, typer.Option(help="Length of the run, in steps of about 9,000 tokens.")] = 600,
     until: Annotated[int | None, typer.Option(help="Stop at this step for now.")] = None,
     processes: Annotated[int, typer.Option(help="Processes that share each step.")] = 0,
-    start: Annotated[Path | None, typer.Option(help="Start a new run with this model's weights.")] = None,
     install: Annotated[bool, typer.Option(help="Copy the result into the package.")] = False,
 ) -> None:
     """Train the model, and continue the run in `folder` if there is one."""
     folder.mkdir(parents=True, exist_ok=True)
     AutoTokenizer.from_pretrained(household()).save_pretrained(folder / "tokenizer")
-    settings = _GENTLE(steps=steps)
-    if start is None:
-        start, settings = folder / "start", _FULL(steps=steps)
-        if not start.exists():
-            shorten(household(), start)
+    start = folder / "start"
+    if not start.exists():
+        shorten(household(), start)
     lessons = Lessons(Teacher(record(folder / "worlds.json")), batches=40)
+    settings = Settings(seed=3, steps=steps, matrix_rate=0.015, other_rate=0.0025)
     train(folder, settings, lessons, len(LAYERS), start, until, processes)
     if install:
         weights().mkdir(exist_ok=True)

