@@ -16,7 +16,6 @@ from sand_dagster.cli.arguments import AsJson, ExperimentName, iteration_key
 from sand_dagster.cli.errors import FAILED, WRONG_USE, command, command_that_keeps, fail
 from sand_dagster.cli.output import console, print_json
 from sand_dagster.cli.worlds import Games, progress, published_games
-from sand_dagster.files import write_text
 
 Out = Annotated[
     Path | None,
@@ -277,6 +276,7 @@ def render(
 ) -> None:
     """Write the page of measurements from the files that `--out` wrote."""
     from sand_dagster.bench.page import render_page
+    from sand_dagster.files import write_text
 
     try:
         write_text(page, render_page(folder))
