@@ -88,6 +88,13 @@ finetuning fits into memory does not change it, nor does test-time search beside
 checked separately."""
 
 
+def best_of_sand(column: str) -> float:
+    """The best figure of SAND with 8 B over its iterations, times 100, in a column of `_Row`."""
+    methods: tuple[Method, ...] = ("sand_1", "sand_2", "sand_3")
+    figures: list[float] = [getattr(PUBLISHED[LLAMA, method], column) for method in methods]
+    return max(figures)
+
+
 def published_reward(
     experiment: Experiment, iteration: str, split: str, tasks: int, home: Path
 ) -> float | None:

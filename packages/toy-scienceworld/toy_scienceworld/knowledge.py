@@ -21,6 +21,9 @@ ROOMS = (
 )
 BOXES = ("red box", "green box", "blue box", "orange box", "purple box", "yellow box")
 
+DOORS = "You also see:"
+"""Ends the list of what is in a room."""
+
 Nature = Literal["animal", "plant", "thing"]
 
 SHORT, MEDIUM, LONG = range(3)

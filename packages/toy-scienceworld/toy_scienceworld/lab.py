@@ -12,33 +12,25 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 from sand_dagster.environments.scienceworld.domain import REFUSAL
 from sand_dagster.environments.scienceworld.environment import ScienceWorldEnvironment
 from sand_dagster.environments.scienceworld.specification import spec_of
 from sand_dagster.types import StepResult, Task
-from toy_scienceworld.knowledge import BORN, BOXES, LIFESPANS, ROOMS, Nature, Thing, called, things
+from toy_scienceworld.knowledge import BORN, BOXES, DOORS, LIFESPANS, ROOMS, Nature, Thing, called, things
 
 Aim = Literal["longest", "shortest", "both", "animal", "plant", "living thing", "non-living thing"]
 
-_AIMS: Mapping[Aim, float] = {
-    "longest": 2,
-    "shortest": 2,
-    "both": 2,
-    "animal": 2,
-    "plant": 2,
-    "living thing": 2,
-    "non-living thing": 2,
-}
-_FITS: Mapping[str, frozenset[Nature]] = {
+FITS: Mapping[str, frozenset[Nature]] = {
     "animal": frozenset({"animal"}),
     "plant": frozenset({"plant"}),
     "living thing": frozenset({"animal", "plant"}),
     "non-living thing": frozenset({"thing"}),
 }
+"""What a find task may ask for, and what that is."""
+
 _RECORDED = "find-animal"
-_DOORS = "You also see:"
 
 Rooms = Mapping[str, tuple[Sequence[str], Sequence[str]]]
 """Each room's first line with the lines of what is in it, and the lines of its doors."""
@@ -58,7 +50,7 @@ class Goal:
 
     def fits(self, thing: Thing) -> bool:
         """Whether a find task asks for such a thing, and it can be moved. The box itself is none."""
-        return thing.nature in _FITS[self.aim] and thing.name != self.box and thing.movable
+        return thing.nature in FITS[self.aim] and thing.name != self.box and thing.movable
 
     def description(self) -> str:
         """The simulator's task description."""
@@ -115,7 +107,7 @@ class Lab:
     def _answer(self, action: str) -> str | None:
         if action == "look around":
             lines, doors = self.rooms[self.room]
-            return "\n\t".join(lines) + f"\n{_DOORS}\n\t" + "\n\t".join(doors)
+            return "\n\t".join(lines) + f"\n{DOORS}\n\t" + "\n\t".join(doors)
         if action == "inventory":
             held = "".join(f"\n\ta {thing.shown}" for thing in self.inventory)
             return f"In your inventory, you see:\n\tan orange{held}"
@@ -205,7 +197,7 @@ def _rooms(environment: ScienceWorldEnvironment, variation: int) -> Rooms:
     rooms = {}
     for room in ROOMS:
         environment.step(f"teleport to {room}")
-        inside, _, doors = environment.step("look around").observation.partition(f"\n{_DOORS}\n\t")
+        inside, _, doors = environment.step("look around").observation.partition(f"\n{DOORS}\n\t")
         kept = [line for line in inside.split("\n\t") if not any(box in line for box in BOXES)]
         rooms[room] = (kept, doors.rstrip().split("\n\t"))
     return rooms
@@ -213,7 +205,7 @@ def _rooms(environment: ScienceWorldEnvironment, variation: int) -> Rooms:
 
 def make_lab(rng: Random, worlds: Sequence[Rooms], aim: Aim | None = None) -> Lab:
     """A new task: rooms of a recorded variation, other animals outside, a box anywhere."""
-    aim = aim or rng.choices(list(_AIMS), list(_AIMS.values()))[0]
+    aim = aim or rng.choices(get_args(Aim))[0]
     lifespan = aim in ("longest", "shortest", "both")
     goal = Goal(aim) if lifespan else Goal(aim, rng.choice(BOXES), rng.choice(ROOMS))
     rooms = {name: (list(lines), list(doors)) for name, (lines, doors) in rng.choice(worlds).items()}

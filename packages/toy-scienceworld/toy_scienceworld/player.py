@@ -10,10 +10,9 @@ from typing import Self
 from sand_dagster.environments.scienceworld.domain import REFUSAL
 from sand_dagster.environments.scienceworld.thoughts import thought
 from sand_dagster.types import Step
-from toy_scienceworld.knowledge import BORN, BOXES, LIFESPANS, ROOMS, Thing, called, things
+from toy_scienceworld.knowledge import BORN, BOXES, DOORS, LIFESPANS, ROOMS, Thing, called, things
 from toy_scienceworld.lab import Goal, Lab
 
-_DOORS = "You also see:"
 _REFUSED = 0.5
 
 
@@ -41,7 +40,7 @@ class Belief:
         if action.startswith("teleport to "):
             self.room = action.removeprefix("teleport to ")
         elif action == "look around":
-            inside = observation.partition(f"\n{_DOORS}")[0].split("\n")
+            inside = observation.partition(f"\n{DOORS}")[0].split("\n")
             self.room = next(room for room in ROOMS if f"called the {room}" in inside[0])
             self.seen[self.room] = [thing for line in inside[1:] for thing in things(line)]
         elif action.startswith("focus on "):
@@ -63,7 +62,7 @@ class Belief:
     def animals(self) -> list[str]:
         """The animals of a lifespan task, as far as they were seen, the shortest-lived first."""
         found = {thing.name for thing in self.seen.get("outside", ()) if thing.name in LIFESPANS}
-        return sorted(found, key=lambda name: LIFESPANS[name])
+        return sorted(found, key=lambda name: (LIFESPANS[name], name))
 
     def target(self) -> Thing | None:
         """What to focus on next in this room, if it was seen."""

@@ -9,16 +9,17 @@ from typing import Literal
 
 from sand_dagster.environments.scienceworld.domain import REFUSAL
 from sand_dagster.types import Step
+from toy_alfworld.games.thoughts import article
+from toy_alfworld.model.teachers.deliberations import conclusion
+from toy_alfworld.model.teachers.phrases import STANCES
 from toy_alfworld.model.teachers.wording import say, sentence
 from toy_scienceworld.knowledge import BORN, LIFESPANS, LONG, MEDIUM, ROOMS, SHORT, Thing, called
+from toy_scienceworld.lab import FITS
 from toy_scienceworld.player import Belief
 
 Grade = Literal["good", "fair", "poor"]
 
 _LIVES = {SHORT: "lives short", MEDIUM: "lives longer", LONG: "lives longest"}
-_STANCES = {"good": "a good step", "fair": "a guess", "poor": "[of no use|a mistake]"}
-_CHOSEN = "the best choice is to {a}"
-_LEADS = "[Comparing these|Weighing these|Taken together|Among these|All in all]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,14 +121,8 @@ def _focus(belief: Belief, phrase: str) -> tuple[Grade, str]:
 
 def kind(aim: str, thing: Thing) -> str:
     """A clause that says whether `thing` is what a find task asks for."""
-    fits = {
-        "animal": thing.nature == "animal",
-        "plant": thing.nature == "plant",
-        "living thing": thing.nature != "thing",
-        "non-living thing": thing.nature == "thing",
-    }[aim]
-    article = "an" if aim[0] == "a" else "a"
-    return f"the {thing.name} is {article if fits else 'no'} {aim}"
+    fits = thing.nature in FITS[aim]
+    return f"the {thing.name} is {article(aim) if fits else f'no {aim}'}"
 
 
 def _pick(belief: Belief, phrase: str) -> tuple[Grade, str]:
@@ -204,11 +199,10 @@ def deliberation(rng: Random, belief: Belief, verdicts: Sequence[Verdict], chose
     """
     best = next(verdict for verdict in verdicts if verdict.action == chosen)
     lines = "\n".join(
-        f"- {v.action}: {v.fact}; {say(rng, _CHOSEN if v is best else _STANCES[v.grade], {'a': v.action})}."
+        f"- {v.action}: {v.fact}; {say(rng, STANCES['chosen' if v is best else v.grade], {'a': v.action})}."
         for v in verdicts
     )
-    choice = say(rng, f"{_LEADS}, {_CHOSEN}", {"a": chosen})
-    return f"{reflection(belief)}\n\n{lines}\n\n{choice}, because {best.fact}."
+    return f"{reflection(belief)}\n\n{lines}\n\n{conclusion(rng, chosen)}, because {best.fact}."
 
 
 def reflection(belief: Belief) -> str:
@@ -219,9 +213,7 @@ def reflection(belief: Belief) -> str:
     if goal.lifespan:
         said.append(f"I need the {'longest, then the shortest' if goal.aim == 'both' else goal.aim} life")
     else:
-        said.append(
-            f"I need {'an' if goal.aim[0] == 'a' else 'a'} {goal.aim} for the {goal.box} in the {goal.place}"
-        )
+        said.append(f"I need {article(goal.aim)} for the {goal.box} in the {goal.place}")
     if belief.focused:
         said.append(f"I have focused on the {belief.focused[0].name}")
     if held := belief.carried():
@@ -249,11 +241,11 @@ def question(rng: Random, belief: Belief, verdicts: Sequence[Verdict]) -> tuple[
     ]
     if asked == "judge":
         v = rng.choice(verdicts)
-        worth = say(rng, _STANCES[v.grade], {})
+        worth = say(rng, STANCES[v.grade], {})
         return f"What do you think of this: {v.action}?", f"{v.action}: {v.fact}; {worth}."
     if asked == "lives":
         name = rng.choice(sorted(LIFESPANS))
-        return f"How long does {_a(name)} live?", f"The {name} {_LIVES[LIFESPANS[name]]}."
+        return f"How long does {article(name)} live?", f"The {name} {_LIVES[LIFESPANS[name]]}."
     if asked == "longest":
         names = (
             belief.animals()
@@ -267,11 +259,11 @@ def question(rng: Random, belief: Belief, verdicts: Sequence[Verdict]) -> tuple[
             else min(names, key=lambda n: LIFESPANS[n])
         )
         shuffled = rng.sample(names, len(names))
-        return f"Which lives {which}: {', '.join(map(_a, shuffled))}?", f"The {answer} lives {which}."
+        return f"Which lives {which}: {', '.join(map(article, shuffled))}?", f"The {answer} lives {which}."
     if asked == "kind":
         near = belief.near() or [Thing(name := rng.choice(sorted(BORN)), "animal", BORN[name])]
         thing, aim = rng.choice(near), rng.choice(("animal", "plant", "living thing", "non-living thing"))
-        return f"Is the {thing.name} {_a(aim)}?", sentence(kind(aim, thing))
+        return f"Is the {thing.name} {article(aim)}?", sentence(kind(aim, thing))
     if asked == "here":
         thing = (
             rng.choice(belief.near())
@@ -279,11 +271,10 @@ def question(rng: Random, belief: Belief, verdicts: Sequence[Verdict]) -> tuple[
             else Thing(rng.choice(sorted(BORN)))
         )
         there = any(t.name == thing.name for t in belief.near())
-        return f"Is there {_a(thing.name)} here?", f"The {thing.name}: {'here' if there else 'not here'}."
+        return (
+            f"Is there {article(thing.name)} here?",
+            f"The {thing.name}: {'here' if there else 'not here'}.",
+        )
     if asked == "where" or belief.goal.lifespan:
         return "Where are you?", f"I am in the {belief.room}." if belief.room else "I do not know."
     return f"Where is the {belief.goal.box}?", f"The {belief.goal.box} is in the {belief.goal.place}."
-
-
-def _a(name: str) -> str:
-    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"

@@ -20,6 +20,7 @@ from sand_dagster.environments.webshop.toy import toy_nouns, toy_products
 from sand_dagster.exports.records import write_records
 from sand_dagster.recordings.eto import RecordError
 from sand_dagster.recordings.importing import import_recordings, kept_trajectories
+from sand_dagster.rows.experts import ImportRow
 from sand_dagster.sand.trajectories import expert_rows
 from sand_dagster.types import Task, Trajectory
 from sand_dagster.verdicts import Verdict
@@ -120,6 +121,16 @@ async def test_trajectories_replay_on_worker_processes(experts: list[Trajectory]
             await episode.close()
 
 
+async def imported(file: Path, tasks: list[Task]) -> list[ImportRow]:
+    """What comes of the rows of `file`."""
+    options = OPTIONS.model_copy(update={"experts": file})
+    recordings = webshop.recordings(options, file.parent, tasks)
+    assert recordings is not None
+    async with EnvironmentPool("webshop", options, file.parent, workers=1) as pool:
+        finished = await import_recordings(stage(), recordings, pool, webshop.DOMAIN.refusal)
+    return [row for group in finished.rows for row in group]
+
+
 async def test_trajectories_of_a_file_belong_to_the_goal_whose_instruction_they_show(
     tasks: list[Task], experts: list[Trajectory], tmp_path: Path
 ) -> None:
@@ -131,12 +142,7 @@ async def test_trajectories_of_a_file_belong_to_the_goal_whose_instruction_they_
     for turn in rows[2]["conversations"]:
         turn["content"] = turn["content"].replace("Find me", "Bring me")
     file.write_text(json.dumps(rows))
-    options = OPTIONS.model_copy(update={"experts": file})
-    recordings = webshop.recordings(options, tmp_path, tasks)
-    assert recordings is not None
-    async with EnvironmentPool("webshop", options, tmp_path, workers=1) as pool:
-        finished = await import_recordings(stage(), recordings, pool, webshop.DOMAIN.refusal)
-        verdicts = [row.verdict for group in finished.rows for row in group]
+    verdicts = [row.verdict for row in await imported(file, tasks)]
     assert verdicts == [Verdict.KEPT, Verdict.DOES_NOT_WIN, Verdict.UNKNOWN_TASK]
 
 
@@ -155,12 +161,7 @@ async def test_pages_as_eto_writes_them_are_the_shops(
     for turn in rows[1]["conversations"]:
         turn["content"] = re.sub(r"lower than [\d.]+ dollars", "lower than 990.00 dollars", turn["content"])
     file.write_text(json.dumps([{"id": row["id"], "conversations": row["conversations"]} for row in rows]))
-    options = OPTIONS.model_copy(update={"experts": file})
-    recordings = webshop.recordings(options, tmp_path, tasks)
-    assert recordings is not None
-    async with EnvironmentPool("webshop", options, tmp_path, workers=1) as pool:
-        finished = await import_recordings(stage(), recordings, pool, webshop.DOMAIN.refusal)
-        found = [row for group in finished.rows for row in group]
+    found = await imported(file, tasks)
     assert [row.verdict for row in found] == [Verdict.KEPT, Verdict.KEPT_REWORDED]
     assert [row.task_id for row in found] == [expert.task.id for expert in experts[:2]]
 

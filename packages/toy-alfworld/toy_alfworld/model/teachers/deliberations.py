@@ -31,8 +31,13 @@ def deliberation(
         f"- {v.action}: {judgement(rng, belief, v, informed)}; {stance(rng, v, v is best, informed)}."
         for v in verdicts
     )
-    choice = say(rng, f"{_LEADS}, {STANCES['chosen']}", {"a": chosen})
+    choice = conclusion(rng, chosen)
     return f"{reflection(belief)}\n\n{lines}\n\n{choice}, because {judgement(rng, belief, best, informed)}."
+
+
+def conclusion(rng: Random, chosen: str) -> str:
+    """The rationale's beginning, which names the action in the words that the list has for it."""
+    return say(rng, f"{_LEADS}, {STANCES['chosen']}", {"a": chosen})
 
 
 def reflection(belief: Belief) -> str:
