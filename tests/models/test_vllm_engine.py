@@ -250,6 +250,7 @@ def test_an_engine_on_demand_starts_with_the_first_completion(tiny_model: Path) 
                 await generator.complete(CHATS[0], Sampling(0.0, 4))
             return generator.model_id, len(shared._entries)
 
+    shared.release_all()  # other tests of this process leave engines for the next to use
     assert shared.run(use(tiny_model, ask=False)) == (model_id(tiny_model), 0)
     assert shared.run(use(tiny_model, ask=True)) == (model_id(tiny_model), 1)
     shared.release_all()
