@@ -98,15 +98,19 @@ _PARTS: tuple[tuple[tuple[str, ...], str], ...] = (
         "ON d.iteration = e.iteration AND d.parent_step_id = e.step_id SEMI JOIN deliberation_trajectories x "
         "ON x.iteration = e.iteration AND x.trajectory_id = e.trajectory_id AND x.origin = 'switched'",
     ),
-    (
-        ("checkpoints",),
-        "SELECT iteration, 'checkpoints', checkpoint_id, 'conversations', "
-        "'dropped: nothing to learn within max_length', dropped, '', '' FROM checkpoints WHERE dropped > 0",
-    ),
-    (
-        ("checkpoints",),
-        "SELECT iteration, 'checkpoints', checkpoint_id, 'ends of conversations', 'truncated at max_length', "
-        "truncated, '', '' FROM checkpoints WHERE truncated > 0",
+    *(
+        (
+            ("checkpoints", "expert_data"),
+            f"SELECT c.iteration, 'checkpoints', c.checkpoint_id, '{what}', '{reason}', 1, c.trajectory_id, "
+            "coalesce(e.task_id, '') "
+            f"FROM (SELECT iteration, checkpoint_id, unnest({column}) AS trajectory_id FROM checkpoints) c "
+            "LEFT JOIN (SELECT DISTINCT trajectory_id, task_id FROM expert_data) e "
+            "ON e.trajectory_id = c.trajectory_id",
+        )
+        for column, what, reason in (
+            ("dropped", "conversation", "nothing to learn within max_length"),
+            ("truncated", "end of a conversation", "truncated at max_length"),
+        )
     ),
     (
         ("explorations",),

@@ -23,7 +23,7 @@ from sand_dagster.artifacts.schemas import TABLES, Table
 from sand_dagster.errors import MissingArtifact, OldLayout, PartitionBusy, TornArtifact
 from sand_dagster.execution.journal import Journal, JournalReader, damaged_lines
 from sand_dagster.files import remove, write_whole
-from sand_dagster.fingerprints import remembered_finding, written_digest
+from sand_dagster.fingerprints import remembered_digest, remembered_finding, written_digest
 from sand_dagster.rows.row import Row
 
 JOURNAL, LOCK = "journal.jsonl", "writer.lock"
@@ -199,6 +199,35 @@ class ArtifactStore:
             with _locked(path.with_name(LOCK), "to mend its journal"), Journal(path):
                 pass  # a journal drops them when it is opened to be written
         return damaged
+
+    def mend_links(self, table: str, iteration: str | None) -> list[str]:
+        """Write again the files of ids beside a complete partition's rows that are gone or altered.
+
+        Returns the names of those that are now as recorded. One that this version of Arrow writes otherwise
+        is removed instead; then the rows are used.
+
+        Raises:
+            MissingArtifact, TornArtifact: as `read`.
+            PartitionBusy: another process writes the partition.
+            DiskFull: there was no space.
+        """
+        folder, recorded = self.folder(table, iteration), self.require(table, iteration).links
+
+        def wrong() -> set[str]:
+            return {
+                name
+                for name, sha256 in recorded.items()
+                if not (folder / name).exists() or remembered_digest(folder / name) != sha256
+            }
+
+        before = wrong()
+        if not before:
+            return []
+        with _locked(folder / LOCK, "to mend its ids"):
+            write_links(folder, _table(table), self.data(table, iteration))
+            for name in (still := wrong()):
+                remove(folder / name)
+        return sorted(before - still)
 
     def being_written(self, table: str, iteration: str | None) -> bool:
         """Whether a process has the partition open for writing."""

@@ -32,7 +32,6 @@ MODEL, REPORT = "model", "training.json"
 """A checkpoint's folder, and the one file in it that records the others."""
 
 _FILES = {DATA, MANIFEST, JOURNAL, LOCK, KEYS, LINKS, HISTORY}
-_USE_ROWS = "Remove it: the rows have the same ids"
 _BLOCK = 512
 _IDS_NAMED = 3
 
@@ -186,12 +185,13 @@ class _Verification:
             yield Damage(journal, "its last line is torn", remedy)
 
     def _links(self, manifest: Manifest, folder: Path) -> Iterator[Damage]:
-        """Checks the ids that are kept beside the rows; where a file is gone the rows are used."""
+        """The ids that are kept beside the rows; where a file is gone the rows are used."""
         for name, sha256 in manifest.links.items():
             path = folder / name
             if path.exists() and (found := remembered_digest(path)) != sha256:
                 what = f"altered: SHA-256 {short(found)}, recorded {short(sha256)}"
-                yield Damage(path, what, _USE_ROWS)
+                run = f"`sand run {self._store.experiment} --until {manifest.iteration or '00'}`"
+                yield Damage(path, what, f"{run} makes it again from the rows")
 
     def _checkpoints(self, rows: pl.LazyFrame, iteration: str | None) -> Iterator[Damage]:
         again = f"`sand run {self._store.experiment} --until {iteration}` finetunes it again"
@@ -272,7 +272,7 @@ def _earlier(history: Path) -> Iterator[Damage]:
         # Earlier releases named the files of ids otherwise, and nothing reads those.
         if "." not in path.stem and (found := remembered_digest(path)) != path.stem:
             altered.add(path)
-            without = remedy if path.suffix == ".parquet" else _USE_ROWS
+            without = remedy if path.suffix == ".parquet" else "Remove it: the rows have the same ids"
             yield Damage(path, f"altered: SHA-256 {short(found)}, named {short(path.stem)}", without)
     for path in sorted(history.glob("*.json")):
         try:

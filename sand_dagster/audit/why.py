@@ -81,7 +81,8 @@ def _checkpoint(lineage: Lineage, node: Node) -> Iterator[str]:
         f"{_count(row['trained_tokens'], 'token')} of the agent's own."
     )
     if row["dropped"] or row["truncated"]:
-        yield f"Of its conversations {row['dropped']} were dropped and {row['truncated']} truncated."
+        dropped, truncated = len(row["dropped"]), len(row["truncated"])
+        yield f"Of its conversations {dropped} were dropped and {truncated} truncated."
     for links in lineage.up(node):
         if links.column == "control_for":
             (other,) = links.nodes(1)

@@ -114,7 +114,7 @@ class _Run:
         stages = [each for each in stages_of(self.experiment) if each.partitioned == (iteration is not None)]
         pending = _with_downstream(stages, {*fresh, *(each.stage for each in planned if each.reasons)})
         name = f"Iteration {iteration} of {self.experiment.name}" if iteration else self.experiment.name
-        self._mend_journals(each for each in planned if each.stage not in pending)
+        self._mend(each for each in planned if each.stage not in pending)
         if not pending:
             if iteration:
                 self.console.print(f"{name} is complete.")
@@ -150,17 +150,18 @@ class _Run:
         if not result.success:
             raise RunFailed(_why(result, name, self.experiment, self.until))
 
-    def _mend_journals(self, complete: Iterable[Planned]) -> None:
-        """Those of stages that run open their journals, which drops damaged lines; nothing else does."""
+    def _mend(self, complete: Iterable[Planned]) -> None:
+        """What lies beside the rows of stages that do not run; a stage that runs writes it anew."""
         for each in complete:
+            name = f"{each.stage} {each.iteration or ''}".rstrip()
             if damaged := self.store.mend_journal(each.stage, each.iteration):
                 lines = f"{damaged} damaged line{'s' if damaged > 1 else ''}"
-                self.console.print(
-                    f"  {each.stage} {each.iteration or ''}".rstrip() + f": took {lines} out of its journal, "
-                    "which its rows do not need",
-                    highlight=False,
-                    markup=False,
-                )
+                self._say(f"  {name}: took {lines} out of its journal, which its rows do not need")
+            if files := self.store.mend_links(each.stage, each.iteration):
+                self._say(f"  {name}: made {' and '.join(files)} again from its rows")
+
+    def _say(self, line: str) -> None:
+        self.console.print(line, highlight=False, markup=False)
 
     def _interrupted(self, display: ProgressDisplay) -> Interrupted:
         number = (self.interrupts and self.interrupts.received()) or signal.SIGINT

@@ -79,8 +79,10 @@ class CheckpointRow(Row):
     folder: Annotated[str, "its folder, relative to $SAND_HOME"]
     settings: Annotated[str, "JSON: the finetuning's settings"]
     examples: Annotated[int, "conversations trained on"]
-    dropped: Annotated[int, "conversations left out because nothing to learn was left after truncation"]
-    truncated: Annotated[int, "conversations cut at max_length"]
+    dropped: Annotated[
+        tuple[str, ...], "trajectories and explorations without anything to learn within max_length"
+    ]
+    truncated: Annotated[tuple[str, ...], "trajectories and explorations that were cut at max_length"]
     epochs: Annotated[int, "passes over them"]
     tokens: Annotated[int, "tokens seen"]
     trained_tokens: Annotated[int, "the agent's own tokens, over which the loss is computed"]

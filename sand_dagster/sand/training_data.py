@@ -17,8 +17,12 @@ from sand_dagster.types import Message, Step
 
 @dataclass(frozen=True, slots=True)
 class Learnt:
-    """A whole trajectory that is finetuned on. `ids` are the rows that it comes from."""
+    """A whole trajectory that is finetuned on. `ids` are the rows that it comes from.
 
+    The `trajectory_id` of an exploration is its own id.
+    """
+
+    trajectory_id: str
     ids: tuple[str, ...]
     instruction: str
     steps: Sequence[Step]
@@ -29,12 +33,14 @@ class Learnt:
         """The expert's, or one of D_delib."""
         steps = demonstration.history(len(demonstration.rows))
         ids = tuple(row.step_id for row in demonstration.rows)
-        return cls(ids, demonstration.instruction, steps, demonstration.reward)
+        return cls(
+            demonstration.rows[0].trajectory_id, ids, demonstration.instruction, steps, demonstration.reward
+        )
 
     @classmethod
     def exploration(cls, row: ExplorationRow) -> Self:
         """The policy's own."""
-        return cls((row.exploration_id,), row.instruction, row.played, row.reward)
+        return cls(row.exploration_id, (row.exploration_id,), row.instruction, row.played, row.reward)
 
     def conversation(self, domain: Domain) -> list[Message]:
         """It as a chat to be finetuned on; it ends with the agent's last turn."""

@@ -24,15 +24,15 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """The data of a training. `dropped` conversations had no token of the assistant within `max_length`."""
+    """The data of a training.
+
+    `dropped` and `truncated` are the places, from 0, of conversations: those that had no token of the
+    assistant within `max_length`, and those that were cut there.
+    """
 
     kept: list[Example]
-    dropped: int
-
-    @property
-    def truncated(self) -> int:
-        """How many of the kept were cut off."""
-        return sum(example.truncated for example in self.kept)
+    dropped: list[int]
+    truncated: list[int]
 
     @property
     def tokens(self) -> int:
@@ -55,15 +55,17 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """The data of a training by DPO. Of `dropped` pairs a side had no token of the assistant."""
+    """The data of a training by DPO. `dropped` and `truncated` are as in `Examples`, for one side or both."""
 
     kept: list[Pair]
-    dropped: int
+    dropped: list[int]
+    truncated: list[int]
 
     @property
     def both(self) -> Examples:
         """All conversations of the pairs."""
-        return Examples([side for pair in self.kept for side in (pair.chosen, pair.rejected)], self.dropped)
+        sides = [side for pair in self.kept for side in (pair.chosen, pair.rejected)]
+        return Examples(sides, self.dropped, self.truncated)
 
 
 def encode(conversation: Sequence[Message], chats: TrainingChats, max_length: int) -> Example | None:
@@ -88,9 +90,15 @@ def encode_all(conversations: Iterable[Sequence[Message]], chats: TrainingChats,
     Raises:
         NoChatTemplate: the template cannot write one of them; the message says which, why, and what to do.
     """
-    encoded = list(_encoded(conversations, chats, max_length))
-    kept = [example for example in encoded if example is not None]
-    return Examples(kept, len(encoded) - len(kept))
+    kept, dropped, truncated = [], [], []
+    for place, example in enumerate(_encoded(conversations, chats, max_length)):
+        if example is None:
+            dropped.append(place)
+            continue
+        kept.append(example)
+        if example.truncated:
+            truncated.append(place)
+    return Examples(kept, dropped, truncated)
 
 
 def encode_pairs(
@@ -106,9 +114,15 @@ def encode_pairs(
         ValueError: there are more of one than of the other.
     """
     sides = (_encoded(chosen, chats, max_length), _encoded(rejected, chats, max_length))
-    encoded = list(zip(*sides, strict=True))
-    kept = [Pair(better, worse) for better, worse in encoded if better is not None and worse is not None]
-    return Pairs(kept, len(encoded) - len(kept))
+    kept, dropped, truncated = [], [], []
+    for place, (better, worse) in enumerate(zip(*sides, strict=True)):
+        if better is None or worse is None:
+            dropped.append(place)
+            continue
+        kept.append(Pair(better, worse))
+        if better.truncated or worse.truncated:
+            truncated.append(place)
+    return Pairs(kept, dropped, truncated)
 
 
 def _encoded(

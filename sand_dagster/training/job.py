@@ -71,10 +71,10 @@ class Report(BaseModel):
 
     examples: int
     """Conversations, or pairs of them, trained on."""
-    dropped: int
-    """Those with no token of the assistant within `max_length`."""
-    truncated: int
-    """Those that were cut to `max_length`."""
+    dropped: list[int]
+    """Those with no token of the assistant within `max_length`: their places in the job's file, from 0."""
+    truncated: list[int]
+    """Those that were cut to `max_length`: their places."""
     tokens: int
     """Tokens seen, all epochs together, padding not counted."""
     trained_tokens: int

@@ -63,7 +63,7 @@ def finetune(job: Job) -> None:
         report = Report(
             examples=len(data.kept),
             dropped=data.dropped,
-            truncated=examples.truncated,
+            truncated=data.truncated,
             tokens=examples.tokens * job.epochs,
             trained_tokens=examples.trained_tokens * job.epochs,
             epochs=job.epochs,
@@ -101,8 +101,8 @@ def _data(job: Job, chats: TrainingChats) -> Examples | Pairs:
         what, where = "pairs has text", " on both sides"
     if not data.kept:
         raise ValueError(
-            f"none of the {data.dropped} {what} of the assistant within the first {longest} tokens{where}: "
-            "raise max_length"
+            f"none of the {len(data.dropped)} {what} of the assistant within the first {longest} "
+            f"tokens{where}: raise max_length"
         )
     return data
 

@@ -98,8 +98,8 @@ def _step(table: str, key: str, place: int, **values: Any) -> Any:
 
 def _finetune_and_evaluate(store: ArtifactStore, iteration: str, policy: str, steps: list[str]) -> None:
     checkpoint = f"c{iteration}"
-    finetuned = row("checkpoints", checkpoint, policy_id=policy, step_ids=steps, model_id=f"m{iteration}")
-    write(store, "checkpoints", iteration, [finetuned])
+    model = {"policy_id": policy, "model_id": f"m{iteration}", "truncated": ["e"], "dropped": ["x7"]}
+    write(store, "checkpoints", iteration, [row("checkpoints", checkpoint, step_ids=steps, **model)])
     play = {"thought": "Hm.", "action": "look", "observation": "You see [nothing].", "valid": True}
     of_task = {"checkpoint_id": checkpoint, "task_id": "t1", "split": "seen", "ended": "done", "reward": 1.0}
     keys = [f"v{iteration}{n}" for n in range(5)]

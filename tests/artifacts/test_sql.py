@@ -78,6 +78,15 @@ def test_what_was_left_out_says_why(home: Path) -> None:
     found = Database(home, "household").query('SELECT "table", id, reason FROM left_out ORDER BY ALL')
     assert ("expert_import", "i0", "refused_action") in found.rows()
     assert ("deliberation_trajectories", "s11", "not_needed") in found.rows()
+    of_trainings = Database(home, "household").query(
+        "SELECT iteration, id, what, trajectory_id, task_id FROM left_out WHERE \"table\" = 'checkpoints' "
+        "ORDER BY ALL"
+    )
+    assert of_trainings.rows() == [
+        (iteration, f"c{iteration}", *rest)
+        for iteration in ("00", "01")
+        for rest in [("conversation", "x7", ""), ("end of a conversation", "e", "t0")]
+    ]
 
 
 def test_ids_are_found_by_their_beginning_and_trajectories_by_theirs(tmp_path: Path) -> None:

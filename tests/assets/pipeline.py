@@ -124,8 +124,8 @@ class Finetuning(Training):
         point = Progress(step=1, steps=1, epoch=1.0, loss=0.5, learning_rate=1e-5, tokens_per_second=9.0)
         report = Report(
             examples=1,
-            dropped=0,
-            truncated=0,
+            dropped=[],
+            truncated=[],
             tokens=9,
             trained_tokens=self.tokens * epochs,
             epochs=epochs,

@@ -179,6 +179,39 @@ def test_damaged_lines_of_a_finished_journal_are_taken_out_and_no_unit_is_done_a
     assert "journal" not in run(made.home)
 
 
+def test_damaged_files_of_ids_are_made_again_from_the_rows(made: Pipeline) -> None:
+    folder = made.store.folder("eval_episodes", "00")
+    keys, links = folder / "keys.arrow", folder / "links.arrow"
+    before = keys.read_bytes(), links.read_bytes()
+    flip(links)
+    keys.unlink()
+    assert [damage.file for damage in verify(made.store).damages] == [links]
+
+    said = run(made.home)
+
+    assert "eval_episodes 00: made keys.arrow and links.arrow again from its rows" in said
+    assert "Iteration 00 of small is complete." in said
+    assert (keys.read_bytes(), links.read_bytes()) == before
+    assert verify(made.store).damages == []
+    assert "arrow" not in run(made.home)
+
+
+def test_files_of_ids_that_another_version_wrote_are_removed(
+    made: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = made.store.folder("eval_episodes", "00")
+    flip(folder / "links.arrow")
+
+    def otherwise(folder: Path, *_: object) -> dict[str, str]:
+        (folder / "links.arrow").write_bytes(b"written otherwise")
+        return {}
+
+    monkeypatch.setattr("sand_dagster.artifacts.store.write_links", otherwise)
+    assert made.store.mend_links("eval_episodes", "00") == []
+    assert not (folder / "links.arrow").exists()
+    assert verify(made.store).damages == []
+
+
 def test_every_run_says_where_its_job_is_defined_and_which_partition_it_made(complete: Path) -> None:
     """The UI's timeline asks for the runs of a repository and lists each under its job."""
     of_ours = dg.RunsFilter(tags={".dagster/repository": "__repository__@sand_dagster"})

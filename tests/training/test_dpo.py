@@ -124,7 +124,7 @@ def test_observations_are_not_scored_so_what_they_say_alone_prefers_nothing(
     other = [[*chat[:-1], {"role": "user", "content": "Observation: You see a mug 1."}] for chat in CHOSEN]
     report = train(tiny_model, tmp_path / "same", CHOSEN, other, epochs=2)
     assert [point.loss for point in report.loss_curve] == pytest.approx([0.6931] * 2, abs=1e-4)
-    assert (report.examples, report.dropped) == (8, 0)
+    assert (report.examples, report.dropped) == (8, [])
 
 
 def test_adapters_are_trained_against_the_model_without_them(tiny_model: Path, tmp_path: Path) -> None:
@@ -137,6 +137,6 @@ def test_adapters_are_trained_against_the_model_without_them(tiny_model: Path, t
 def test_a_pair_with_a_side_that_has_no_reply_in_reach_is_dropped(tiny_model: Path, tmp_path: Path) -> None:
     silent: list[Message] = [{"role": "user", "content": "look"}]
     report = train(tiny_model, tmp_path / "x", CHOSEN[:2], [REJECTED[0], silent])
-    assert (report.examples, report.dropped) == (1, 1)
+    assert (report.examples, report.dropped) == (1, [1])
     with pytest.raises(ValueError, match=r"none of the 1 pairs has text .* on both sides: raise max_length"):
         train(tiny_model, tmp_path / "y", CHOSEN[:1], [silent])

@@ -85,7 +85,7 @@ def test_cutting_keeps_the_beginning_with_its_labels(name: str, special: tuple[s
             assert cut.truncated == (length < len(whole.input_ids))
 
 
-def test_conversations_without_a_reply_in_reach_are_dropped_and_counted() -> None:
+def test_conversations_without_a_reply_in_reach_are_dropped_and_named() -> None:
     long_prompt: list[Message] = [
         {"role": "user", "content": "look " * 200},
         {"role": "assistant", "content": "Action: look"},
@@ -93,9 +93,9 @@ def test_conversations_without_a_reply_in_reach_are_dropped_and_counted() -> Non
     silent: list[Message] = [{"role": "user", "content": "look"}]
     chats = [tiny_chat(1, turns=1), long_prompt, silent, tiny_chat(2, turns=8)]
     examples = encode_all(chats, TrainingChats(tiny_tokenizer(), published("household")), 60)
-    assert examples.dropped == 2
+    assert examples.dropped == [1, 2]
     assert [example.truncated for example in examples.kept] == [False, True]
-    assert examples.truncated == 1
+    assert examples.truncated == [3]
     masked = sum(label == IGNORED for example in examples.kept for label in example.labels)
     assert 0 < examples.trained_tokens == examples.tokens - masked
     assert examples.tokens == len(examples.kept[0].input_ids) + 60

@@ -73,7 +73,7 @@ def test_it_learns_the_replies_and_writes_a_folder_that_transformers_loads(
     assert curve[-1].learning_rate < 0.1 * curve[0].learning_rate, "cosine"
     assert curve[-1].loss < 0.7 * curve[0].loss
     assert reply_loss(tmp_path / "once") < 0.7 * curve[0].loss
-    assert (report.examples, report.dropped, report.truncated) == (24, 0, 0)
+    assert (report.examples, report.dropped, report.truncated) == (24, [], [])
     assert json.loads((tmp_path / "once" / "config.json").read_text())["dtype"] == "float32"
 
 

@@ -55,7 +55,7 @@ _RUN_ID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _BELONGS = re.compile(
     rf"dagster/(history/runs|storage)/{_RUN_ID}\b.*"  # of every run
     rf"|{NAME}/.+/history(/.+)?"  # of a table that was made again
-    rf"|{NAME}\.old(/.+)?"  # moved away, as the message says
+    rf"|({NAME}\.old|dagster\.damaged)(/.+)?"  # moved away, as the message says
 )
 """What a disturbed home may have that the undisturbed one does not have, relative to the home."""
 

@@ -202,6 +202,7 @@ class Ground:
         self._context: ForkServerContext | None = None if real else self._fork_server()
         self.seconds = 0.0
         self.expected: dict[Place, str] = {}
+        """The content hash of every partition of the undisturbed home, in the order they are made."""
 
     def _write_experiment(self) -> None:
         base = self.folder / "base"
@@ -316,7 +317,7 @@ def temporary(home: Path) -> Path:
 
 
 def places() -> list[Place]:
-    """All partitions of the experiment, in the order in which they are made."""
+    """All partitions that an experiment can have, in the order in which they are made."""
     found: list[Place] = [(name, None) for name, table in TABLES.items() if not table.partitioned]
     for iteration in ("00", UNTIL):
         found += [(name, iteration) for name, table in TABLES.items() if table.partitioned]

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sand_dagster.artifacts.links import LINKS
 from sand_dagster.artifacts.store import DATA, JOURNAL, MANIFEST, ArtifactStore
 from sand_dagster.bench.faults import child
 from sand_dagster.bench.faults.endpoint import HALVES, HANGS_UP, LIES, STALLS, STATUSES
@@ -49,7 +50,7 @@ class Scene:
 
     def begin(self, tables: tuple[str, ...] | None = None, **more: str) -> tuple[Run, Place]:
         """A run of some stage and all after it, at some moment within that stage."""
-        choices = [place for place in places() if tables is None or place[0] in tables]
+        choices = self._places(tables)
         if tables is not None:  # iteration 00 samples nothing
             choices = [place for place in choices if place[1] == "01" or place[0] not in _ASKING[:4]]
         place = self.rng.choice(choices)
@@ -65,9 +66,12 @@ class Scene:
 
     def partition(self, tables: tuple[str, ...] | None = None) -> Place:
         """Some partition."""
-        place = self.rng.choice([place for place in places() if tables is None or place[0] in tables])
+        place = self.rng.choice(self._places(tables))
         self.detail = f"{place[0]} {place[1] or ''}".strip()
         return place
+
+    def _places(self, tables: tuple[str, ...] | None) -> list[Place]:
+        return [place for place in self.ground.expected if tables is None or place[0] in tables]
 
     def folder(self, place: Place) -> Path:
         return ArtifactStore(self.home, NAME).folder(*place)
@@ -202,6 +206,24 @@ def settings_emptied(scene: Scene) -> Run:
     return scene.start()
 
 
+def dagsters_database(scene: Scene) -> Run:
+    """One of Dagster's SQLite files is damaged: its runs, or its index of events.
+
+    If the run says so, Dagster's folder is moved as it says.
+    """
+    dagster = scene.home / "dagster"
+    path = scene.rng.choice([dagster / "history" / "runs.db", dagster / "history" / "runs" / "index.db"])
+    scene.detail = f"{path.name} {_harm(path, scene.rng)}"
+    run = scene.start()
+
+    def follow() -> None:
+        if run.wait() != 0:
+            dagster.rename(scene.home / "dagster.damaged")
+
+    scene.undo.append(follow)
+    return run
+
+
 def _clock(by: float) -> Injection:
     def inject(scene: Scene) -> Run:
         jump, after_s = by * scene.rng.choice((1, 7, 400)), scene.rng.uniform(0, _CLOCK_SPAN_S)
@@ -307,9 +329,11 @@ SCRIPTED: dict[str, Injection] = {
     "a table damaged": _damage(DATA),
     "a manifest damaged": _damage(MANIFEST),
     "a journal damaged": _damage(JOURNAL, (*_ASKING, "checkpoints")),
+    "a file of ids damaged": _damage(LINKS),
     "a model's file damaged": _damage("model", ("checkpoints",)),
     "a table damaged during a run": damage_while_it_runs,
     "Dagster's settings emptied": settings_emptied,
+    "Dagster's database damaged": dagsters_database,
     "disk full": full_disk,
     "clock back": _clock(-_DAY_S),
     "clock forward": _clock(_DAY_S),

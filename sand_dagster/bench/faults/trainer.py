@@ -48,8 +48,8 @@ def main() -> None:
     (job.output / "config.json").write_text("{}")
     report = Report(
         examples=1,
-        dropped=0,
-        truncated=0,
+        dropped=[],
+        truncated=[],
         tokens=9,
         trained_tokens=5 * max(job.epochs, 1),
         epochs=job.epochs,
