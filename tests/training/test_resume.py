@@ -10,7 +10,7 @@ import pytest
 
 from sand_dagster.models.model_folder import model_id
 from sand_dagster.training.job import Progress, Report
-from sand_dagster.training.launching import TrainingFailed
+from sand_dagster.training.launching import ThisMachine, TrainingFailed
 from sand_dagster.training.saving import last_saved
 from sand_dagster.training.settings import FinetuningSettings, LoraSettings
 from sand_dagster.training.trainer import DpoTrainer, SftTrainer
@@ -31,8 +31,10 @@ def _kill_trainer() -> None:
                 os.kill(int(pid), signal.SIGKILL)
 
 
-def train(parent: Path, output: Path, settings: FinetuningSettings, *, kill_at: int = 0) -> list[int]:
-    """The finished steps."""
+def train(
+    parent: Path, output: Path, settings: FinetuningSettings, processes: int = 1, *, kill_at: int = 0
+) -> list[int]:
+    """The finished steps of a training on `processes` processes, sharded where they are several."""
     steps: list[int] = []
 
     def seen(point: Progress) -> None:
@@ -40,29 +42,37 @@ def train(parent: Path, output: Path, settings: FinetuningSettings, *, kill_at: 
         if point.step == kill_at:
             _kill_trainer()
 
-    trainer = SftTrainer(settings, seen, key="the same", save_every_s=0.0)
+    launcher = ThisMachine(processes)
+    trainer = SftTrainer(settings, seen, key="the same", save_every_s=0.0, launcher=launcher)
     trainer.finetune(CHATS, parent, output, seed=3, epochs=EPOCHS)
     return steps
 
 
-@pytest.mark.parametrize("settings", [FULL, pytest.param(LORA, marks=pytest.mark.slow)], ids=["full", "lora"])
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(
+    ("settings", "processes"),
+    [
+        pytest.param(FULL, 1, id="full"),
+        pytest.param(LORA, 1, id="lora", marks=pytest.mark.slow),
+        pytest.param(FULL, 2, id="sharded", marks=pytest.mark.slow),
+    ],
+)
 def test_the_resumed_training_ends_with_the_same_weights(
-    tiny_model: Path, tmp_path: Path, settings: FinetuningSettings
+    tiny_model: Path, tmp_path: Path, settings: FinetuningSettings, processes: int
 ) -> None:
-    SftTrainer(settings, save_every_s=600).finetune(
+    SftTrainer(settings, save_every_s=600, launcher=ThisMachine(processes)).finetune(
         CHATS, tiny_model, tmp_path / "undisturbed", seed=3, epochs=EPOCHS
     )
     folder = tmp_path / "home"
     folder.mkdir()
     with pytest.raises(TrainingFailed, match="signal 9"):
-        train(tiny_model, folder / "model", settings, kill_at=3)
+        train(tiny_model, folder / "model", settings, processes, kill_at=3)
     saved = last_saved(folder / ".model.training" / "state")
     assert saved is not None
     step = int(saved.name.rpartition("-")[2])
     assert 1 <= step < 4 * EPOCHS
-    assert train(tiny_model, folder / "model", settings) == list(range(step + 1, 4 * EPOCHS + 1)), (
-        "resumed, not started again"
-    )
+    resumed = train(tiny_model, folder / "model", settings, processes)
+    assert resumed == list(range(step + 1, 4 * EPOCHS + 1)), "resumed, not started again"
     assert model_id(folder / "model") == model_id(tmp_path / "undisturbed")
     assert [path.name for path in folder.iterdir()] == ["model"], "the saved states are gone"
     one, other = (
