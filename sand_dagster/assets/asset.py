@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations`: Dagster reads the types of an asset's function.
 import inspect
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -187,18 +188,24 @@ def _gpus(definition: StageDefinition, when: Literal["before", "after"]) -> dict
 @contextmanager
 def _plain_reasons(progress: StageProgress) -> Iterator[None]:
     """Whatever ends the stage's work is raised as what a person reads on the run's page."""
+    vars(sys).pop(_TRACE_LIMIT, None)
     try:
         yield
     except ArtifactError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
     except (KeyboardInterrupt, DagsterExecutionInterruptedError) as interrupt:
-        # Without this the UI shows the trace of wherever the stage happened to be.
+        # Dagster shows the trace of an interrupt, as of an error. Nothing went wrong, so there is none to
+        # show, until this process starts another stage.
+        setattr(sys, _TRACE_LIMIT, 0)
         raise type(interrupt)(_cancelled(progress)) from None
     except dg.Failure:
         raise
     except Exception as error:
         # The reason stands first on the run's page; of other errors Dagster shows the trace before it.
         raise dg.Failure(f"{type(error).__name__}: {error}") from error
+
+
+_TRACE_LIMIT = "tracebacklimit"
 
 
 def _cancelled(progress: StageProgress) -> str:

@@ -213,6 +213,8 @@ def test_a_cancelled_stage_is_aborted(made: Pipeline, file: Path, monkeypatch: p
     events = _sent(file)
     assert _states(events) == [("small.checkpoints", "START"), ("small.checkpoints", "ABORT")]
     assert _error(events[-1]).startswith("Cancelled, as was asked")
+    made.materialise("policy", iteration="01")
+    assert not hasattr(sys, "tracebacklimit"), "the next stage's errors have their traces again"
 
 
 def test_a_stage_that_cannot_begin_has_failed(new: Pipeline, file: Path) -> None:

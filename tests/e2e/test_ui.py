@@ -129,11 +129,9 @@ def test_a_run_terminated_in_the_middle_continues_from_there(ui: Ui, undisturbed
     page.get_by_role("dialog").get_by_role("button", name="Terminate").click()
     assert ui.ended(run) is STATUS.CANCELED
     expect(page.get_by_text("Cancelled, as was asked").first).to_be_visible()
-    # Dagster shows a trace; it is not that of wherever the stage happened to be.
     failures = ui.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
     (error,) = [each.get_dagster_event().step_failure_data.error for each in failures]
-    assert error and not error.cause and not error.context
-    assert not [frame for frame in error.stack if "asyncio" in frame or "units.py" in frame]
+    assert error and not error.cause and not error.context and not error.stack, "no trace"
     (ui.home / SLOW).unlink()
 
     again = ui.again_from_failure(run)
