@@ -1,23 +1,17 @@
-"""What is open when ScienceWorld's tasks start: containers of each task type, with our simplifications.
-
-python -m sand_dagster.bench.scienceworld_start [--types NAME ...] [--out FILE]
-"""
+"""What is open when ScienceWorld's tasks start: containers of each task type, with our simplifications."""
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
+from rich.table import Table
 from scienceworld import ScienceWorldEnv
 
-from sand_dagster.bench.record import describe_machine, measured, write
 from sand_dagster.bench.scienceworld import public_environment
+from sand_dagster.environments import Progress
 from sand_dagster.environments.scienceworld.specification import simplifications
-from sand_dagster.environments.scienceworld.task_types import TASK_TYPES
 
 _VARIATION = 0
 _PRESET = "easy"
@@ -34,17 +28,37 @@ class Start:
     preset_closed: int
 
 
-def starts(task_types: Sequence[str] = tuple(TASK_TYPES)) -> list[Start]:
-    """The first variation of each task type, as the package starts it."""
+@dataclass(frozen=True, slots=True)
+class Starts:
+    """One row a task type."""
+
+    rows: list[Start]
+
+    def to_json(self) -> dict[str, Any]:
+        """The variation that was started, and the rows."""
+        return {"variation": _VARIATION, "rows": [asdict(each) for each in self.rows]}
+
+    def render(self) -> Table:
+        """The rows."""
+        table = Table(title="Containers at the start", title_justify="left")
+        table.add_column("task type")
+        for column in ("open", "closed", f"open, preset {_PRESET}", f"closed, preset {_PRESET}"):
+            table.add_column(column, justify="right")
+        for each in self.rows:
+            counts = (each.open, each.closed, each.preset_open, each.preset_closed)
+            table.add_row(each.task_type, *map(str, counts))
+        return table
+
+
+def starts(task_types: Sequence[str], progress: Progress = lambda done, total: None) -> Starts:
+    """The first variation of each of `task_types`, as the package starts it."""
+    rows = []
     with public_environment() as environment:
-        return [
-            Start(
-                name,
-                *_counted(environment, name, simplifications(name)),
-                *_counted(environment, name, _PRESET),
-            )
-            for name in task_types
-        ]
+        for done, name in enumerate(task_types, start=1):
+            ours = _counted(environment, name, simplifications(name))
+            rows.append(Start(name, *ours, *_counted(environment, name, _PRESET)))
+            progress(done, len(task_types))
+    return Starts(rows)
 
 
 def containers_of(thing: dict[str, Any], where: str = "") -> Iterator[tuple[str, bool]]:
@@ -63,22 +77,3 @@ def _counted(environment: ScienceWorldEnv, name: str, simplified: str) -> tuple[
     environment.load(name, _VARIATION, simplified)
     found = [is_open for _, is_open in containers_of(environment.getObjectTree())]
     return sum(found), len(found) - sum(found)
-
-
-def main() -> None:
-    """The command line."""
-    name = "python -m sand_dagster.bench.scienceworld_start"
-    parser = argparse.ArgumentParser(prog=name, description=__doc__)
-    parser.add_argument("--types", nargs="+", choices=TASK_TYPES, default=list(TASK_TYPES), metavar="NAME")
-    parser.add_argument("--out", type=Path, help="also write a record, for benchmarks/")
-    options = parser.parse_args()
-    machine = describe_machine()
-    report = {"variation": _VARIATION, "rows": [asdict(start) for start in starts(options.types)]}
-    print(json.dumps(report, indent=2))
-    if options.out:
-        command = name if options.types == list(TASK_TYPES) else f"{name} --types {' '.join(options.types)}"
-        write(measured((), machine, report).model_copy(update={"command": command}), options.out)
-
-
-if __name__ == "__main__":
-    main()

@@ -231,6 +231,27 @@ def lineage(
     _print_report(report, differs=not report.met, as_json=as_json, out=out, machine=machine)
 
 
+@bench.command("scienceworld-start")
+@measurement
+def scienceworld_start(
+    task_type: Annotated[
+        list[str] | None, typer.Option("--type", help="A task type; can be repeated. Default: all.")
+    ] = None,
+    as_json: AsJson = False,
+    out: Out = None,
+) -> None:
+    """Count the containers that are open when a ScienceWorld task starts, with each kind of simplifications."""
+    from sand_dagster.bench.scienceworld_start import starts
+    from sand_dagster.environments.scienceworld.task_types import TASK_TYPES
+
+    machine = _machine(out)
+    if unknown := [name for name in task_type or () if name not in TASK_TYPES]:
+        fail(f"there is no task type {', '.join(unknown)}; there are: {', '.join(TASK_TYPES)}", WRONG_USE)
+    with progress("task types") as report_progress:
+        report = starts(task_type or tuple(TASK_TYPES), report_progress)
+    _print_report(report, differs=False, as_json=as_json, out=out, machine=machine)
+
+
 @bench.command()
 @measurement
 def orchestration(

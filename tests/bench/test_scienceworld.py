@@ -31,7 +31,10 @@ def test_the_bare_environment_is_the_package_and_a_difference_is_found(
 
 
 def test_at_the_start_all_containers_are_open_and_with_the_preset_some_are_closed() -> None:
-    (boil, power) = starts(["boil", "power-component"])
+    seen: list[tuple[int, int]] = []
+    report = starts(["boil", "power-component"], lambda *place: seen.append(place))
+    assert seen == [(1, 2), (2, 2)] and report.to_json()["variation"] == 0
+    (boil, power) = report.rows
     assert (boil.task_type, power.task_type) == ("boil", "power-component")
     for start in (boil, power):
         assert start.closed == 0 < start.preset_closed
