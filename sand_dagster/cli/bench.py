@@ -240,7 +240,7 @@ def scienceworld_start(
     as_json: AsJson = False,
     out: Out = None,
 ) -> None:
-    """Count the containers that are open when a ScienceWorld task starts, with each kind of simplifications."""
+    """Count the containers that are open when ScienceWorld's tasks start, with our simplifications."""
     from sand_dagster.bench.scienceworld_start import starts
     from sand_dagster.environments.scienceworld.task_types import TASK_TYPES
 
