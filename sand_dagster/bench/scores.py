@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 from rich.console import RenderableType
 from rich.table import Table
 
@@ -21,12 +22,13 @@ _SEARCH = (
 _SCORES = (
     *("split", "tasks", "average_reward", "reward_low", "reward_high", "success_rate"),
     *("deliberation_rate", "tokens_per_task", "steps_per_task", "invalid_rate"),
+    *("reward_per_step", "deliberation_per_step"),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Iteration:
-    """One iteration: its scores by split, and what its stages made.
+    """One iteration: its scores by split and by task type, and what its stages made.
 
     `seconds` is the wall time of the run that completed it, None if it is not recorded in this home.
     `outcomes` counts the steps of D_delib by the outcome of their deliberation, `explorations` the policy's
@@ -36,6 +38,7 @@ class Iteration:
     iteration: str
     seconds: float | None
     scores: list[dict[str, Any]]
+    by_type: list[dict[str, Any]]
     steps: int
     deliberating_steps: int
     candidates: int
@@ -99,6 +102,7 @@ def _iteration(home: Path, store: ArtifactStore, experiment: Experiment, iterati
         iteration=iteration,
         seconds=seconds_of(home, experiment, iteration),
         scores=[{name: row[name] for name in _SCORES} for row in rows("eval_scores")],
+        by_type=_by_type(store, iteration),
         steps=len(steps),
         deliberating_steps=len({row["step_id"] for row in deliberating}),
         candidates=len(deliberating),
@@ -110,4 +114,17 @@ def _iteration(home: Path, store: ArtifactStore, experiment: Experiment, iterati
             "finetuned_on": sum(row["exploration_id"] in used for row in explored),
         },
         search=[{name: row[name] for name in _SEARCH} for row in rows("search_scores")],
+    )
+
+
+def _by_type(store: ArtifactStore, iteration: str) -> list[dict[str, Any]]:
+    """Tasks and average reward of each split and task type."""
+    episodes = store.scan("eval_episodes", iteration).select("task_id", "split", "reward")
+    types = store.scan("tasks", None).select("task_id", type="kind")
+    figures = episodes.join(types, on="task_id").group_by("split", "type")
+    return (
+        figures.agg(tasks=pl.len(), average_reward=pl.col("reward").mean())
+        .sort("split", "type")
+        .collect()
+        .to_dicts()
     )
