@@ -32,6 +32,7 @@ _SETTINGS: Any = {
 }
 _UPRIGHT = 4
 """So many names of agents have place side by side."""
+_LEGEND_COLUMNS = 4
 _TYPES = 12
 """A figure by task type with more types than these cannot be read; its table has them all."""
 
@@ -118,8 +119,8 @@ def _distinct(rows: Sequence[Row], *names: str) -> list[Any]:
 
 
 def _rewards(figure: Any, rows: Sequence[Row]) -> bool:
-    panels = _panels(figure, rows, 2.9)
     experiments = _distinct(rows, "experiment")
+    panels = _panels(figure, rows, 2.9 + 0.18 * (len(experiments) // _LEGEND_COLUMNS))
     iterations = sorted({row["iteration"] for row in rows})
     for panel, split, here in panels:
         for number, experiment in enumerate(experiments):
@@ -148,7 +149,7 @@ def _rewards(figure: Any, rows: Sequence[Row]) -> bool:
         panel.grid(axis="y", color="0.9")
     panels[0][0].set_ylabel("average reward, %")
     if len(experiments) > 1 or any(row.get("the paper's") is not None for row in rows):
-        panels[-1][0].legend(fontsize=8, frameon=False)
+        _legend_below(figure)
     return True
 
 
@@ -211,7 +212,7 @@ def _types(figure: Any, rows: Sequence[Row]) -> bool:
             _bars(panel, agents, number, [own.get(kind) for kind in kinds])
         panel.set(title=split, xlabel="average reward, %", xlim=(0, 102))
         panel.set_yticks(range(len(kinds)), kinds)
-    _finish(figure, len(agents))
+    _finish(figure)
     return True
 
 
@@ -226,7 +227,7 @@ def _failures(figure: Any, rows: Sequence[Row]) -> bool:
             _bars(panel, agents, number, counts)
         panel.set(title=split, xlabel="lost episodes")
         panel.set_yticks(range(len(names)), names)
-    _finish(figure, len(agents))
+    _finish(figure)
     return True
 
 
@@ -244,7 +245,7 @@ def _costs(figure: Any, rows: Sequence[Row]) -> bool:
             _bars(panel, agents, number, [own.get(stage) for stage in stages])
         panel.set(xlabel=f"{name}, millions")
         panel.set_yticks(range(len(stages)), stages)
-    _finish(figure, len(agents))
+    _finish(figure)
     return True
 
 
@@ -270,16 +271,27 @@ def _bars(panel: Any, agents: Sequence[tuple[str, str]], number: int, values: Se
     )
 
 
-def _finish(figure: Any, series: int) -> None:
+def _finish(figure: Any) -> None:
     """What all figures of horizontal bars have: the first group on top, a grid, and a legend below."""
     for panel in figure.axes:
         panel.grid(axis="x", color="0.9")
         panel.set_axisbelow(True)
     figure.axes[0].invert_yaxis()
+    _legend_below(figure)
+
+
+def _legend_below(figure: Any) -> None:
+    """Every label of the figure's panels once, where it covers nothing."""
+    drawn: dict[str, Any] = {}
+    for panel in figure.axes:
+        handles, labels = panel.get_legend_handles_labels()
+        for label, handle in zip(labels, handles, strict=True):
+            drawn.setdefault(label, handle)
     figure.legend(
-        *figure.axes[0].get_legend_handles_labels(),
+        drawn.values(),
+        drawn.keys(),
         loc="outside lower center",
-        ncols=min(series, 4),
+        ncols=min(len(drawn), _LEGEND_COLUMNS),
         fontsize=8,
         frameon=False,
     )

@@ -36,7 +36,7 @@ def experiments(subjects: Sequence[Subject]) -> Table:
                 each.experiment.seed,
                 ", ".join(each.episodes) or "none",
                 *([said] if any(played) else []),
-                each.experiment.description,
+                each.experiment.description.replace("`", ""),
             ]
             for each, said in zip(subjects, played, strict=True)
         ],
