@@ -54,7 +54,7 @@ def test_commands_that_a_page_names_are_there(page: Path) -> None:
     bench = commands.commands["bench"]  # type: ignore[attr-defined]
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for line in _typed(page):
-        for name, below in re.findall(r"(?:^|\.venv/bin/|\s)sand ([a-z]+)(?: ([a-z]+))?", line):
+        for name, below in re.findall(r"(?:^|\.venv/bin/|\s)sand ([a-z]+)(?: ([a-z][a-z-]*))?", line):
             if re.match(r"(?:\S+=\S+ )*(?:\.venv/bin/)?sand ", line):
                 assert name in commands.commands, line  # type: ignore[attr-defined]
                 assert name != "bench" or not below or below in bench.commands, line
