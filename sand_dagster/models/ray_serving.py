@@ -1,6 +1,6 @@
 """One model as Ray Serve's LLM application, on loopback.
 
-It runs in an environment of its own, which has Ray and vLLM but not this project. So it imports nothing of
+It may run in an environment of its own, which has Ray and vLLM but not this project. So it imports nothing of
 ours.
 """
 
@@ -20,6 +20,7 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="the model's folder")
     parser.add_argument("--served-model-name", required=True)
     parser.add_argument("--copies", type=int, required=True)
+    parser.add_argument("--on", choices=("cpu", "gpu"), required=True, help="what a copy runs on")
     parser.add_argument("--engine", type=json.loads, required=True, help="JSON: vLLM's other arguments")
     parser.add_argument("--vllm", required=True, help="the version of vLLM that rows are recorded with")
     parser.add_argument("--port", type=int, required=True)
@@ -33,15 +34,24 @@ def main() -> None:
         "model_loading_config": {"model_id": asked.served_model_name, "model_source": asked.model},
         "engine_kwargs": asked.engine,
         "deployment_config": {"num_replicas": asked.copies},
+        "accelerator_config": {"kind": asked.on},  # else Ray waits for a GPU
+        "log_engine_metrics": False,  # it contradicts disable_log_stats
     }
     alone: dict[str, Any] = {}
     if "RAY_ADDRESS" not in os.environ:  # the ports of Ray itself are on loopback too
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray reads it at its import
-        alone = {"_node_ip_address": "127.0.0.1", "include_dashboard": False}
-    import ray
-    from ray import serve
-    from ray.serve.llm import build_openai_app
-
+        # A copy, its engine and what stands before them each ask for a core; on few cores they share them.
+        cores = max(os.cpu_count() or 1, 4 * asked.copies)
+        alone = {"_node_ip_address": "127.0.0.1", "include_dashboard": False, "num_cpus": cores}
+    try:
+        import ray
+        from ray import serve
+        from ray.serve.llm import build_openai_app
+    except ImportError as error:
+        sys.exit(
+            f"{sys.executable} lacks what Ray Serve's LLM application needs ({error}). "
+            "Install it there: pip install 'ray[serve]' jsonref"
+        )
     ray.init(**alone)
     serve.start(http_options={"host": "127.0.0.1", "port": asked.port})
     serve.run(build_openai_app({"llm_configs": [model]}), blocking=True)

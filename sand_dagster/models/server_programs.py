@@ -89,7 +89,7 @@ def ray_application(
     context = settings.max_model_len or context_length(folder)
     engine = vllm_engine.engine_arguments(folder, context, settings)
     model = engine.pop("model")
-    if vllm_engine.on_cpu():
+    if cpu := vllm_engine.on_cpu():
         copies = copies or 1
     else:
         spread = vllm_engine.spread_over(cards(), folder, context, settings)
@@ -97,7 +97,8 @@ def ray_application(
         engine["tensor_parallel_size"] = spread.tensor_parallel_size
         engine["max_num_batched_tokens"] = _GPU_PREFILL_TOKENS
     command = [python, "-I", str(RAY_SCRIPT), "--model", model, "--served-model-name", name]
-    command += ["--copies", str(copies), "--engine", json.dumps(engine), "--vllm", version]
+    command += ["--copies", str(copies), "--on", "cpu" if cpu else "gpu"]
+    command += ["--engine", json.dumps(engine), "--vllm", version]
     # Ray's own path for health says that its proxy runs; the models are listed when there is a copy.
     return ServerProgram(command, _OF_RAY, health="/v1/models")
 

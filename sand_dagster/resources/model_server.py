@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
@@ -40,8 +41,7 @@ class ModelServer(dg.ConfigurableResource[None]):
     model_server: Literal["none", "local", "ray", "static"] = Field(
         default="none",
         description="none: engines in the run's own processes; local: servers on this machine; ray: Ray "
-        "Serve, started with `server_ray_python`; static: `base_server_urls` and "
-        "`policy_server_urls`",
+        "Serve (extra `ray`); static: `base_server_urls` and `policy_server_urls`",
     )
     base_server_urls: str = Field(
         default="",
@@ -56,7 +56,8 @@ class ModelServer(dg.ConfigurableResource[None]):
         "copies of the model fit. With `ray`: copies in the cluster; 0: as many as fit on this machine",
     )
     server_ray_python: str = Field(
-        default="", description="with `ray`: the Python of an environment with Ray Serve and vLLM"
+        default="",
+        description="with `ray`: the Python of an environment with Ray Serve and vLLM; empty: this one",
     )
 
     @property
@@ -80,7 +81,7 @@ class ModelServer(dg.ConfigurableResource[None]):
         The result has the `urls`; its `close` ends the servers.
 
         Raises:
-            ValueError: `static` without URLs, or `ray` without its Python.
+            ValueError: `static` without URLs.
             EngineFailed: a server does not start. DoesNotFit: the model does not fit on the GPUs.
         """
         name = checkpoint_id or (await asyncio.to_thread(model_id, folder))[:_BASE_DIGITS]
@@ -98,13 +99,8 @@ class ModelServer(dg.ConfigurableResource[None]):
     def _programs(self, folder: Path, name: str, settings: GenerationSettings) -> list[ServerProgram]:
         if self.model_server == "local":
             return vllm_servers(folder, name, settings, self.server_copies)
-        if not self.server_ray_python:
-            raise ValueError(
-                "SAND_MODEL_SERVER is `ray`, but SAND_SERVER_RAY_PYTHON does not name the Python of an "
-                "environment with Ray Serve and vLLM (docs/gpu.md)"
-            )
-        version = _installed() or ""
-        return [ray_application(self.server_ray_python, version, folder, name, settings, self.server_copies)]
+        python, version = self.server_ray_python or sys.executable, _installed() or ""
+        return [ray_application(python, version, folder, name, settings, self.server_copies)]
 
 
 def _installed() -> str | None:

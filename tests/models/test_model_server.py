@@ -25,7 +25,7 @@ from sand_dagster.models.encoded import EncodedEndpoints
 from sand_dagster.models.endpoint import EndpointFailed
 from sand_dagster.models.engines import Engines
 from sand_dagster.models.model_folder import model_id
-from sand_dagster.models.server_programs import ray_application, vllm_servers
+from sand_dagster.models.server_programs import ServerProgram, ray_application, vllm_servers
 from sand_dagster.models.settings import GenerationSettings, ModelSource
 from sand_dagster.resources import resources
 from sand_dagster.resources.model_server import LOGS, ModelServer, _installed
@@ -77,6 +77,19 @@ def pids(log: Path) -> list[tuple[int, int]]:
     ]
 
 
+async def with_a_kill(generator: EncodedEndpoints, log: Path) -> list[Completion]:
+    """All completions; in their middle the server of `log` is killed. Returns when it is started again."""
+    starts = len(pids(log))
+    work = asyncio.create_task(all_of(generator))
+    while generator.stats().requests < 20:  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
+    os.kill(pids(log)[-1][0], signal.SIGKILL)
+    done = await work
+    while len(pids(log)) == starts:  # noqa: ASYNC110
+        await asyncio.sleep(0.05)
+    return done
+
+
 def test_two_servers_one_killed_the_same_completions_and_it_is_started_again(
     tiny_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -87,14 +100,7 @@ def test_two_servers_one_killed_the_same_completions_and_it_is_started_again(
     assert all(gone(pid) for log in (first, second) for pid in pids(log)[0]), "both ended with their use"
 
     async def disturbed(generator: EncodedEndpoints) -> list[Completion]:
-        work = asyncio.create_task(all_of(generator))
-        while generator.stats().requests < 20:  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
-        os.kill(pids(first)[-1][0], signal.SIGKILL)
-        done = await work
-        while len(pids(first)) < 3:  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
-        return done
+        return await with_a_kill(generator, first)
 
     assert use(tiny_model, server, disturbed) == undisturbed
     assert re.search(r"The model server http://127.0.0.1:\d+/v1 ended, and is started again", caplog.text)
@@ -225,11 +231,7 @@ def test_an_application_of_ray_is_used_and_started_again_as_our_servers_are(
     async def disturbed(generator: EncodedEndpoints) -> list[Completion]:
         (log,) = logs(tmp_path / "home")
         assert "copies 3" in log.read_text()
-        work = asyncio.create_task(all_of(generator))
-        while generator.stats().requests < 20:  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
-        os.kill(pids(log)[-1][0], signal.SIGKILL)
-        return await work
+        return await with_a_kill(generator, log)
 
     assert use(tiny_model, server, disturbed) == use(tiny_model, ModelServer(model_server="local"), all_of)
     assert "ended, and is started again" in caplog.text
@@ -242,8 +244,29 @@ def test_an_application_of_ray_with_another_vllm_does_not_start(
     monkeypatch.setattr("sand_dagster.resources.model_server._installed", lambda: "0.1.0")
     with pytest.raises(EngineFailed, match=r"would be recorded as made with 0\.1\.0\. Install that"):
         use(tiny_model, ModelServer(model_server="ray", server_ray_python=ray_python), all_of)
-    with pytest.raises(ValueError, match="SAND_SERVER_RAY_PYTHON does not name the Python"):
+
+
+def test_an_environment_without_ray_serve_is_told(tiny_model: Path, tmp_path: Path, ray_python: str) -> None:
+    (tmp_path / "ray" / "serve" / "llm.py").unlink()
+    with pytest.raises(
+        EngineFailed, match=r"lacks what Ray Serve's LLM application needs .*Install it there"
+    ):
+        use(tiny_model, ModelServer(model_server="ray", server_ray_python=ray_python), all_of)
+
+
+def test_ray_is_started_with_this_python_if_no_other_is_named(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[str] = []
+
+    def stop(python: str, *_: object) -> ServerProgram:
+        started.append(python)
+        raise EngineFailed("enough")
+
+    monkeypatch.setattr("sand_dagster.resources.model_server.ray_application", stop)
+    with pytest.raises(EngineFailed, match="enough"):
         use(tiny_model, ModelServer(model_server="ray"), all_of)
+    assert started == [sys.executable]
 
 
 def test_an_application_of_ray_gets_the_arguments_of_our_engines(
@@ -256,6 +279,7 @@ def test_an_application_of_ray_gets_the_arguments_of_our_engines(
     settings = SETTINGS.model_copy(update={"tensor_parallel_size": 2})
     program = ray_application("python", "1.0", tiny_model, "mine", settings)
     assert program.command[program.command.index("--copies") + 1] == "2"
+    assert program.command[program.command.index("--on") + 1] == "gpu"
     engine = json.loads(program.command[program.command.index("--engine") + 1])
     assert (engine["tensor_parallel_size"], engine["max_model_len"]) == (2, 256)
     assert engine.keys() <= inspect.signature(EngineArgs).parameters.keys()

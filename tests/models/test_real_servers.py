@@ -1,0 +1,51 @@
+"""vLLM's own server and Ray Serve, started for real: the completions of the engines in process."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sand_dagster.models.engines import Engines
+from sand_dagster.models.settings import GenerationSettings, ModelSource
+from sand_dagster.resources.model_server import ModelServer
+from sand_dagster.types import Completion, Message, Sampling
+from tests.processes import gone, with_variable
+
+SETTINGS = GenerationSettings(max_model_len=256, chat_template="household")
+CHATS: list[list[Message]] = [[{"role": "user", "content": f"task {number}"}] for number in range(12)]
+
+
+def completions(folder: Path, server: ModelServer | None = None) -> list[Completion]:
+    engines = Engines()
+
+    async def script() -> Any:
+        async with engines.open(ModelSource(model=str(folder)), SETTINGS, server) as generator:
+            asked = [
+                generator.complete(chat, Sampling(1.0, 20, seed=seed)) for chat in CHATS for seed in (0, 1)
+            ]
+            return list(await asyncio.gather(*asked))
+
+    try:
+        return engines.run(script())
+    finally:
+        engines.release_all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["local", "ray"])
+def test_two_copies_complete_as_engines_in_process(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any
+) -> None:
+    home = str(tmp_path / "home")
+    monkeypatch.setenv("SAND_HOME", home)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    here = completions(tiny_model)
+    assert len({done.text for done in here}) > len(CHATS)
+    before = with_variable("SAND_HOME", home)
+    assert completions(tiny_model, ModelServer(model_server=kind, server_copies=2)) == here
+    assert all(gone(pid) for pid in with_variable("SAND_HOME", home) - before), (
+        "nothing of the servers is left"
+    )
