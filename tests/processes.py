@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Iterable
+from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
+
+import psutil
 
 from sand_dagster.home import process_name
 
@@ -32,6 +37,20 @@ def with_variable(name: str, value: str) -> set[int]:
             continue
         if f"{name}={value}".encode() in variables:
             found.add(int(folder.name))
+    return found
+
+
+def listening_beyond_loopback(pids: Iterable[int]) -> list[str]:
+    """The addresses on which these processes accept connections of other machines."""
+    found = []
+    for pid in pids:
+        with suppress(psutil.Error):  # it has ended
+            found += [
+                f"{connection.laddr.ip}:{connection.laddr.port} of process {pid}"
+                for connection in psutil.Process(pid).net_connections("inet")
+                if connection.status == psutil.CONN_LISTEN
+                and not ip_address(connection.laddr.ip.removeprefix("::ffff:")).is_loopback
+            ]
     return found
 
 

@@ -1,7 +1,8 @@
 """The environment's tasks."""
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -40,7 +41,15 @@ def tasks(run: StageRun) -> Result:
     splits = [task.split for task in found]
     counts = {split: splits.count(split) for split in sorted(set(splits))}
     metadata = {"played_with": said} if (said := played_with(found)) else {}
-    return Result(rows, counts, metadata | beside_the_papers(section.kind, counts))
+    return Result(rows, counts, metadata | leaks(rows) | beside_the_papers(section.kind, counts))
+
+
+def leaks(rows: Sequence[TaskRow]) -> dict[str, Any]:
+    """Metadata: how many test tasks are training tasks, too; nothing if none is."""
+    trained = {row.spec for row in rows if row.split == "train"}
+    both = Counter(row.split for row in rows if row.split != "train" and row.spec in trained)
+    said = ", ".join(f"{count} of {split}" for split, count in sorted(both.items()))
+    return {"test_tasks_in_training": dg.MetadataValue.text(said)} if said else {}
 
 
 def beside_the_papers(kind: str, counts: Mapping[str, int]) -> dict[str, Any]:

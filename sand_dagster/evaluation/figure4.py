@@ -49,6 +49,7 @@ def draw(bands: Sequence[Mapping[str, Any]], file: Path) -> None:
 
 def _violins(panel: Any, bands: Sequence[Mapping[str, Any]]) -> None:
     if not bands:
+        panel.set_visible(False)  # the experiment has no such iteration
         return
     places = range(1, len(bands) + 1)
     # A violin needs two points; a band with one task has only its dot.

@@ -42,7 +42,12 @@ def main() -> None:
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray reads it at its import
         # A copy, its engine and what stands before them each ask for a core; on few cores they share them.
         cores = max(os.cpu_count() or 1, 4 * asked.copies)
-        alone = {"_node_ip_address": "127.0.0.1", "include_dashboard": False, "num_cpus": cores}
+        alone = {
+            "_node_ip_address": "127.0.0.1",
+            "include_dashboard": False,
+            "num_cpus": cores,
+            "runtime_env": {"worker_process_setup_hook": _listen_on_loopback},
+        }
     try:
         import ray
         from ray import serve
@@ -55,6 +60,21 @@ def main() -> None:
     ray.init(**alone)
     serve.start(http_options={"host": "127.0.0.1", "port": asked.port})
     serve.run(build_openai_app({"llm_configs": [model]}), blocking=True)
+
+
+def _listen_on_loopback() -> None:
+    """In each worker of Ray: a replica's port for the other replicas, which Ray opens on every interface.
+
+    It takes pickles, so whoever reaches it can run code. Ray has no setting for its address.
+    """
+    from ray.serve._private import replica
+
+    opened = replica.add_port_to_grpc_server
+
+    def on_loopback(server: Any, address: str) -> Any:
+        return opened(server, address.replace("[::]", "127.0.0.1"))
+
+    replica.add_port_to_grpc_server = on_loopback
 
 
 def _vllm() -> str:

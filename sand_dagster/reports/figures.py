@@ -102,10 +102,12 @@ def _for_page(svg: str, name: str, described: str) -> str:
     return f'{head} role="img" aria-label="{escape(described)}"><title>{escape(described)}</title>{body}'
 
 
-def _panels(figure: Any, rows: Sequence[Row], height: float) -> list[tuple[Any, str, list[Row]]]:
-    """One panel a split, side by side."""
+def _panels(
+    figure: Any, rows: Sequence[Row], height: float, width: float = 4.2
+) -> list[tuple[Any, str, list[Row]]]:
+    """One panel a split, side by side, each so many inches wide."""
     splits = sorted({row["split"] for row in rows})
-    figure.set_size_inches(max(4.2 * len(splits), 5.2), height)
+    figure.set_size_inches(max(width * len(splits), 5.2), height)
     axes = figure.subplots(1, len(splits), sharey=True, squeeze=False)[0]
     return [
         (panel, split, [row for row in rows if row["split"] == split])
@@ -125,7 +127,7 @@ def _rewards(figure: Any, rows: Sequence[Row]) -> bool:
     for panel, split, here in panels:
         for number, experiment in enumerate(experiments):
             own = [row for row in here if row["experiment"] == experiment]
-            shift = 0.08 * (number - (len(experiments) - 1) / 2)
+            shift = min(0.08, 0.7 / len(experiments)) * (number - (len(experiments) - 1) / 2)
             places = [iterations.index(row["iteration"]) + shift for row in own]
             values = [100 * row["average reward"] for row in own]
             panel.errorbar(
@@ -154,8 +156,9 @@ def _rewards(figure: Any, rows: Sequence[Row]) -> bool:
 
 
 def _a_step(figure: Any, rows: Sequence[Row]) -> bool:
-    crowded = len(_distinct(rows, "experiment", "iteration")) > _UPRIGHT
-    panels = _panels(figure, rows, 4.4 if crowded else 2.9)
+    bars = len(_distinct(rows, "experiment", "iteration"))
+    crowded = bars > _UPRIGHT
+    panels = _panels(figure, rows, 4.4 if crowded else 2.9, max(4.2, 0.28 * bars))
     for panel, split, here in panels:
         places = range(len(here))
         rewards = [row["reward a step"] for row in here]

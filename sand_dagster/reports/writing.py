@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -11,6 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup, escape
 
 from sand_dagster.errors import DiskFull, is_disk_full
 from sand_dagster.files import write_text
@@ -153,11 +155,17 @@ def _made(about: Sequence[Subject]) -> str:
     return f"newest evaluation {max(times):%Y-%m-%d %H:%M} UTC" if times else "nothing is evaluated yet"
 
 
+def _code(text: str) -> Markup:
+    """The text, with what stands in backticks as code."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", escape(text)))
+
+
 def _page(title: str, sections: Sequence[Section], index: str, made: str) -> str:
     script = _script()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(_text("index.html.j2"))
-    return template.render(
+    pages = Environment(autoescape=True, undefined=StrictUndefined)
+    pages.filters["code"] = _code
+    return pages.from_string(_text("index.html.j2")).render(
         title=title,
         sections=sections,
         index=index,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +13,26 @@ from sand_dagster.models.engines import Engines
 from sand_dagster.models.settings import GenerationSettings, ModelSource
 from sand_dagster.resources.model_server import ModelServer
 from sand_dagster.types import Completion, Message, Sampling
-from tests.processes import gone, with_variable
+from tests.processes import gone, listening_beyond_loopback, with_variable
 
 SETTINGS = GenerationSettings(max_model_len=256, chat_template="household")
 CHATS: list[list[Message]] = [[{"role": "user", "content": f"task {number}"}] for number in range(12)]
 
 
-def completions(folder: Path, server: ModelServer | None = None) -> list[Completion]:
+def completions(
+    folder: Path, server: ModelServer | None = None, then: Callable[[], object] = lambda: None
+) -> list[Completion]:
+    """Of all chats; `then` is called before the engine or the servers end."""
     engines = Engines()
 
     async def script() -> Any:
         async with engines.open(ModelSource(model=str(folder)), SETTINGS, server) as generator:
-            asked = [
+            work = [
                 generator.complete(chat, Sampling(1.0, 20, seed=seed)) for chat in CHATS for seed in (0, 1)
             ]
-            return list(await asyncio.gather(*asked))
+            done = list(await asyncio.gather(*work))
+            then()
+            return done
 
     try:
         return engines.run(script())
@@ -45,7 +51,12 @@ def test_two_copies_complete_as_engines_in_process(
     here = completions(tiny_model)
     assert len({done.text for done in here}) > len(CHATS)
     before = with_variable("SAND_HOME", home)
-    assert completions(tiny_model, ModelServer(model_server=kind, server_copies=2)) == here
-    assert all(gone(pid) for pid in with_variable("SAND_HOME", home) - before), (
-        "nothing of the servers is left"
-    )
+    started: set[int] = set()
+
+    def look() -> None:
+        started.update(with_variable("SAND_HOME", home) - before)
+        assert listening_beyond_loopback(started) == []
+
+    assert completions(tiny_model, ModelServer(model_server=kind, server_copies=2), look) == here
+    assert len(started) > 2
+    assert all(gone(pid) for pid in started), "nothing of the servers is left"

@@ -51,8 +51,37 @@ def test_the_published_split() -> None:
         "seen": 194,
         "unseen": 211,
     }
+    ids = {task.id for found in published.values() for task in found}
+    assert len(ids) == 1483 + 194 + 211, "a task of two splits has an id in each"
     built_in = listed(Options())
     assert {task.id for task in built_in["unseen"]} == {task.id for task in published["unseen"]}
+
+
+def write_indices(folder: Path, **splits: list[tuple[str, int]]) -> Path:
+    for split in ("train", "dev", "test"):
+        (folder / f"{split}_indices.json").write_text(json.dumps(splits.get(split, [])))
+    return folder
+
+
+def test_a_seen_task_that_is_a_training_task_has_an_id_of_its_own(tmp_path: Path) -> None:
+    both, other = ("task-3-find-plant", 164), ("task-3-find-plant", 0)
+    indices = write_indices(tmp_path, train=[other, both], dev=[both], test=[])
+    found = listed(Options(indices=indices))
+    assert [task.id for task in found["train"]] == [
+        "scienceworld/find-plant/0",
+        "scienceworld/find-plant/164",
+    ]
+    (seen,) = found["seen"]
+    assert (seen.id, seen.split) == ("scienceworld/seen/find-plant/164", "seen")
+    assert seen.spec == found["train"][1].spec
+    (alone,) = listed(Options(indices=indices, limits=Limits(train=0)))["seen"]
+    assert alone == seen, "its id does not depend on how many training tasks there are"
+
+
+def test_an_index_file_that_names_a_task_twice_is_refused(tmp_path: Path) -> None:
+    indices = write_indices(tmp_path, dev=[("task-3-find-plant", 1), ("task-3-find-plant", 1)])
+    with pytest.raises(ValueError, match=r"dev_indices\.json, row 1: .*find-plant, variation 1 is in row 0"):
+        tasks(Options(indices=indices), HOME, silent)
 
 
 @pytest.mark.skipif(not INDICES.is_dir(), reason=f"no {INDICES}: set SAND_SHARED")
