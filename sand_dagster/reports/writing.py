@@ -157,7 +157,7 @@ def _made(about: Sequence[Subject]) -> str:
 
 def _code(text: str) -> Markup:
     """The text, with what stands in backticks as code."""
-    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", escape(text)))
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _page(title: str, sections: Sequence[Section], index: str, made: str) -> str:

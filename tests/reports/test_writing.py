@@ -92,6 +92,13 @@ def test_what_a_model_wrote_is_no_markup_of_the_page(page: Path) -> None:
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", page.read_text())
 
 
+def test_what_stands_in_backticks_is_code(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    notes = re.findall(r'<p class="note">(.*?)</p>', text)
+    assert any("<code>difficulty by</code>" in note for note in notes)
+    assert not any("`" in note or "&lt;code" in note for note in notes)
+
+
 def test_the_index_of_10000_episodes_is_small_and_no_piece_is_large(tmp_path: Path) -> None:
     turns = [turn(f"go to cabinet {n}", thought="I think of it. " * 20) for n in range(20)]
     about = subject(
