@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from sand_dagster.environments import EnvironmentKind, Progress
+
+_LOG_EVERY_S = 30.0
 
 EnvironmentName = Annotated[
     str | None,
@@ -85,8 +89,20 @@ def published_games() -> Path:
 
 @contextmanager
 def progress(what: str) -> Iterator[Progress]:
-    """A line on stderr that counts during long work and is removed at the end."""
+    """A line on stderr that counts during long work and is removed at the end; in a log, one every 30 s."""
     from rich.console import Console
 
-    with Console(stderr=True).status(what) as status:
+    console = Console(stderr=True)
+    said_at = time.monotonic()
+
+    def in_log(done: int, total: int) -> None:
+        nonlocal said_at
+        if time.monotonic() - said_at >= _LOG_EVERY_S:
+            said_at = time.monotonic()
+            print(f"{what}: {done} of {total}", file=sys.stderr, flush=True)
+
+    if not console.is_terminal:
+        yield in_log
+        return
+    with console.status(what) as status:
         yield lambda done, total: status.update(f"{what}: {done} of {total}")
