@@ -23,6 +23,7 @@ _HEALTH_EVERY_S = 10.0
 _ANSWER_S = 30.0  # a busy server answers late
 _SILENCE_S = 120.0
 """A server that is not healthy for so long is ended, and started again."""
+_STOP_S = 30.0  # more than `server_process` gives it
 _LOG = logging.getLogger(__name__)
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -85,8 +86,7 @@ class _Server:
     async def stop(self) -> None:
         """End it with all that it started. Idempotent."""
         if self._child is not None:
-            self._child.kill()
-            await self._child.stop()
+            await self._child.stop(_STOP_S)
         if self._end is not None:
             self._end.cancel()
             await asyncio.wait([self._end])

@@ -7,8 +7,10 @@ ours.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
+import signal
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -57,9 +59,15 @@ def main() -> None:
             f"{sys.executable} lacks what Ray Serve's LLM application needs ({error}). "
             "Install it there: pip install 'ray[serve]' jsonref"
         )
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     ray.init(**alone)
-    serve.start(http_options={"host": "127.0.0.1", "port": asked.port})
-    serve.run(build_openai_app({"llm_configs": [model]}), blocking=True)
+    try:
+        serve.start(http_options={"host": "127.0.0.1", "port": asked.port})
+        serve.run(build_openai_app({"llm_configs": [model]}), blocking=True)
+    finally:
+        if alone:
+            stop: Any = serve.shutdown  # it has no types
+            stop()
 
 
 def _listen_on_loopback() -> None:
@@ -67,8 +75,7 @@ def _listen_on_loopback() -> None:
 
     It takes pickles, so whoever reaches it can run code. Ray has no setting for its address.
     """
-    from ray.serve._private import replica
-
+    replica: Any = importlib.import_module("ray.serve._private.replica")
     opened = replica.add_port_to_grpc_server
 
     def on_loopback(server: Any, address: str) -> Any:

@@ -196,6 +196,7 @@ from tests.models import vllm_stub
 def start(http_options):
     global at
     at = http_options
+def shutdown(): pass
 def run(application, blocking):
     (model,) = application["llm_configs"]
     named, engine = model["model_loading_config"], model["engine_kwargs"]
