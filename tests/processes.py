@@ -27,19 +27,6 @@ def gone(pid: int, within: float = 20.0) -> bool:
     return False
 
 
-def with_variable(name: str, value: str) -> set[int]:
-    """The processes that were started with this environment variable, except this one."""
-    found = set()
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            variables = (folder / "environ").read_bytes().split(b"\0")
-        except OSError:  # it has ended, or is another user's
-            continue
-        if f"{name}={value}".encode() in variables:
-            found.add(int(folder.name))
-    return found
-
-
 def listening_beyond_loopback(pids: Iterable[int]) -> list[str]:
     """The addresses on which these processes accept connections of other machines."""
     found = []

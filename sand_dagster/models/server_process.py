@@ -10,7 +10,7 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-from sand_dagster.execution.parent import Message, Parent
+from sand_dagster.execution.parent import Parent
 
 _LAST_BYTES = 4096
 _GRACE_S = 20.0
@@ -19,32 +19,30 @@ _GRACE_S = 20.0
 
 def main() -> None:
     """Start the server that the parent asks for. There is no answer: this process ends with the server."""
-    parent = Parent()
-    servers: list[subprocess.Popen[bytes]] = []
-    ending = threading.Event()
-    for request in parent.requests():
-        threading.Thread(target=_serve, args=(request, servers, ending), daemon=True).start()
-    ending.set()
-    for server in servers:
+    requests = Parent().requests()
+    if (request := next(requests, None)) is not None:
+        log, ending = Path(request["log"]), threading.Event()
+        with log.open("ab") as output:
+            start = output.tell()
+            server = subprocess.Popen(
+                request["command"],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=os.environ | request["environment"],
+            )
+        threading.Thread(target=_watch, args=(server, log, start, ending), daemon=True).start()
+        for _ in requests:
+            pass  # there is no other; they end with the parent
+        ending.set()
         server.terminate()
         with suppress(subprocess.TimeoutExpired):
             server.wait(_GRACE_S)
     os.killpg(os.getpgrp(), signal.SIGKILL)  # `Child.start` makes a group of its own
 
 
-def _serve(request: Message, servers: list[subprocess.Popen[bytes]], ending: threading.Event) -> None:
-    """Run `command` with `environment` added, its output in the file `log`."""
-    log = Path(request["log"])
-    with log.open("ab") as output:
-        start = output.tell()
-        server = subprocess.Popen(
-            request["command"],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=os.environ | request["environment"],
-        )
-    servers.append(server)
+def _watch(server: subprocess.Popen[bytes], log: Path, start: int, ending: threading.Event) -> None:
+    """End this process when the server ends by itself, with the last that it wrote to `log` after `start`."""
     status = server.wait()
     with log.open("rb") as written:
         written.seek(max(start, log.stat().st_size - _LAST_BYTES))

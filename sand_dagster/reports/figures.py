@@ -33,6 +33,7 @@ _SETTINGS: Any = {
 _UPRIGHT = 4
 """So many names of agents have place side by side."""
 _LEGEND_COLUMNS = 4
+_PANEL_WIDTH = 4.2  # inches
 _TYPES = 12
 """A figure by task type with more types than these cannot be read; its table has them all."""
 
@@ -103,7 +104,7 @@ def _for_page(svg: str, name: str, described: str) -> str:
 
 
 def _panels(
-    figure: Any, rows: Sequence[Row], height: float, width: float = 4.2
+    figure: Any, rows: Sequence[Row], height: float, width: float = _PANEL_WIDTH
 ) -> list[tuple[Any, str, list[Row]]]:
     """One panel a split, side by side, each so many inches wide."""
     splits = sorted({row["split"] for row in rows})
@@ -158,7 +159,7 @@ def _rewards(figure: Any, rows: Sequence[Row]) -> bool:
 def _a_step(figure: Any, rows: Sequence[Row]) -> bool:
     bars = len(_distinct(rows, "experiment", "iteration"))
     crowded = bars > _UPRIGHT
-    panels = _panels(figure, rows, 4.4 if crowded else 2.9, max(4.2, 0.28 * bars))
+    panels = _panels(figure, rows, 4.4 if crowded else 2.9, max(_PANEL_WIDTH, 0.28 * bars))
     for panel, split, here in panels:
         places = range(len(here))
         rewards = [row["reward a step"] for row in here]

@@ -8,11 +8,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from html import escape
 from importlib.resources import files
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup, escape
 
 from sand_dagster.errors import DiskFull, is_disk_full
 from sand_dagster.files import write_text
@@ -155,9 +155,9 @@ def _made(about: Sequence[Subject]) -> str:
     return f"newest evaluation {max(times):%Y-%m-%d %H:%M} UTC" if times else "nothing is evaluated yet"
 
 
-def _code(text: str) -> Markup:
-    """The text, with what stands in backticks as code."""
-    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+def _code(text: str) -> str:
+    """The text as HTML, with what stands in backticks as code."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def _page(title: str, sections: Sequence[Section], index: str, made: str) -> str:

@@ -45,7 +45,10 @@ def stub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def use(
-    folder: Path, server: ModelServer, work: Callable[[Any], Coroutine[Any, Any, Any]], checkpoint: str = ""
+    folder: Path,
+    server: ModelServer | None,
+    work: Callable[[Any], Coroutine[Any, Any, Any]],
+    checkpoint: str = "",
 ) -> Any:
     engines = Engines()
 

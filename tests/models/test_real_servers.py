@@ -2,42 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sand_dagster.models.engines import Engines
-from sand_dagster.models.settings import GenerationSettings, ModelSource
+from sand_dagster.bench.faults.campaign import processes_with
+from sand_dagster.models.encoded import EncodedEndpoints
 from sand_dagster.resources.model_server import ModelServer
-from sand_dagster.types import Completion, Message, Sampling
-from tests.processes import gone, listening_beyond_loopback, with_variable
-
-SETTINGS = GenerationSettings(max_model_len=256, chat_template="household")
-CHATS: list[list[Message]] = [[{"role": "user", "content": f"task {number}"}] for number in range(12)]
+from sand_dagster.types import Completion
+from tests.models.test_model_server import CHATS, all_of, use
+from tests.processes import gone, listening_beyond_loopback
 
 
-def completions(
-    folder: Path, server: ModelServer | None = None, then: Callable[[], object] = lambda: None
-) -> list[Completion]:
-    """Of all chats; `then` is called before the engine or the servers end."""
-    engines = Engines()
-
-    async def script() -> Any:
-        async with engines.open(ModelSource(model=str(folder)), SETTINGS, server) as generator:
-            work = [
-                generator.complete(chat, Sampling(1.0, 20, seed=seed)) for chat in CHATS for seed in (0, 1)
-            ]
-            done = list(await asyncio.gather(*work))
-            then()
-            return done
-
-    try:
-        return engines.run(script())
-    finally:
-        engines.release_all()
+async def twice(generator: EncodedEndpoints) -> list[Completion]:
+    return await all_of(generator, 2)
 
 
 def shared_memory() -> set[str]:
@@ -53,16 +32,18 @@ def test_two_copies_complete_as_engines_in_process(
     home = str(tmp_path / "home")
     monkeypatch.setenv("SAND_HOME", home)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    here = completions(tiny_model)
+    here = use(tiny_model, None, twice)
     assert len({done.text for done in here}) > len(CHATS)
-    before, memory = with_variable("SAND_HOME", home), shared_memory()
+    before, memory = dict(processes_with("SAND_HOME", home)), shared_memory()
     started: set[int] = set()
 
-    def look() -> None:
-        started.update(with_variable("SAND_HOME", home) - before)
+    async def looked_at(generator: EncodedEndpoints) -> list[Completion]:
+        done = await twice(generator)
+        started.update(dict(processes_with("SAND_HOME", home)).keys() - before.keys())
         assert listening_beyond_loopback(started) == []
+        return done
 
-    assert completions(tiny_model, ModelServer(model_server=kind, server_copies=2), look) == here
+    assert use(tiny_model, ModelServer(model_server=kind, server_copies=2), looked_at) == here
     assert len(started) > 2
     assert all(gone(pid) for pid in started), "nothing of the servers is left"
     if kind == "local":  # Ray kills its replicas' engines, which leave a file for each (docs/gpu.md)

@@ -285,15 +285,16 @@ def _bad_ends(code: int | None, expected: tuple[int, ...], run: Run, message: st
 def _left_running(mark: str) -> Iterator[str]:
     """Processes with the injection's mark that are still there after the allowed time."""
     until = time.monotonic() + _GRACE_S
-    while found := dict(_marked(mark)):
+    while found := dict(processes_with(MARK, mark)):
         if time.monotonic() > until:
             yield f"left running: {found}"
             return
         time.sleep(0.05)
 
 
-def _marked(mark: str) -> Iterator[tuple[int, str]]:
-    wanted = f"{MARK}={mark}".encode()
+def processes_with(name: str, value: str) -> Iterator[tuple[int, str]]:
+    """Number and command line of the processes that were started with this environment variable."""
+    wanted = f"{name}={value}".encode()
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
