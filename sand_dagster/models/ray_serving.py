@@ -45,6 +45,7 @@ def main() -> None:
         # A copy, its engine and what stands before them each ask for a core; on few cores they share them.
         cores = max(os.cpu_count() or 1, 4 * asked.copies)
         alone = {
+            "address": "local",  # else Ray joins a cluster that somebody started on this machine
             "_node_ip_address": "127.0.0.1",
             "include_dashboard": False,
             "num_cpus": cores,

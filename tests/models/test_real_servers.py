@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from sand_dagster.models.encoded import EncodedEndpoints
 from sand_dagster.resources.model_server import ModelServer
 from sand_dagster.types import Completion
 from tests.models.test_model_server import CHATS, all_of, use
-from tests.processes import gone, listening_beyond_loopback
+from tests.processes import free_port, gone, listening_beyond_loopback
 
 
 async def twice(generator: EncodedEndpoints) -> list[Completion]:
@@ -24,14 +26,29 @@ def shared_memory() -> set[str]:
     return {file.name for file in Path("/dev/shm").iterdir() if file.name.startswith(("psm_", "sem.mp-"))}
 
 
+@pytest.fixture
+def tmp_with_another_cluster() -> Iterator[Path]:
+    """Ray's folder, with the address of a cluster that somebody started. Its path is short: it holds sockets."""
+    with TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as folder:
+        file = Path(folder) / "ray" / "ray_current_cluster"
+        file.parent.mkdir()
+        file.write_text(f"127.0.0.1:{free_port()}")
+        yield Path(folder)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["local", "ray"])
 def test_two_copies_complete_as_engines_in_process(
-    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any
+    tiny_model: Path,
+    tmp_path: Path,
+    tmp_with_another_cluster: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: Any,
 ) -> None:
     home = str(tmp_path / "home")
     monkeypatch.setenv("SAND_HOME", home)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_with_another_cluster))
     here = use(tiny_model, None, twice)
     assert len({done.text for done in here}) > len(CHATS)
     before, memory = dict(processes_with("SAND_HOME", home)), shared_memory()

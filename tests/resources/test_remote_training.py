@@ -38,7 +38,8 @@ def cluster() -> Iterator[str]:
     from ray.cluster_utils import Cluster
 
     port = free_port()
-    node = {"num_cpus": 1, "node_ip_address": "127.0.0.1"}
+    # Any port for the agent that takes jobs: its usual one belongs to the first cluster on this machine.
+    node = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "dashboard_agent_listen_port": 0}
     dashboard = {"include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": port}
     cluster = Cluster(initialize_head=True, head_node_args={**node, **dashboard})
     try:
