@@ -24,7 +24,7 @@ LAYERS = (
     {"models", "recordings", "artifacts"},
     {"sand"},
     {"execution", "fingerprints", "prompts"},
-    {"files", "home", "interfaces", "rows"},
+    {"files", "home", "interfaces", "moving_line", "rows", "scratch"},
     {"errors", "ids", "outcomes", "roles", "types", "verdicts"},
 )
 HEIGHT = {name: -depth for depth, layer in enumerate(LAYERS) for name in layer}

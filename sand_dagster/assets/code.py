@@ -70,6 +70,7 @@ NOT_DECISIVE: Mapping[str, str] = {
     "sand_dagster.rows.tasks": "the columns are part of the identity on their own",
     "sand_dagster.sand.algorithm": "calls the steps in memory; no stage uses it",
     "sand_dagster.sand.settings": "the fields themselves are part of the identity",
+    "sand_dagster.scratch": "where temporary files lie",
     "sand_dagster.training.launching": "how the training's processes are started",
     "sand_dagster.training.lease": "when a training ends without its run",
     "sand_dagster.training.memory": "what fits a machine; the precision is the same in all placements",

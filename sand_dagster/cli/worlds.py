@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,8 +18,6 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from sand_dagster.environments import EnvironmentKind, Progress
-
-_LOG_EVERY_S = 30.0
 
 EnvironmentName = Annotated[
     str | None,
@@ -89,20 +85,10 @@ def published_games() -> Path:
 
 @contextmanager
 def progress(what: str) -> Iterator[Progress]:
-    """A line on stderr that counts during long work and is removed at the end; in a log, one every 30 s."""
+    """A line on stderr that counts during long work."""
     from rich.console import Console
 
-    console = Console(stderr=True)
-    said_at = time.monotonic()
+    from sand_dagster.moving_line import MovingLine
 
-    def in_log(done: int, total: int) -> None:
-        nonlocal said_at
-        if time.monotonic() - said_at >= _LOG_EVERY_S:
-            said_at = time.monotonic()
-            print(f"{what}: {done} of {total}", file=sys.stderr, flush=True)
-
-    if not console.is_terminal:
-        yield in_log
-        return
-    with console.status(what) as status:
-        yield lambda done, total: status.update(f"{what}: {done} of {total}")
+    with MovingLine(Console(stderr=True), what) as line:
+        yield lambda done, total: line.show(f"{what}: {done} of {total}")

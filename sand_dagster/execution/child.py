@@ -13,6 +13,7 @@ from itertools import count
 from typing import Self
 
 from sand_dagster.execution.parent import Message
+from sand_dagster.scratch import scratch
 
 _LONGEST_LINE = 1 << 26
 """One answer may have this many bytes."""
@@ -33,8 +34,8 @@ class Child:
     end with it. The child ends when its parent ends.
     """
 
-    def __init__(self, process: Process, name: str) -> None:
-        self._process, self._name = process, name
+    def __init__(self, process: Process, name: str, until_it_ends: contextlib.ExitStack) -> None:
+        self._process, self._name, self._until_it_ends = process, name, until_it_ends
         self._ids = count()
         self._waiting: dict[int, asyncio.Future[Message]] = {}
         self.silence_s: float | None = None
@@ -51,18 +52,20 @@ class Child:
     @classmethod
     async def start(cls, module: str, name: str) -> Self:
         """Start `python -m module`; `name` is the process's name in messages."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            module,
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=PIPE,
-            limit=_LONGEST_LINE,
-            start_new_session=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        )
-        return cls(process, name)
+        with contextlib.ExitStack() as until_it_ends:
+            temporary = until_it_ends.enter_context(scratch())
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                module,
+                stdin=PIPE,
+                stdout=PIPE,
+                stderr=PIPE,
+                limit=_LONGEST_LINE,
+                start_new_session=True,
+                env={**os.environ, **temporary, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            )
+            return cls(process, name, until_it_ends.pop_all())
 
     @property
     def alive(self) -> bool:
@@ -162,6 +165,7 @@ class Child:
         self._process.stdin.close()
         self.kill()
         status = await self._process.wait()
+        self._until_it_ends.close()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stderr_reader, 1.0)
         last = b"\n".join(self._stderr.splitlines()[-_STDERR_LINES:]).decode(errors="replace").strip()

@@ -128,7 +128,7 @@ class _Run:
                 if any(each.name == stage and each.counted for each in stages)
             }
         }
-        with ProgressDisplay(self.console) as display, listening(display.show):
+        with ProgressDisplay(self.console) as display, listening(display.tell):
             try:
                 result = execute(
                     self.defs.resolve_job_def(job),

@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 
 from sand_dagster.models.cards import cards
 from sand_dagster.models.shape import ModelShape
+from sand_dagster.scratch import scratch
 from sand_dagster.training.job import PROGRESS_MARK, Progress
 from sand_dagster.training.memory import Placement, TrainingDoesNotFit, plan_training
 from sand_dagster.training.settings import FinetuningSettings
@@ -112,17 +113,20 @@ def run_to_its_end(command: list[str], on_line: Callable[[str], None]) -> None:
         TrainingFailed: it ended with an error.
     """
     last = deque[str](maxlen=_LAST_LINES)
-    with subprocess.Popen(
-        command,
-        # Nothing is written to it: the process ends when this pipe closes, which also happens if we are
-        # killed.
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        env=ENVIRONMENT | os.environ,
-    ) as process:
+    with (
+        scratch() as temporary,
+        subprocess.Popen(
+            command,
+            # Nothing is written to it: the process ends when this pipe closes, which also happens if we are
+            # killed.
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env=ENVIRONMENT | os.environ | temporary,
+        ) as process,
+    ):
         assert process.stdout is not None
         try:
             for line in process.stdout:

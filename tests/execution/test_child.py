@@ -15,7 +15,7 @@ from sand_dagster.execution.child import Child, ChildDied
 from tests.processes import gone
 
 _ANSWERING = """
-import os, subprocess, sys, time
+import os, subprocess, sys, tempfile, time
 from sand_dagster.execution.parent import Parent
 
 parent = Parent()
@@ -30,6 +30,8 @@ for request in parent.requests():
             time.sleep(60)
         case "start":
             parent.answer(request, {"pid": subprocess.Popen(["sleep", "60"]).pid})
+        case "write":
+            parent.answer(request, {"file": tempfile.mkstemp()[1]})
         case "note":
             noted = request["text"]
         case "recall":
@@ -89,6 +91,17 @@ async def test_what_it_started_ends_with_it(answering: str) -> None:
     with pytest.raises(ChildDied, match="SIGKILL"):
         await child.ask("sleep")
     assert await asyncio.to_thread(gone, started)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+async def test_its_temporary_files_end_with_it(answering: str, killed: bool) -> None:
+    child = await Child.start(answering, "answering")
+    file = Path((await child.ask("write"))["file"])
+    assert await asyncio.to_thread(file.exists)
+    if killed:
+        child.kill()
+    await child.stop()
+    assert not await asyncio.to_thread(file.parent.exists)
 
 
 async def test_a_silent_child_is_killed_and_all_that_wait_learn_of_it(answering: str) -> None:

@@ -92,15 +92,15 @@ def place(progress: StageProgress) -> tuple[str, str | None]:
 def interrupted(home: Path, at: tuple[str, str | None], number: signal.Signals) -> Result:
     """`sand run small --until 01` in `home`, sent the signal when the stage `at` begins."""
 
-    show = ProgressDisplay.show
+    tell = ProgressDisplay.tell
 
-    def shown(self: ProgressDisplay, progress: StageProgress, ended: bool) -> None:
-        show(self, progress, ended)
+    def told(self: ProgressDisplay, progress: StageProgress, ended: bool) -> None:
+        tell(self, progress, ended)
         if place(progress) == at and not ended:
             os.kill(os.getpid(), number)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ProgressDisplay, "show", shown)
+        patch.setattr(ProgressDisplay, "tell", told)
         patch.setenv("SAND_HOME", str(home))
         patch.setenv("DAGSTER_HOME", str(home / "dagster"))
         patch.setenv("XDG_CACHE_HOME", str(home.parent / "cache"))

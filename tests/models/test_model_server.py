@@ -193,7 +193,9 @@ def test_each_group_of_cards_gets_a_server(
 
 
 RAY = {
-    "__init__.py": "def init(**alone): assert (alone['address'], alone['_node_ip_address']) == ('local', '127.0.0.1')",
+    "__init__.py": """\
+def init(**alone): assert (alone["address"], alone["_node_ip_address"]) == ("local", "127.0.0.1")
+""",
     "serve/__init__.py": """\
 from tests.models import vllm_stub
 def start(http_options):

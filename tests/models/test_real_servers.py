@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -27,13 +27,18 @@ def shared_memory() -> set[str]:
 
 
 @pytest.fixture
-def tmp_with_another_cluster() -> Iterator[Path]:
-    """Ray's folder, with the address of a cluster that somebody started. Its path is short: it holds sockets."""
-    with TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as folder:
-        file = Path(folder) / "ray" / "ray_current_cluster"
-        file.parent.mkdir()
-        file.write_text(f"127.0.0.1:{free_port()}")
-        yield Path(folder)
+def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder for temporary files. Its path is short: it holds sockets.
+
+    In Ray's folder there is the address of a cluster that somebody else started on this machine.
+    """
+    with tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        (folder / "ray").mkdir()
+        (folder / "ray" / "ray_current_cluster").write_text(f"127.0.0.1:{free_port()}")
+        monkeypatch.setenv("RAY_TMPDIR", name)
+        monkeypatch.setattr(tempfile, "tempdir", name)
+        yield folder
 
 
 @pytest.mark.slow
@@ -41,14 +46,13 @@ def tmp_with_another_cluster() -> Iterator[Path]:
 def test_two_copies_complete_as_engines_in_process(
     tiny_model: Path,
     tmp_path: Path,
-    tmp_with_another_cluster: Path,
+    temporary: Path,
     monkeypatch: pytest.MonkeyPatch,
     kind: Any,
 ) -> None:
     home = str(tmp_path / "home")
     monkeypatch.setenv("SAND_HOME", home)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setenv("RAY_TMPDIR", str(tmp_with_another_cluster))
     here = use(tiny_model, None, twice)
     assert len({done.text for done in here}) > len(CHATS)
     before, memory = dict(processes_with("SAND_HOME", home)), shared_memory()
@@ -63,5 +67,6 @@ def test_two_copies_complete_as_engines_in_process(
     assert use(tiny_model, ModelServer(model_server=kind, server_copies=2), looked_at) == here
     assert len(started) > 2
     assert all(gone(pid) for pid in started), "nothing of the servers is left"
+    assert [file.name for file in temporary.iterdir()] == ["ray"]
     if kind == "local":  # Ray kills its replicas' engines, which leave a file for each (docs/gpu.md)
         assert shared_memory() <= memory

@@ -1,0 +1,47 @@
+"""A folder for the temporary files of a process that we start, so that none outlive it.
+
+vLLM leaves a socket or two of every engine in the folder for temporary files, and torchrun its logs.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_PREFIX = "sand-tmp-"
+_HELD = "held"
+"""A file that is locked as long as the folder is in use; the system lets it go if we are killed."""
+
+
+@contextmanager
+def scratch() -> Iterator[dict[str, str]]:
+    """The environment variables that give a process a folder of its own, which is removed at the end.
+
+    What runs left that were killed is removed at the start.
+    """
+    _remove_abandoned()
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    made = folder / "new"
+    with made.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        made.rename(folder / _HELD)
+        try:
+            yield {"TMPDIR": str(folder)}
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_abandoned() -> None:
+    for held in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/{_HELD}"):
+        with suppress(OSError):  # it is in use, is just being removed, or is another user's
+            file = os.open(held, os.O_RDWR | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(held.parent, ignore_errors=True)
+            finally:
+                os.close(file)
