@@ -6,7 +6,7 @@ import re
 
 from sand_dagster.prompts.replies import SYMBOLS
 
-_NUMBERING = re.compile(r"\A(?:[-•–—>]\s+|\d{1,2}[.)]\s+)(?=\S)")
+_NUMBERING = re.compile(r"\A(?:[-•–—>]\s+|\(?\d{1,2}[.)]\s+)(?=\S)")
 _WRAPPERS = {
     '"': '"',
     "'": "'",
@@ -20,7 +20,7 @@ _WRAPPERS = {
     "_": "_",
 }
 _QUOTES = "\"'“”‘’"
-_STOPS = " \t.,;:!…-–—"
+_STOPS = " \t.,;:!…-–—。，；：！"
 _ARGUMENT = re.compile(r"(?<=\w) ?\[.*?(?:\](?!\])|\Z)")
 """`click[…]` and `search[…]` of WebShop: what stands in the brackets is the page's."""
 
@@ -28,7 +28,7 @@ _NAME = re.compile(
     r"containing\b|that (?:is|are)\b|in (?!order\b|case\b|hopes?\b|the hope\b|which\b)", re.IGNORECASE
 )
 """How ScienceWorld's names go on in parentheses: `seed jar (containing orange seed)`."""
-_SENTENCE = re.compile(r"[.!?…][\"'”’)]*\s+(?=\S)")
+_SENTENCE = re.compile(r"(?:[.!?…][\"'”’)]*\s+|[。！？])(?=\S)")
 _COMMENT = re.compile(r"(?<!\s)\s+(?:#(?!\d)|//|<!?--|\||[-=]>|→)")
 _DASH = re.compile(r"(?<!\s)(?:\s+(?:--?|–)\s+|\s*—\s*)")
 _COLON = re.compile(r"\s?[:：]\s")

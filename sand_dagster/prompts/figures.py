@@ -158,12 +158,13 @@ def _is_title_line(said: str, start: int) -> bool:
 
 
 def parse_deliberation(reply: str, action: str = "", *, cut: bool = False) -> Parsed:
-    """The thought z̃_t without its `Thought:`, cut at its first `Action:` line, which is ours to append.
+    """The thought z̃_t without its `Thought:` and closing words, cut at its first `Action:`, ours to append.
 
     A deliberation that holds no candidate list is not one, nor one that was `cut` off before its action.
     With `action`, its last line has to name that.
     """
     text, ended = before_action(reply)
+    text = _CLOSING_WORDS.sub("", text)
     if cut and not ended:
         return Parsed("", ReplyOutcome.CUT_OFF)
     if not text:

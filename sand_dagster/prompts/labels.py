@@ -31,10 +31,13 @@ _WORDS = {
     Part.ACTIONS: r"(?:next[ ])?action(?:s|\(s\))",
     Part.ACTION: (
         r"(?:(?:my|the|your)[ ])?"
-        r"(?:(?:next|final|chosen|selected|best|proposed|recommended|suggested)[ ])?"
-        r"action(?:[ ]to[ ](?:take|perform|execute))?(?:[ ]is(?=[*_ ]*[:：]))?"
+        r"(?:(?:next|final|chosen|selected|best|proposed|recommended|suggested)[*_`]*[ ][*_`]*)?"
+        r"action(?:[*_`]*[ ]line|[ ]to[ ](?:take|perform|execute))?(?:[*_`]*[ ]is(?=[*_ ]*[:：]))?"
     ),
-    Part.OBSERVATION: r"observations?|obs|environment(?:[ ](?:feedback|response))?",
+    Part.OBSERVATION: (
+        r"(?:(?:new|next|resulting|simulated)[ ])?observations?(?:[ ]\([^()\n]{1,30}\))?|obs|feedback"
+        r"|environment(?:(?:['’]s)?[ ](?:feedback|response|output))?"
+    ),
     Part.TURN: r"user|human|assistant",
 }
 _NAMES = "|".join(f"(?P<{part.value}>{words})" for part, words in _WORDS.items())
@@ -49,7 +52,7 @@ _LABEL = re.compile(
     re.MULTILINE | re.IGNORECASE,
 )
 _INLINE = re.compile(
-    rf"(?:(?<=[\s|。！？])[*_`]*(?:(?P<thought>Thought)|(?P<action>Action|ACTION))"
+    rf"(?:(?<=[\s|.!?。！？])[*_`]*(?:(?P<thought>Thought)|(?P<action>Action|ACTION))"
     rf"|(?<![A-Za-z])[*_`]*(?:(?P<observation>Observation)|(?P<turn>User|Human))){_NUMBER}[*_`]*[ ]?{_COLON}"
 )
 _SENTENCE_END = re.compile(r"[.!?…|。！？][\"'”’)*_`]*\Z")
@@ -144,7 +147,7 @@ def _is_prose(found: re.Match[str]) -> bool:
     if found["title"] is None or found["evaluation"] is not None:
         return False
     word, rest = found["action"] or found["thought"] or found["observation"], found.string[found.end() :]
-    if not word or word[0].islower():
+    if not word or word[0].islower() or "*" in word:
         return True
     return _SAYS_MORE.match(rest) is not None if found["action"] else rest.lstrip()[:1].islower()
 

@@ -117,7 +117,12 @@ def _thought(text: str) -> str:
     """A thought without its `Thought:`, and without the polite words before it."""
     first = next((label for label in labels(text) if label.part is Part.THOUGHT), None)
     if first is not None and not lists_actions(text[: first.start]):
-        return balanced(text[first.end :].strip())
+        said = text[first.end :].strip()
+        # It may be written twice: a heading, then `Thought:`.
+        again = next(
+            (label for label in labels(said) if label.part is Part.THOUGHT and not label.start), None
+        )
+        return balanced(said[again.end :].strip() if again else said)
     if _ANNOUNCEMENT.fullmatch(text.strip()):
         return ""
     return balanced(_POLITE.sub("", text).strip())
