@@ -358,9 +358,8 @@ def rendered(prompt: Prompt) -> tuple[str, int]:
         LineageError: the model's folder, with its tokenizer, is not there.
     """
     # Imported only when a tokenizer is needed: it takes seconds.
-    from transformers import AutoTokenizer
-
     from sand_dagster.models.chat import ChatEncoder
+    from sand_dagster.models.model_folder import load_tokenizer
     from sand_dagster.models.templates import prompting_template
 
     folder = Path(prompt.model_folder)
@@ -369,7 +368,7 @@ def rendered(prompt: Prompt) -> tuple[str, int]:
             f"the model's folder {prompt.model_folder or '(a server has it)'} is not there, so its chat "
             "template cannot be applied; without --rendered the messages are shown"
         )
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = load_tokenizer(folder)
     encoder = ChatEncoder(tokenizer, prompting_template(tokenizer, prompt.chat_template, str(folder)))  # type: ignore[arg-type]
     text = encoder.render(prompt.messages)
     return text, len(encoder.encode_text(text))

@@ -10,7 +10,7 @@ from typing import Self
 from sand_dagster.interfaces import PromptTooLong
 from sand_dagster.models.chat import ChatEncoder
 from sand_dagster.models.endpoints import Endpoints
-from sand_dagster.models.model_folder import context_length
+from sand_dagster.models.model_folder import context_length, load_tokenizer
 from sand_dagster.models.serving import Serving
 from sand_dagster.models.settings import GenerationSettings, ModelSource
 from sand_dagster.models.stats import GenerationStats
@@ -77,7 +77,5 @@ class EncodedEndpoints:
 
 
 def _encoder(folder: Path, settings: GenerationSettings) -> ChatEncoder:
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    tokenizer = load_tokenizer(folder)
     return ChatEncoder(tokenizer, prompting_template(tokenizer, settings.chat_template, str(folder)))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sand_dagster.fingerprints import content_digest
 from sand_dagster.models.settings import ModelSource
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 WANTED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tokenizer.model", "*.txt")
 """Files to download from the hub. Weights only as safetensors: other formats can run code when loaded."""
@@ -95,6 +98,18 @@ def context_length(folder: Path) -> int:
     if not isinstance(length, int):
         raise ModelUnavailable(f"{folder}/config.json has no max_position_embeddings; set `max_model_len`")
     return length
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer in `folder`, with its chat template."""
+    from transformers import AutoTokenizer
+
+    # Mistral's models have a tokenizer in two formats. By default transformers takes tekken.json, which comes
+    # without the chat template, if mistral-common is installed, as vLLM has it.
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+        folder, trust_remote_code=False, mistral_format=False
+    )
+    return tokenizer
 
 
 def model_id(folder: Path) -> str:

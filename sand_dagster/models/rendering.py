@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-import jinja2
-
 from sand_dagster.types import Message
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 # Some templates write today's date (Llama 3.2), so a prompt on another day would differ from the training
-# text. # This is the date that Llama's templates write if there is no clock.
+# text. This is the date that Llama's templates write if there is no clock.
 _TODAY = datetime(2024, 7, 26)
 
 
@@ -46,7 +44,7 @@ def render(
             enable_thinking=False,
             strftime_now=_TODAY.strftime,
         )
-    except (jinja2.TemplateError, TypeError) as error:
+    except Exception as error:  # a template may call methods of Python's strings and lists, which raise any
         roles = ", ".join(message["role"] for message in messages) or "none"
         raise ChatRefused(f"refuses a chat with messages of the roles {roles}: {error}") from error
     return str(text)

@@ -102,6 +102,13 @@ class TrainingChats:
                     f"does not write the whole text of message {number + 1} (assistant) before "
                     f"the end of its turn, {self._end!r}: {text[len(prompt) :][:_SHOWN]!r}"
                 )
+            # Added tokens may stand there, such as empty thoughts: they are no part of a reply as it is read.
+            if added := self._special.sub("", text[len(prompt) : stop].replace(content, "", 1)).strip():
+                raise Unstable(
+                    f"writes {added!r} beside the text of message {number + 1} (assistant), which the prompt "
+                    "for it does not have: the agent would learn to write that in its replies "
+                    f"({prompt[-_SHOWN:]!r} and then {text[len(prompt) :][:_SHOWN]!r})"
+                )
             end = ids.index(self.end_of_turn, start)
             written[start : end + 1] = [True] * (end + 1 - start)
         return ids[: end + 1], written[: end + 1]
@@ -119,6 +126,7 @@ class TrainingChats:
         if not found:
             raise Unstable(f"leaves out the assistant's text: it writes {text[len(prompt) :][:_SHOWN]!r}")
         texts = "|".join(re.escape(text) for text in sorted(special, key=len, reverse=True))
+        self._special = re.compile(texts)
         end = re.match(rf"\s*({texts})", after) if texts else None
         if end is None:
             raise Unstable(

@@ -11,8 +11,6 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Literal
 
-import jinja2
-
 from sand_dagster.models.rendering import ChatRefused, render
 from sand_dagster.models.spans import TrainingChats, Unstable, why_unstable
 from sand_dagster.types import Message
@@ -102,8 +100,8 @@ def _trainable_variant(tokenizer: PreTrainedTokenizerBase, own: str) -> str | No
 
     try:
         variant = get_training_chat_template(processing_class=tokenizer)
-    except (ValueError, TypeError, jinja2.TemplateError):
-        return None  # TRL has none for it
+    except Exception:  # TRL has none for it, or the template failed in TRL's own checks
+        return None
     if variant is None or why_unstable(tokenizer, variant) is not None:
         return None
     alike = all(_render(tokenizer, variant, chat) == _render(tokenizer, own, chat) for chat in _OPENINGS)
@@ -128,6 +126,8 @@ def _ours_like(tokenizer: PreTrainedTokenizerBase, own: str | None) -> str | Non
         household = tokenizer.eos_token == "<|end|>" and {"<|user|>", "<|assistant|>"} <= vocabulary.keys()
         return "household" if household else None
     wanted = _rendered(tokenizer, own)
+    if not any(wanted):
+        return None  # it fails on every chat, as ours do with a tokenizer that has no start token
     return next((name for name in NAMES if _rendered(tokenizer, published(name)) == wanted), None)
 
 

@@ -16,7 +16,7 @@ from sand_dagster.models.cards import Card, cards
 from sand_dagster.models.chat import ChatEncoder
 from sand_dagster.models.driver import Driver, EngineFailed, Sampled
 from sand_dagster.models.in_process import parameters, prepare, sampled
-from sand_dagster.models.model_folder import ModelUnavailable, context_length, model_id
+from sand_dagster.models.model_folder import ModelUnavailable, context_length, load_tokenizer, model_id
 from sand_dagster.models.parallel import Parallelism, parallelism
 from sand_dagster.models.replicas import Replicas
 from sand_dagster.models.settings import GenerationSettings
@@ -116,9 +116,7 @@ async def start(folder: Path, settings: GenerationSettings) -> VllmGenerator:
             f"max_model_len is set to {context} tokens, but the model {folder} was made for {longest}; "
             "set a smaller value"
         )
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    tokenizer = load_tokenizer(folder)
     encoder = ChatEncoder(tokenizer, prompting_template(tokenizer, settings.chat_template, str(folder)))
     identity = await asyncio.to_thread(model_id, folder)
     try:

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sand_dagster.models.model_folder import model_id
+from sand_dagster.models.model_folder import load_tokenizer, model_id
 from sand_dagster.models.templates import training_chats
 from sand_dagster.training.devices import spread
 from sand_dagster.training.examples import Examples, Pairs, encode_all, encode_pairs
@@ -38,13 +38,12 @@ def finetune(job: Job) -> None:
         ValueError: the settings do not fit the model or the devices, or nothing is left to train on.
     """
     import torch
-    from transformers import AutoTokenizer
 
     from sand_dagster.training.precision import bfloat16_is_fast
     from sand_dagster.training.saving import last_saved
 
     started = time.perf_counter()
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(job.parent, trust_remote_code=False)
+    tokenizer = load_tokenizer(job.parent)
     chats = training_chats(tokenizer, job.settings.chat_template, str(job.parent))
     data = _data(job, chats)
     examples = data if isinstance(data, Examples) else data.both

@@ -6,11 +6,13 @@ import shutil
 import time
 from pathlib import Path
 
+import mistral_common
 import pytest
 
 from sand_dagster import fingerprints
-from sand_dagster.models.model_folder import ModelUnavailable, model_id, resolve
+from sand_dagster.models.model_folder import ModelUnavailable, load_tokenizer, model_id, resolve
 from sand_dagster.models.settings import ModelSource
+from tests.models.families import MISTRAL
 
 
 def test_the_id_is_of_the_content_not_of_the_place(tiny_model: Path, tmp_path: Path) -> None:
@@ -60,3 +62,12 @@ def test_a_model_that_is_not_here_and_cannot_be_fetched_is_named(monkeypatch: py
         resolve(ModelSource(model="nobody/nothing"))
     with pytest.raises(ModelUnavailable, match="no model folder /no/such/place"):
         resolve(ModelSource(model="/no/such/place"))
+
+
+def test_of_mistrals_two_tokenizers_the_one_with_the_chat_template_is_loaded(tmp_path: Path) -> None:
+    MISTRAL.tokenizer().save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "mistral"}')
+    shutil.copy(Path(mistral_common.__file__).parent / "data/tekken_240911.json", tmp_path / "tekken.json")
+    tokenizer = load_tokenizer(tmp_path)
+    assert tokenizer.chat_template == MISTRAL.template
+    assert tokenizer.convert_ids_to_tokens(tokenizer("[INST]")["input_ids"]) == ["<s>", "[INST]"]

@@ -143,6 +143,13 @@ def test_a_template_that_drops_earlier_thoughts_is_refused() -> None:
          "{% if add_generation_prompt %}<|im_start|>{% endif %}", "messages differently from its last"),
         ("{% for m in messages %}<|im_start|>{{ m.content }}{{ '<|im_end|>' if loop.index < 4 }}{% endfor %}"
          "{% if add_generation_prompt %}<|im_start|>{% endif %}", "not write the whole text of message 4"),
+        ("{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>{% endfor %}",
+         "'assistant' beside the text of message 2"),
+        ("{% for m in messages %}<|im_start|>{{ m.role }}{{ ': final\n' if m.role == 'assistant' }}"
+         "{{ m.content }}<|im_end|>{% endfor %}"
+         "{% if add_generation_prompt %}<|im_start|>assistant{% endif %}",
+         "': final' beside the text of message 2"),
+        ("{{ '{thought}'.format(action=1) }}", "refuses a chat .*: 'thought'"),
     ],
 )  # fmt: skip
 def test_what_a_template_may_not_do(template: str, reason: str) -> None:
@@ -150,6 +157,8 @@ def test_what_a_template_may_not_do(template: str, reason: str) -> None:
     tokenizer.chat_template = template
     with pytest.raises(NoChatTemplate, match=rf"(?s)org/odd cannot be trained .*{reason}.*{WAY_OUT}"):
         training_chats(tokenizer, "model", "org/odd")
+    with pytest.raises(NoChatTemplate, match=rf"(?s){reason}"):
+        training_chats(tokenizer, "auto", "org/odd")
 
 
 @pytest.mark.parametrize(
@@ -182,6 +191,14 @@ def test_a_conversation_that_cannot_be_written_is_named(
         NoChatTemplate, match=rf"(?s)conversation 2 cannot be trained on.*{reason}.*{WAY_OUT}"
     ):
         encode_all([CHAT, chat], chats, 1000)
+
+
+def test_empty_thoughts_that_the_prompt_does_not_have_are_learnt_with_the_reply() -> None:
+    tokenizer = tiny_tokenizer(("<think>", "</think>", *QWEN))
+    template = families.QWEN_2507.template.replace("m.content", "think[m.role] + m.content")
+    think = "{%- set think = {'user': '', 'assistant': '<think>\\n\\n</think>\\n\\n'} -%}"
+    chats = TrainingChats(tokenizer, think + template)
+    assert "«<think>\n\n</think>\n\nAction: look<|im_end|>»" in shown(tokenizer, chats, CHAT)
 
 
 def test_a_system_message_that_is_dropped_in_silence_is_noticed() -> None:

@@ -90,6 +90,15 @@ def test_auto_takes_ours_only_where_it_writes_the_same(
     assert chosen == (published(expected) if expected else tokenizer.chat_template)
 
 
+def test_a_template_that_fails_is_not_taken_for_ours() -> None:
+    tokenizer = tiny_tokenizer(QWEN)
+    tokenizer.chat_template = "{{ raise_exception('content has to be a list') }}"
+    assert "bos_token" in published("llama-3.1") and tokenizer.bos_token is None, "so Llama's fails as well"
+    assert prompting_template(tokenizer, "auto", "m") == tokenizer.chat_template
+    with pytest.raises(NoChatTemplate, match="content has to be a list"):
+        training_chats(tokenizer, "auto", "m")
+
+
 def test_auto_recognises_the_household_model_by_its_special_tokens() -> None:
     assert training_chats(tiny_tokenizer(HOUSEHOLD), "auto", "m").template == published("household")
 
