@@ -22,7 +22,8 @@ _HELD = "held"
 def scratch() -> Iterator[dict[str, str]]:
     """The environment variables that give a process a folder of its own, which is removed at the end.
 
-    What runs left that were killed is removed at the start.
+    A process that may end after this one calls `remove_own`. What was left where both were killed is removed
+    by the next call of this.
     """
     _remove_abandoned()
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
@@ -34,6 +35,13 @@ def scratch() -> Iterator[dict[str, str]]:
             yield {"TMPDIR": str(folder)}
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_own() -> None:
+    """Remove the folder that `scratch` gave to this process, which is about to end after its parent."""
+    folder = Path(os.environ.get("TMPDIR", ""))
+    if folder.name.startswith(_PREFIX):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _remove_abandoned() -> None:

@@ -21,6 +21,7 @@ from pydantic import BaseModel
 from sand_dagster.environments import EnvironmentKind, environment_kind
 from sand_dagster.execution.parent import Message, Parent
 from sand_dagster.interfaces import Environment, EnvironmentDied, ReplayMismatch
+from sand_dagster.scratch import remove_own
 from sand_dagster.types import Task
 
 _PARKED = 256
@@ -204,9 +205,17 @@ def _resident_bytes() -> int:
 
 
 def main() -> None:
-    """Serve until the parent is done. The first request names the environment, its options and `home`."""
+    """Serve until the parent is done."""
     parent = Parent()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        _serve(parent)
+    finally:
+        remove_own()
+
+
+def _serve(parent: Parent) -> None:
+    """Answer its requests. The first one names the environment, its options and `home`."""
     requests = parent.requests()
     if (first := next(requests, None)) is None:
         return

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from sand_dagster.execution.parent import PARENT_CHECK_S, Message, Parent
 from sand_dagster.models.driver import Driver
 from sand_dagster.models.in_process import InProcessEngine
+from sand_dagster.scratch import remove_own
 from sand_dagster.types import Sampling
 
 
@@ -89,6 +90,7 @@ def main() -> None:
         traceback.print_exc()
         status = 1
     sys.stderr.flush()
+    remove_own()
     # The parent is gone, so there is no reason to end the engine in an orderly way.
     os._exit(status)
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from sand_dagster.execution.parent import Parent
+from sand_dagster.scratch import remove_own
 
 _LAST_BYTES = 4096
 _GRACE_S = 20.0
@@ -38,6 +39,7 @@ def main() -> None:
         server.terminate()
         with suppress(subprocess.TimeoutExpired):
             server.wait(_GRACE_S)
+        remove_own()
     os.killpg(os.getpgrp(), signal.SIGKILL)  # `Child.start` makes a group of its own
 
 

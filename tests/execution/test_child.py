@@ -17,6 +17,7 @@ from tests.processes import gone
 _ANSWERING = """
 import os, subprocess, sys, tempfile, time
 from sand_dagster.execution.parent import Parent
+from sand_dagster.scratch import remove_own
 
 parent = Parent()
 print("noise", flush=True)
@@ -36,6 +37,7 @@ for request in parent.requests():
             noted = request["text"]
         case "recall":
             parent.answer(request, {"text": noted})
+remove_own()
 """
 
 _PARENT = """
@@ -116,18 +118,20 @@ async def test_a_silent_child_is_killed_and_all_that_wait_learn_of_it(answering:
 
 @pytest.mark.parametrize("module", ["answering", "sand_dagster.models.engine_process"])
 def test_it_ends_with_its_parent_though_another_process_holds_its_input_open(
-    answering: str, module: str
+    answering: str, module: str, tmp_path: Path
 ) -> None:
+    (temporary := tmp_path / "temporary").mkdir()
     with subprocess.Popen(
         [sys.executable, "-c", _PARENT, module],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "TMPDIR": str(temporary)},
     ) as parent:
         assert parent.stdout is not None
         child, holding = map(int, parent.stdout.readline().split())
         parent.kill()
     try:
         assert gone(child)
+        assert not any(temporary.iterdir())
     finally:
         os.kill(holding, signal.SIGKILL)

@@ -56,6 +56,7 @@ def test_two_copies_complete_as_engines_in_process(
     here = use(tiny_model, None, twice)
     assert len({done.text for done in here}) > len(CHATS)
     before, memory = dict(processes_with("SAND_HOME", home)), shared_memory()
+    files = set(temporary.iterdir())  # of the engines in process, which are kept
     started: set[int] = set()
 
     async def looked_at(generator: EncodedEndpoints) -> list[Completion]:
@@ -67,6 +68,6 @@ def test_two_copies_complete_as_engines_in_process(
     assert use(tiny_model, ModelServer(model_server=kind, server_copies=2), looked_at) == here
     assert len(started) > 2
     assert all(gone(pid) for pid in started), "nothing of the servers is left"
-    assert [file.name for file in temporary.iterdir()] == ["ray"]
+    assert set(temporary.iterdir()) == files
     if kind == "local":  # Ray kills its replicas' engines, which leave a file for each (docs/gpu.md)
         assert shared_memory() <= memory
