@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_PREFIX = "sand-tmp-"
+_PREFIX = "sand-"  # short: an address of a socket has 107 characters at most
 _HELD = "held"
 """A file that is locked as long as the folder is in use; the system lets it go if we are killed."""
 
@@ -40,7 +40,7 @@ def scratch() -> Iterator[dict[str, str]]:
 def remove_own() -> None:
     """Remove the folder that `scratch` gave to this process, which is about to end after its parent."""
     folder = Path(os.environ.get("TMPDIR", ""))
-    if folder.name.startswith(_PREFIX):
+    if folder.name.startswith(_PREFIX) and (folder / _HELD).exists():
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -52,10 +52,10 @@ def test_what_a_killed_process_left_is_removed_by_the_next_one(temporary: Path) 
 
 def test_other_folders_stay(temporary: Path) -> None:
     """One of ours that is just being made, and a link that leads elsewhere."""
-    (temporary / "sand-tmp-new").mkdir()
-    (temporary / "sand-tmp-link").mkdir()
+    (temporary / "sand-new").mkdir()
+    (temporary / "sand-link").mkdir()
     (temporary / "elsewhere").touch()
-    (temporary / "sand-tmp-link" / "held").symlink_to(temporary / "elsewhere")
+    (temporary / "sand-link" / "held").symlink_to(temporary / "elsewhere")
     with scratch():
         pass
-    assert {each.name for each in temporary.iterdir()} == {"sand-tmp-new", "sand-tmp-link", "elsewhere"}
+    assert {each.name for each in temporary.iterdir()} == {"sand-new", "sand-link", "elsewhere"}
