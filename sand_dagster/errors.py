@@ -70,6 +70,10 @@ class InstanceError(ArtifactError):
     """Dagster's own records or settings below `$SAND_HOME` cannot be used; the message says what to do."""
 
 
+class SettingError(ValueError):
+    """An environment variable does not fit the setting that it is for; the message names it."""
+
+
 class DiskFull(ArtifactError):
     """A file could not be written because the disk is full. What was journalled before is kept."""
 
@@ -91,6 +95,11 @@ def is_disk_full(error: BaseException) -> bool:
     return isinstance(error, pl.exceptions.PolarsError) and "No space left on device" in str(error)
 
 
+def in_the_way(path: Path) -> Path:
+    """The file where `path` needs a folder; `path` itself if there is none."""
+    return next((parent for parent in path.parents if parent.exists() and not parent.is_dir()), path)
+
+
 def explain_os_error(error: OSError) -> str:
     """What the system refused, and what to do about it, in one or two sentences."""
     file = error.filename or "a file"
@@ -105,7 +114,13 @@ def explain_os_error(error: OSError) -> str:
             return f"{file} is on a read-only disk. Make it writable, or {place}"
         case errno.EACCES | errno.EPERM:
             return f"no permission for {file}. Give user {os.getuid()} the permission, or {place}"
-        case errno.ENOTDIR | errno.EEXIST:
+        case errno.ENOTDIR:
+            return (
+                f"{in_the_way(Path(file))}: found a file, expected a folder. Move the file away, or {place}"
+            )
+        case errno.ELOOP:
+            return f"{file} is a symbolic link that leads to itself. Remove it"
+        case errno.EEXIST:
             return f"{file}: found a file, expected a folder. Move the file away, or {place}"
         case errno.EISDIR:
             return f"{file}: found a folder, expected a file. Move the folder away"

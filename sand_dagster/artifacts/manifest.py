@@ -87,7 +87,7 @@ class Manifest(BaseModel):
             return None
         except IsADirectoryError:
             raise TornArtifact(path, "a manifest", "a folder, which has to be moved away") from None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise TornArtifact(path, "a manifest", f"a file that is not JSON ({error})") from error
         checksum = fields.pop(_CHECKSUM, None) if isinstance(fields, dict) else None
         try:

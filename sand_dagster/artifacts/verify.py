@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +24,7 @@ from sand_dagster.artifacts.schemas import TABLES
 from sand_dagster.artifacts.sql import Database
 from sand_dagster.artifacts.store import DATA, JOURNAL, LOCK, MANIFEST, ArtifactStore
 from sand_dagster.artifacts.stored_rows import StoredRows
-from sand_dagster.errors import ArtifactError, TornArtifact
+from sand_dagster.errors import ArtifactError, TornArtifact, in_the_way
 from sand_dagster.execution.journal import damaged_lines
 from sand_dagster.fingerprints import forget, remembered_digest
 from sand_dagster.home import stays_inside
@@ -32,6 +34,12 @@ MODEL, REPORT = "model", "training.json"
 """A checkpoint's folder, and the one file in it that records the others."""
 
 _FILES = {DATA, MANIFEST, JOURNAL, LOCK, KEYS, LINKS, HISTORY}
+_UNREADABLE = {
+    errno.ENOTDIR: "found a file, expected a folder",
+    errno.EISDIR: "found a folder, expected a file",
+    errno.ELOOP: "a symbolic link that leads to itself",
+    errno.ENOENT: "a symbolic link to what is not there",
+}
 _BLOCK = 512
 _IDS_NAMED = 3
 
@@ -79,11 +87,21 @@ class _Verification:
     def whole(self) -> Verified:
         damages = list(self._strays())
         for table, iteration, _ in partition_folders(self._store.home, self._store.experiment):
-            damages += self._partition(table, iteration)
+            damages += self._readable(table, iteration)
         damages += self._chain()
         if len(self._whole) == len(self._manifests) and not damages:
             damages += self._orphans()
         return Verified(len(self._manifests), damages)
+
+    def _readable(self, table: str, iteration: str | None) -> Iterator[Damage]:
+        """What `_partition` finds, and the file that the system did not let it read, if there is one."""
+        try:
+            yield from self._partition(table, iteration)
+        except OSError as error:
+            path = in_the_way(Path(error.filename or self._store.folder(table, iteration)))
+            run = f"`sand run {self._store.experiment} --until {iteration or '00'}` makes what is missing"
+            problem = _UNREADABLE.get(error.errno or 0, error.strerror or str(error))
+            yield Damage(path, problem, f"Make it readable, or move it away: then {run}")
 
     def _strays(self) -> Iterator[Damage]:
         """Files that belong to no partition."""
@@ -92,9 +110,13 @@ class _Verification:
             if path.name not in TABLES and path.is_dir():
                 yield Damage(path, "no table has this name", remedy)
         for name, table in TABLES.items():
-            if not table.partitioned or not (self._below / name).is_dir():
+            below = self._below / name
+            if os.path.lexists(below) and not below.is_dir():
+                again = f"`sand run {self._store.experiment}` makes {name} again"
+                yield Damage(below, "found a file, expected a folder", f"Move it away; then {again}")
+            if not table.partitioned or not below.is_dir():
                 continue
-            for path in sorted((self._below / name).iterdir()):
+            for path in sorted(below.iterdir()):
                 number = path.name.removeprefix("iteration=")
                 if not (path.name.startswith("iteration=") and number.isdigit() and len(number) >= 2):
                     yield Damage(path, f"{name} is kept by iteration, and this is not one", remedy)
@@ -136,6 +158,9 @@ class _Verification:
     def _rows(self, manifest: Manifest, table: str, iteration: str | None) -> Iterator[Damage]:
         data = self._store.folder(table, iteration) / DATA
         again, from_start = self._again(table, iteration), self._from_start(table, iteration)
+        if os.path.lexists(data) and not data.is_file():
+            yield Damage(data, "expected a file, found something else", f"Move it away; then {again}")
+            return
         if not data.is_file():
             yield Damage(data, f"the file is gone; its manifest is for {manifest.rows} rows", again)
             return
@@ -319,7 +344,7 @@ def _report(path: Path, files: dict[str, str], remedy: str) -> Iterator[Damage]:
         recorded = report["files"]
     except FileNotFoundError:
         yield Damage(path, "the file is gone", remedy)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         yield Damage(path, "it is not the report of a finetuning", remedy)
     else:
         if recorded != files:

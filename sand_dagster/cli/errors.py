@@ -105,10 +105,10 @@ def _check_home() -> None:
 def _expected(error: Exception) -> tuple[str, int] | None:
     """The message and the exit code of an expected error; None: it was not expected."""
     from sand_dagster.artifacts.lineage import LineageError
-    from sand_dagster.errors import ArtifactError, explain_os_error
+    from sand_dagster.errors import ArtifactError, SettingError, explain_os_error
     from sand_dagster.experiments.loading import ExperimentError
 
-    if isinstance(error, ExperimentError | LineageError):
+    if isinstance(error, ExperimentError | LineageError | SettingError):
         return str(error), WRONG_USE
     if isinstance(error, ArtifactError):
         return str(error), FAILED

@@ -94,18 +94,19 @@ def _registered() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=_GROUP)}
 
 
-def environment_kind(name: str) -> EnvironmentKind:
+def environment_kind(name: object) -> EnvironmentKind:
     """The environment with the name `name`, or the one in the module `name`: `my_package.my_environment`.
 
     Raises:
         ValueError: there is none of that name, or it cannot be imported.
     """
-    module = _registered()[name].value if name in kinds() else name
-    if name not in kinds() and "." not in name:
+    known = _registered()
+    if not isinstance(name, str) or (name not in known and (name.startswith(".") or "." not in name)):
         raise ValueError(
             f"there is no environment {name!r}; there are {', '.join(kinds())}. For one of your own, give "
             "its module, such as `my_package.my_environment`"
         )
+    module = known[name].value if name in known else name
     try:
         return cast(EnvironmentKind, importlib.import_module(module))
     except ImportError as error:

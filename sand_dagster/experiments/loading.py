@@ -14,6 +14,26 @@ from sand_dagster.experiments.experiment import Experiment
 from sand_dagster.experiments.problems import explain
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_LONGEST = 100
+"""Characters of a name. File systems allow 255, and a report's or a lock's file adds to the name."""
+
+_TAKEN = {"alfworld", "dagster", "experiments", "games", "questions", "reports", "server-logs", "webshop"}
+"""Folders in $SAND_HOME that are not an experiment's."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that a mapping has twice, of which YAML's own loader keeps only the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        written = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        seen: set[str] = set()
+        for key in written:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} is there twice; keep one", key.start_mark
+                )
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
 
 
 class ExperimentError(Exception):
@@ -59,9 +79,14 @@ def _files(home: Path) -> tuple[dict[str, Path], dict[str, ExperimentError]]:
     errors: dict[str, ExperimentError] = {}
     for folder in (shipped, home / "experiments"):
         for file in sorted(folder.glob("*.yaml")):
-            if not _NAME.fullmatch(file.stem):
+            if not _NAME.fullmatch(file.stem) or len(file.stem) > _LONGEST:
                 errors[file.stem] = ExperimentError(
-                    f"{file}: an experiment's name is lower-case letters, digits and single hyphens"
+                    f"{file}: an experiment's name is lower-case letters, digits and single hyphens, at most "
+                    f"{_LONGEST} characters; rename the file"
+                )
+            elif file.stem in _TAKEN:
+                errors[file.stem] = ExperimentError(
+                    f"{file}: {home / file.stem} is kept for other files than an experiment's; rename yours"
                 )
             elif file.stem in files:
                 # Neither has a better right to the name, but others extend the shipped one.
@@ -112,13 +137,17 @@ def _validated(name: str, files: dict[str, Path]) -> Experiment:
 def _read(name: str, files: dict[str, Path], children: tuple[str, ...]) -> dict[str, Any]:
     file = files[name]
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        values = yaml.load(file.read_text(encoding="utf-8"), _Loader)
     except (OSError, UnicodeDecodeError) as error:
         raise ExperimentError(f"{file} cannot be read: {error}. It has to be a text file in UTF-8") from None
     except yaml.YAMLError as error:
         raise ExperimentError(f"{file}: not YAML: {error}") from None
+    except RecursionError:
+        raise ExperimentError(f"{file}: its sections are nested too deeply") from None
     if not isinstance(values, dict):
         raise ExperimentError(f"{file}: expected a mapping of fields, found {type(values).__name__}")
+    if "name" in values:
+        raise ExperimentError(f"{file}: name: an experiment is named by its file; remove this key")
     parent = values.pop("extends", None)
     if parent is None:
         return values

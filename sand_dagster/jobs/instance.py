@@ -14,7 +14,7 @@ import yaml
 
 from sand_dagster.errors import ExperimentBusy, InstanceError
 from sand_dagster.experiments.experiment import Experiment
-from sand_dagster.files import write_text
+from sand_dagster.files import write_text, write_whole
 from sand_dagster.home import lives, locked, this_process
 from sand_dagster.jobs.shared_home import check_filesystem, check_orchestrator
 
@@ -127,7 +127,9 @@ def opened(home: Path, *, to_run: bool = False) -> Iterator[dg.DagsterInstance]:
     Raises:
         InstanceError: its settings or its database cannot be used, or runs cannot be started here.
     """
+    settings = home / "dagster" / "dagster.yaml"
     with locked(home / "dagster"):
+        before = settings.read_bytes() if settings.is_file() else b""
         folder = dagster_home(home)
         if to_run:
             check_filesystem(folder)
@@ -139,6 +141,11 @@ def opened(home: Path, *, to_run: bool = False) -> Iterator[dg.DagsterInstance]:
                 f"{folder / 'dagster.yaml'}, the settings of Dagster, cannot be used: {said}. Mend the file, "
                 "or remove it: a new one is then written"
             ) from None
+        except InstanceError:
+            # A mistyped URL must not move an instance from its files to a database that is not there.
+            if settings.read_bytes() != before:
+                write_whole(settings, lambda path: path.write_bytes(before))
+            raise
         if to_run:
             check_orchestrator(folder, [run.run_id for run in instance.get_runs(_UNFINISHED)])
     with instance:

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import dagster as dg
 from pydantic import ValidationError
 
+from sand_dagster.errors import SettingError
 from sand_dagster.resources.artifacts import Artifacts
 from sand_dagster.resources.environments import EnvironmentWorkers
 from sand_dagster.resources.generation import Generation
@@ -31,7 +32,7 @@ def resources() -> dict[str, dg.ConfigurableResource[None]]:
     """All resources by the names that the assets use, with settings from environment variables.
 
     Raises:
-        ValueError: an environment variable does not fit its field.
+        SettingError: an environment variable does not fit its field.
     """
     return {
         "artifacts": Artifacts(),
@@ -46,7 +47,7 @@ def configured(kind: type[R]) -> R:
     """A resource with the fields that environment variables set, `variable_of` each.
 
     Raises:
-        ValueError: a variable does not fit its field; the message names it.
+        SettingError: a variable does not fit its field; the message names it.
     """
     fields: dict[str, Any] = {}
     for name in kind.model_fields:
@@ -59,8 +60,9 @@ def configured(kind: type[R]) -> R:
     except ValidationError as error:
         first = error.errors()[0]
         variable = variable_of(str(first["loc"][0]))
-        raise ValueError(
-            f"the environment variable {variable} is {first['input']!r}: {first['msg']}"
+        raise SettingError(
+            f"the environment variable {variable} is {first['input']!r}: {first['msg']}. Change it, or unset "
+            "it"
         ) from None
 
 

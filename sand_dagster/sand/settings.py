@@ -13,7 +13,7 @@ from sand_dagster.rows.search import SearchMode
 class Settings(BaseModel):
     """A section of an experiment: frozen, and closed to keys it does not know."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class SamplingSettings(Settings):

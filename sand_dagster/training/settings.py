@@ -12,7 +12,7 @@ from sand_dagster.models.templates import TemplateChoice
 class LoraSettings(BaseModel):
     """Low-rank adapters (peft). The adapter is merged into the checkpoint that is written."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     rank: int = Field(default=16, ge=1, description="Rank r of the adapters.")
     alpha: int = Field(default=32, ge=1, description="Adapters are scaled by alpha / rank.")
@@ -26,7 +26,7 @@ class LoraSettings(BaseModel):
 class FinetuningSettings(BaseModel):
     """Supervised finetuning, Eq. 2 and Eq. 7. The defaults are the paper's; epochs are set by iteration."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     batch_size: int = Field(
         default=64, ge=1, description="Trajectories for each optimiser step, over all devices."

@@ -70,6 +70,13 @@ def gone(path: Path) -> Path:
     return path
 
 
+def replaced(path: Path, put: Callable[[Path], object]) -> Path:
+    """Put something else in the place of a file or folder."""
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    put(path)
+    return path
+
+
 def forge(
     store: ArtifactStore, table: str, change: Callable[[pl.DataFrame], pl.DataFrame], **more: object
 ) -> Path:
@@ -225,6 +232,32 @@ DAMAGES: dict[str, tuple[Callable[[ArtifactStore], Path], str]] = {
         lambda s: stray(part(s, "rollouts", file="data.parquet.writing")),
         r"not a part of the partition.*remove it",
     ),
+    "a file for a table's folder": (
+        lambda s: replaced(s.home / NAME / "rollouts", lambda path: path.write_text("")),
+        r"found a file, expected a folder\. Move it away; then `sand run",
+    ),
+    "a file for a partition's folder": (
+        lambda s: replaced(part(s, "rollouts", file="."), lambda path: path.write_text("")),
+        r"found a file, expected a folder.*`sand run small --until 01` makes what is missing",
+    ),
+    "a folder for a table": (
+        lambda s: replaced(part(s, "rollouts"), Path.mkdir),
+        r"expected a file, found something else\. Move it away; then `sand run",
+    ),
+    "a folder for a journal": (
+        lambda s: replaced(part(s, "rollouts", file="journal.jsonl"), Path.mkdir),
+        r"found a folder, expected a file",
+    ),
+    "a link to itself for a manifest": (
+        lambda s: replaced(part(s, "rollouts", file="manifest.json"), lambda path: path.symlink_to(path)),
+        r"leads to itself",
+    ),
+    "a manifest of many brackets": (
+        lambda s: replaced(
+            part(s, "rollouts", file="manifest.json"), lambda path: path.write_text("[" * 100_000)
+        ),
+        r"expected a manifest, found a file that is not JSON",
+    ),
     "a folder of no table": (
         lambda s: stray(s.home / NAME / "notes" / "x").parent,
         r"no table has this name",
@@ -258,6 +291,12 @@ def test_every_damage_is_named_with_its_file_and_what_to_do(
     assert re.search(message, line)
     assert re.search(r"sand run|[Rr]emove|materialise", line)
     assert "Traceback" not in said.output
+
+
+def test_what_cannot_be_read_does_not_hide_other_damages(store: ArtifactStore) -> None:
+    blocked = replaced(part(store, "rollouts", file="journal.jsonl"), Path.mkdir)
+    altered = flip(part(store, "eval_episodes"))
+    assert [damage.file for damage in verify(store).damages] == [blocked, altered]
 
 
 def test_a_base_models_file_is_hashed_where_it_lies(made: Pipeline) -> None:

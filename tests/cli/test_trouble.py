@@ -246,3 +246,16 @@ def test_a_holder_that_has_ended_holds_nothing(home: Path) -> None:
         with holding(home, "household", "a test"):
             assert this_process() in (home / "household" / HOLDER).read_text()
         assert not (home / "household" / HOLDER).exists()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("SAND_WORKERS", "many"), ("SAND_MAX_NUM_SEQS", "0"), ("SAND_MODEL_SERVER", "x")]
+)
+def test_a_variable_that_does_not_fit_is_named(
+    sand: Sand, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    said = sand("run", "household")
+    assert said.exit_code == 2, said.output
+    assert f"sand: the environment variable {variable} is '{value}'" in said.output
+    assert "unset it" in said.output

@@ -90,6 +90,16 @@ def test_a_users_experiment_takes_over_from_another(tmp_path: Path) -> None:
         ("extends: mine", ["extends: 'mine'"]),
         ("extends: [household]", ["extends: ['household']"]),
         ("description: mine", ["environment: required, but missing"]),
+        ("extends: household\nenvironment: {kind: 3}", ["there is no environment 3", "household"]),
+        ("extends: household\nenvironment: {kind: ..x}", ["there is no environment '..x'"]),
+        ("extends: household\nseed: 1\nseed: 2", ["the key 'seed' is there twice", "line 3"]),
+        (
+            "extends: household\nfinetuning: {lora: null, lora: null}",
+            ["the key 'lora' is there twice", "line 2"],
+        ),
+        ("extends: household\nfinetuning: {learning_rate: .inf}", ["learning_rate", "finite number"]),
+        ("extends: household\nname: other", ["name: an experiment is named by its file"]),
+        ("[" * 5000, ["nested too deeply"]),
         ("[1, 2]", ["expected a mapping"]),
         ("a: b: c", ["not YAML"]),
         (
@@ -127,7 +137,10 @@ def test_a_mistake_names_the_file_the_field_and_what_is_allowed(
 def test_names_are_unique_and_plain(tmp_path: Path) -> None:
     _write(tmp_path, "extends: household", "household")
     _write(tmp_path, "extends: household", "My Run")
+    _write(tmp_path, "extends: household", "dagster")
+    _write(tmp_path, "extends: household", "n" * 101)
     loaded, errors = load_experiments(tmp_path)
+    assert "kept for other files" in str(errors["dagster"]) and "100 characters" in str(errors["n" * 101])
     assert loaded["household"].description.startswith("The default")
     assert "same name" in str(errors["household (yours)"]) and "lower-case" in str(errors["My Run"])
 

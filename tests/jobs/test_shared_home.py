@@ -116,6 +116,19 @@ def test_the_instance_is_in_the_database_that_the_variable_names(
             pass
 
 
+def test_a_mistyped_url_leaves_the_instance_in_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(tmp_path) as instance:
+        run = _started(instance, {})
+    monkeypatch.setenv(POSTGRES, "postgres://127.0.0.1/sand")
+    with pytest.raises(InstanceError, match="has to begin with"), opened(tmp_path):
+        pass
+    monkeypatch.delenv(POSTGRES)
+    with opened(tmp_path) as instance:
+        assert instance.get_run_by_id(run) is not None
+
+
 def test_the_settings_of_one_user_become_a_teams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = dagster_home(tmp_path) / "dagster.yaml"
     assert "storage" not in settings.read_text()
