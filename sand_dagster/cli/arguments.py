@@ -70,16 +70,22 @@ def store_of(experiment: str) -> ArtifactStore:
 
 
 def planned(store: ArtifactStore, until: str, *, counted: bool = False) -> list[Planned]:
-    """The plan of the experiment whose tables these are; empty if its file is gone or cannot be used."""
+    """The plan of the experiment whose tables these are.
+
+    It is empty, with a line on stderr, if the experiment's file is gone, cannot be used, or ends earlier.
+    """
     from sand_dagster.experiments.loading import ExperimentError, load_experiment
     from sand_dagster.jobs.instance import opened
     from sand_dagster.jobs.plan import plan
 
+    not_compared = "sand: the tables were not compared with the experiment's file"
     try:
         experiment = load_experiment(store.experiment, store.home)
-    except ExperimentError:
+    except ExperimentError as error:
+        typer.echo(f"{not_compared}: {error}", err=True)
         return []
     if until not in experiment.partitions:
+        typer.echo(f"{not_compared}, which has no iteration {until} now", err=True)
         return []
     if not (store.home / "dagster").is_dir():  # nothing was run here, and reading must not make an instance
         return plan(experiment, store, None, until, counted=counted)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
@@ -129,7 +130,7 @@ def opened(home: Path, *, to_run: bool = False) -> Iterator[dg.DagsterInstance]:
     """
     settings = home / "dagster" / "dagster.yaml"
     with locked(home / "dagster"):
-        before = settings.read_bytes() if settings.is_file() else b""
+        before = settings.read_bytes() if settings.is_file() else None
         folder = dagster_home(home)
         if to_run:
             check_filesystem(folder)
@@ -143,8 +144,10 @@ def opened(home: Path, *, to_run: bool = False) -> Iterator[dg.DagsterInstance]:
             ) from None
         except InstanceError:
             # A mistyped URL must not move an instance from its files to a database that is not there.
-            if settings.read_bytes() != before:
-                write_whole(settings, lambda path: path.write_bytes(before))
+            if before is None:
+                settings.unlink()
+            else:
+                write_whole(settings, partial(Path.write_bytes, data=before))
             raise
         if to_run:
             check_orchestrator(folder, [run.run_id for run in instance.get_runs(_UNFINISHED)])

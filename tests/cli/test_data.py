@@ -119,6 +119,17 @@ def test_status_tells_complete_from_incomplete_and_damaged(sand: Sand, home: Pat
     assert "incomplete" in text and "damaged" in text and listed[0]["content_hash"][:12] in text
 
 
+def test_status_says_when_there_is_no_experiment_to_compare_with(sand: Sand, home: Path) -> None:
+    (home / "household").rename(home / "another")
+    told = sand("status", "another", "--json")
+    assert "sand: the tables were not compared with the experiment's file: " in told.stderr
+    assert told.exit_code == 0 and json.loads(told.stdout)
+    (home / "experiments").mkdir()
+    (home / "experiments" / "another.yaml").write_text("extends: household\niterations: 1\n")
+    (home / "another" / "rollouts" / "iteration=02").mkdir()
+    assert "which has no iteration 02 now" in sand("status", "another").stderr
+
+
 def test_sql_shows_lists_as_their_first_items_and_their_number(sand: Sand) -> None:
     shown = sand("sql", "household", "SELECT episode_ids, [] AS nothing FROM eval_scores LIMIT 1").stdout
     assert "5: v000; v001; v002; v003; …" in shown and "none" in shown
