@@ -14,6 +14,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
+import polars as pl
+
 from sand_dagster.artifacts.links import PartitionLinks
 from sand_dagster.artifacts.manifest import Manifest
 from sand_dagster.artifacts.parquet import scan_parquet
@@ -96,6 +98,8 @@ def keep(folder: Path) -> None:
         return
     data = folder / DATA
     if manifest is None or not data.exists() or file_digest(data) != manifest.parquet_sha256:
+        return
+    if (folder / MODEL).is_dir() and not _is_whole(folder / MODEL, data):
         return
     below = folder / HISTORY
     below.mkdir(exist_ok=True)
@@ -242,6 +246,15 @@ def _model_id(data: Path) -> str:
     """Of the checkpoint whose row is in `data`."""
     model_id: str = scan_parquet(data).select("model_id").head(1).collect().item()
     return model_id
+
+
+def _is_whole(model: Path, data: Path) -> bool:
+    """Whether the files of a checkpoint's model are those that its row in `data` recorded."""
+    recorded = scan_parquet(data).select(pl.col("files").explode()).unnest("files").collect()
+    return all(
+        (model / name).is_file() and file_digest(model / name) == sha256
+        for name, sha256 in recorded.select("file", "sha256").iter_rows()
+    )
 
 
 def _link(source: Path, target: Path) -> None:

@@ -318,6 +318,16 @@ def test_earlier_versions_of_a_good_store_are_no_damage(store: ArtifactStore) ->
     assert verify(store).damages == []
 
 
+@pytest.mark.parametrize("damage", [flip, gone])
+def test_a_damaged_checkpoint_is_no_earlier_version(
+    store: ArtifactStore, damage: Callable[[Path], Path]
+) -> None:
+    """Else its damage would stay after the checkpoint was made again."""
+    damage(part(store, "checkpoints", file="model/model.safetensors"))
+    keep(store.folder("checkpoints", "01"))
+    assert not (store.folder("checkpoints", "01") / "history").exists()
+
+
 def test_what_a_run_is_writing_is_no_damage(store: ArtifactStore) -> None:
     with store.writing("rollouts", "02", inputs={}, identity=Identity(), seed=0, run_id="r") as writer:
         writer.journal.put("a", {"rows": [], "outcome": "ok"})
