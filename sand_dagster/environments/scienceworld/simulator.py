@@ -88,10 +88,13 @@ class Simulator:
         )
         self._closed = False
         java_side: Any = self._gateway.jvm
-        self._server: Any = self._call(java_side.scienceworld.runtime.pythonapi.PythonInterface)
-        self._collector: Any = java_side.scienceworld.input.InputParser
-        kind = self._call(java_side.java.lang.Class.forName, "scienceworld.struct.EnvObject")
-        self._object: Any = self._call(java_side.scala.reflect.ClassTag.apply, kind)
+        self._server: Any = self._call(lambda: java_side.scienceworld.runtime.pythonapi.PythonInterface())
+        self._collector: Any = self._call(lambda: java_side.scienceworld.input.InputParser)
+        self._object: Any = self._call(
+            lambda: java_side.scala.reflect.ClassTag.apply(
+                java_side.java.lang.Class.forName("scienceworld.struct.EnvObject")
+            )
+        )
 
     @property
     def alive(self) -> bool:
@@ -110,20 +113,20 @@ class Simulator:
         Raises:
             ValueError: the simulator does not use exactly these.
         """
-        self._call(self._server.load, task_type, variation, simplifications, gold_path)
+        self._call(lambda: self._server.load(task_type, variation, simplifications, gold_path))
         # The simulator ignores a name that it does not know, and Python gets no error.
-        used: str = self._call(self._server.getSimplificationsUsed)
+        used: str = self._call(lambda: self._server.getSimplificationsUsed())
         if _names(used) != _names(simplifications):
+            known = self._call(lambda: self._server.getPossibleSimplifications())
             raise ValueError(
                 f"{task_type}, variation {variation}: the simplifications {simplifications!r} were "
-                f"requested, but the simulator uses {used!r}; it knows "
-                f"{self._call(self._server.getPossibleSimplifications)}. Make the tasks again with this "
-                "version of the project"
+                f"requested, but the simulator uses {used!r}; it knows {known}. Make the tasks again with "
+                "this version of the project"
             )
 
     def step(self, action: str) -> str:
         """Execute an action; returns the observation."""
-        observation: str = self._call(self._server.step, action)
+        observation: str = self._call(lambda: self._server.step(action))
         return observation
 
     def draw_as_listing_does(self) -> None:
@@ -136,20 +139,20 @@ class Simulator:
 
     def score(self) -> float:
         """The raw score in [0, 1]; negative after a wrong `focus on`."""
-        score: float = self._call(self._server.getScore)
+        score: float = self._call(lambda: self._server.getScore())
         return score
 
     def completed(self) -> bool:
-        completed: bool = self._call(self._server.getCompleted)
+        completed: bool = self._call(lambda: self._server.getCompleted())
         return completed
 
     def moves(self) -> int:
-        moves: int = self._call(self._server.getNumMoves)
+        moves: int = self._call(lambda: self._server.getNumMoves())
         return moves
 
     def description(self) -> str:
         """The task in words. Costs no move."""
-        description: str = self._call(self._server.freeActionTaskDesc)
+        description: str = self._call(lambda: self._server.freeActionTaskDesc())
         return description
 
     def gold_path(self) -> list[str]:
@@ -190,11 +193,12 @@ class Simulator:
             objects = self._collector.collectObjects(root, hidden).toArray(self._object)
             parser.getAllUniqueReferentsLUTObjList(objects, here, True, True)
 
-    def _call(self, function: Callable[..., T], *arguments: object) -> T:
+    def _call(self, function: Callable[[], T]) -> T:
+        """Its result. All that uses a Java object belongs in it: a mere attribute may ask the JVM, too."""
         if self._closed:
             raise EnvironmentDied("the ScienceWorld simulator was closed")
         try:
-            return function(*arguments)
+            return function()
         except Py4JJavaError:
             raise
         except (Py4JError, OSError) as error:

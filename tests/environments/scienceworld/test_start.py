@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,15 @@ def test_one_that_is_ended_in_its_start_is_a_dead_environment(
     in_javas_place(tmp_path, monkeypatch, "kill -KILL $$")
     with pytest.raises(EnvironmentDied, match="was ended before ScienceWorld had started"):
         Simulator()
+
+
+def test_one_that_is_ended_before_its_first_call_is_a_dead_environment() -> None:
+    """Also what only looks a method up asks the JVM; here over a new connection."""
+    simulator = Simulator()
+    os.kill(simulator.pid, signal.SIGKILL)
+    simulator._gateway._gateway_client.deque.clear()
+    with pytest.raises(EnvironmentDied, match="ended with status -9"):
+        simulator.score()
 
 
 def test_one_that_fails_by_itself_says_why_and_is_not_repeated(
