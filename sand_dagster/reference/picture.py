@@ -29,7 +29,10 @@ LAYERS: Sequence[tuple[Sequence[str], str]] = (
     (("models", "recordings", "artifacts"), "vLLM; expert files; tables, lineage"),
     (("sand",), "Algorithm 1, only over interfaces"),
     (("execution", "prompts", "fingerprints"), "units, journal; Figures 5 to 8"),
-    (("rows", "interfaces", "files", "home"), "typed rows; Environment, Generator, Trainer"),
+    (
+        ("rows", "interfaces", "files", "home", "scratch", "moving_line"),
+        "typed rows; Environment, Generator, Trainer",
+    ),
     (("types", "outcomes", "verdicts", "roles", "ids", "errors"), "Task, Step; enums; hashes"),
 )
 """The parts of `sand_dagster`, highest first, and their purpose. A test compares them with the layers that
