@@ -23,8 +23,8 @@ LAYERS = (
     {"environments", "training"},
     {"models", "recordings", "artifacts"},
     {"sand"},
-    {"execution", "fingerprints", "prompts"},
-    {"files", "home", "interfaces", "moving_line", "rows", "scratch"},
+    {"execution", "fingerprints", "moving_line", "prompts"},
+    {"files", "home", "interfaces", "rows", "scratch"},
     {"errors", "ids", "outcomes", "roles", "types", "verdicts"},
 )
 HEIGHT = {name: -depth for depth, layer in enumerate(LAYERS) for name in layer}

@@ -28,11 +28,8 @@ LAYERS: Sequence[tuple[Sequence[str], str]] = (
     (("environments", "training"), "worker processes; TRL in a process"),
     (("models", "recordings", "artifacts"), "vLLM; expert files; tables, lineage"),
     (("sand",), "Algorithm 1, only over interfaces"),
-    (("execution", "prompts", "fingerprints"), "units, journal; Figures 5 to 8"),
-    (
-        ("rows", "interfaces", "files", "home", "scratch", "moving_line"),
-        "typed rows; Environment, Generator, Trainer",
-    ),
+    (("execution", "prompts", "fingerprints", "moving_line"), "units, journal; Figures 5 to 8"),
+    (("rows", "interfaces", "files", "home", "scratch"), "typed rows; Environment, Generator, Trainer"),
     (("types", "outcomes", "verdicts", "roles", "ids", "errors"), "Task, Step; enums; hashes"),
 )
 """The parts of `sand_dagster`, highest first, and their purpose. A test compares them with the layers that
