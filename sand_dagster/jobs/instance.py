@@ -13,6 +13,7 @@ from pathlib import Path
 import dagster as dg
 import yaml
 
+from sand_dagster.assets.asset import GPU_POOL
 from sand_dagster.errors import ExperimentBusy, InstanceError
 from sand_dagster.experiments.experiment import Experiment
 from sand_dagster.files import write_text, write_whole
@@ -149,6 +150,7 @@ def opened(home: Path, *, to_run: bool = False) -> Iterator[dg.DagsterInstance]:
             else:
                 write_whole(settings, partial(Path.write_bytes, data=before))
             raise
+        _set_up_pool(instance)
         if to_run:
             check_orchestrator(folder, [run.run_id for run in instance.get_runs(_UNFINISHED)])
     with instance:
@@ -187,6 +189,21 @@ def _instance(folder: Path) -> dg.DagsterInstance:
             f"the database that {POSTGRES} names cannot be used: {type(error.__cause__ or error).__name__}. "
             "Check that the server runs, and the user, password and database of the URL"
         ) from None
+
+
+def _set_up_pool(instance: dg.DagsterInstance) -> None:
+    """Make the pool of the GPUs, with the limit that the settings have now.
+
+    Dagster does it when a step first asks for the pool. In PostgreSQL that fails where two runs ask at once,
+    and where the settings have another limit than the pool: it goes on in a transaction that has failed.
+    """
+    storage, limit = instance.event_log_storage, instance.global_op_concurrency_default_limit
+    pool = next((pool for pool in storage.get_pool_limits() if pool.name == GPU_POOL), None)
+    if limit is None or (pool is not None and (pool.limit == limit or not pool.from_default)):
+        return
+    if pool is not None:
+        storage.delete_concurrency_limit(GPU_POOL)  # what is held of it stays held until it is freed
+    storage.initialize_concurrency_limit_to_default(GPU_POOL)
 
 
 def mark_process(instance: dg.DagsterInstance, run_id: str) -> None:

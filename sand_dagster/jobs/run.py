@@ -215,6 +215,8 @@ def _why(result: dg.JobExecutionResult, name: str, experiment: Experiment, until
             cause = error.cause if error and error.cause else error
             said = failure.description if failure else _said(cause) if cause else ""
             reasons = [*reasons, f"{event.step_key} failed: {(said or '').strip()}"]
+        elif event.is_run_failure and not reasons and event.job_failure_data.error:
+            reasons = [_said(event.job_failure_data.error)]  # between its steps
     return "\n".join(
         [
             f"{name} did not finish (run {result.run_id}).",

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import dagster as dg
@@ -43,17 +43,26 @@ def shared_folder() -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
-def started(user: str, command: list[str], variables: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+@contextmanager
+def started(
+    user: str, command: list[str], variables: dict[str, str], log: Path
+) -> Iterator[subprocess.Popen[bytes]]:
     """A process of the user; where there can be no other users, of the one who tests."""
-    with log.open("wb") as output:
-        return subprocess.Popen(
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
             [sys.executable, *command],
             env=variables | {"XDG_CACHE_HOME": str(log.parent / f"cache-{user}"), "HOME": str(log.parent)},
             stdout=output,
             stderr=output,
             umask=0o002,
             **({"user": USERS[user], "group": GROUP, "extra_groups": []} if _other_users() else {}),
-        )
+        ) as process,
+    ):
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def _other_users() -> bool:
@@ -94,8 +103,11 @@ def _team(home: Path) -> None:
     assert PASSWORD not in settings.read_text() and os.environ[POSTGRES] not in settings.read_text()
     variables = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     logs = {user: home.parent / f"{user}.log" for user in USERS}
-    with served(home):
-        runs = {user: started(user, ["-c", RUN, user], variables, log) for user, log in logs.items()}
+    with served(home), ExitStack() as until_their_end:
+        runs = {
+            user: until_their_end.enter_context(started(user, ["-c", RUN, user], variables, log))
+            for user, log in logs.items()
+        }
         with opened(home) as instance:
 
             def both() -> bool:

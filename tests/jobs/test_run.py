@@ -15,6 +15,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.storage.event_log import SqliteEventLogStorage
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
@@ -282,6 +283,15 @@ def test_a_check_that_fails_stops_the_chain(made: Pipeline, monkeypatch: pytest.
     with instance_of(made.home) as instance:
         (last,) = instance.get_runs(limit=1)
     assert (last.status, last.tags[PARTITION]) == (dg.DagsterRunStatus.FAILURE, "01")
+
+
+def test_a_run_that_fails_between_its_steps_says_why(made: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: object) -> None:
+        raise ConnectionError("the database is away")
+
+    monkeypatch.setattr(SqliteEventLogStorage, "claim_concurrency_slot", away)
+    with pytest.raises(RunFailed, match=r"did not finish .*\nConnectionError: the database is away\n"):
+        run(made.home, "01")
 
 
 def all_at_once(home: Path, partition: str) -> dg.ExecuteInProcessResult:

@@ -84,6 +84,27 @@ def test_runs_of_another_machine_are_not_taken_for_dead(
         assert json.loads(note.read_text())["host"] == here["host"]
 
 
+def _look_at_the_pool(home: Path) -> None:
+    """It is there before the first run, with the limit of the settings unless a person gave it another."""
+
+    def limit() -> int:
+        with opened(home) as instance:
+            (pool,) = instance.event_log_storage.get_pool_limits()
+            return pool.limit
+
+    assert limit() == 1
+    settings = home / "dagster" / "dagster.yaml"
+    settings.write_text(settings.read_text().replace("default_limit: 1", "default_limit: 3"))
+    assert limit() == 3
+    with opened(home) as instance:
+        instance.event_log_storage.set_concurrency_slots("gpu", 2)
+    assert limit() == 2
+
+
+def test_the_pool_of_the_gpus(tmp_path: Path) -> None:
+    _look_at_the_pool(tmp_path)
+
+
 @pytest.mark.skipif(PROGRAMS is None, reason="needs Debian's package postgresql")
 def test_the_instance_is_in_the_database_that_the_variable_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -95,6 +116,7 @@ def test_the_instance_is_in_the_database_that_the_variable_names(
         assert not list(tmp_path.rglob("*.db"))
         with opened(tmp_path) as instance:
             assert instance.get_run_by_id(run) is not None
+        _look_at_the_pool(tmp_path)
         monkeypatch.setenv(POSTGRES, url.replace("sand:", "sand:wrong"))
         with (
             pytest.raises(InstanceError, match=rf"{POSTGRES} names cannot be used") as refused,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,9 @@ def shared_memory() -> set[str]:
     return {file.name for file in Path("/dev/shm").iterdir() if file.name.startswith(("psm_", "sem.mp-"))}
 
 
-@pytest.fixture
+@contextmanager
 def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The folder for temporary files. Its path is short: it holds sockets.
+    """A folder for the temporary files of what starts meanwhile. Its path is short: it holds sockets.
 
     In Ray's folder there is the address of a cluster that somebody else started on this machine.
     """
@@ -36,19 +37,16 @@ def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         folder = Path(name)
         (folder / "ray").mkdir()
         (folder / "ray" / "ray_current_cluster").write_text(f"127.0.0.1:{free_port()}")
-        monkeypatch.setenv("RAY_TMPDIR", name)
-        monkeypatch.setattr(tempfile, "tempdir", name)
-        yield folder
+        with monkeypatch.context() as patch:
+            patch.setenv("RAY_TMPDIR", name)
+            patch.setattr(tempfile, "tempdir", name)
+            yield folder
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["local", "ray"])
 def test_two_copies_complete_as_engines_in_process(
-    tiny_model: Path,
-    tmp_path: Path,
-    temporary: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    kind: Any,
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any
 ) -> None:
     home = str(tmp_path / "home")
     monkeypatch.setenv("SAND_HOME", home)
@@ -56,7 +54,6 @@ def test_two_copies_complete_as_engines_in_process(
     here = use(tiny_model, None, twice)
     assert len({done.text for done in here}) > len(CHATS)
     before, memory = dict(processes_with("SAND_HOME", home)), shared_memory()
-    files = set(temporary.iterdir())  # of the engines in process, which are kept
     started: set[int] = set()
 
     async def looked_at(generator: EncodedEndpoints) -> list[Completion]:
@@ -65,9 +62,10 @@ def test_two_copies_complete_as_engines_in_process(
         assert listening_beyond_loopback(started) == []
         return done
 
-    assert use(tiny_model, ModelServer(model_server=kind, server_copies=2), looked_at) == here
-    assert len(started) > 2
-    assert all(gone(pid) for pid in started), "nothing of the servers is left"
-    assert set(temporary.iterdir()) == files
+    with temporary(monkeypatch) as folder:
+        assert use(tiny_model, ModelServer(model_server=kind, server_copies=2), looked_at) == here
+        assert len(started) > 2
+        assert all(gone(pid) for pid in started), "nothing of the servers is left"
+        assert [file.name for file in folder.iterdir()] == ["ray"]
     if kind == "local":  # Ray kills its replicas' engines, which leave a file for each (docs/gpu.md)
         assert shared_memory() <= memory
