@@ -8,6 +8,9 @@ from pathlib import Path
 
 import polars as pl
 
+NO_FOLDER, NO_FILE = "found a file, expected a folder", "found a folder, expected a file"
+LEADS_TO_ITSELF = "a symbolic link that leads to itself"
+
 
 class ArtifactError(Exception):
     """A problem of stored data that a person can solve; the message says how."""
@@ -115,15 +118,13 @@ def explain_os_error(error: OSError) -> str:
         case errno.EACCES | errno.EPERM:
             return f"no permission for {file}. Give user {os.getuid()} the permission, or {place}"
         case errno.ENOTDIR:
-            return (
-                f"{in_the_way(Path(file))}: found a file, expected a folder. Move the file away, or {place}"
-            )
+            return f"{in_the_way(Path(file))}: {NO_FOLDER}. Move the file away, or {place}"
         case errno.ELOOP:
-            return f"{file} is a symbolic link that leads to itself. Remove it"
+            return f"{file} is {LEADS_TO_ITSELF}. Remove it"
         case errno.EEXIST:
-            return f"{file}: found a file, expected a folder. Move the file away, or {place}"
+            return f"{file}: {NO_FOLDER}. Move the file away, or {place}"
         case errno.EISDIR:
-            return f"{file}: found a folder, expected a file. Move the folder away"
+            return f"{file}: {NO_FILE}. Move the folder away"
         case errno.EFBIG:
             return f"{file} has reached the limit on file sizes: raise the limit (ulimit -f)"
         case errno.EMFILE | errno.ENFILE:

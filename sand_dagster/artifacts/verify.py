@@ -14,7 +14,7 @@ import polars as pl
 
 from sand_dagster.artifacts.catalogue import input_place
 from sand_dagster.artifacts.content import ContentHash
-from sand_dagster.artifacts.history import HISTORY, earlier_version, partition_folders
+from sand_dagster.artifacts.history import HISTORY, MODEL, earlier_version, partition_folders
 from sand_dagster.artifacts.identity import short
 from sand_dagster.artifacts.links import KEYS, LINKS
 from sand_dagster.artifacts.manifest import Manifest
@@ -24,20 +24,20 @@ from sand_dagster.artifacts.schemas import TABLES
 from sand_dagster.artifacts.sql import Database
 from sand_dagster.artifacts.store import DATA, JOURNAL, LOCK, MANIFEST, ArtifactStore
 from sand_dagster.artifacts.stored_rows import StoredRows
-from sand_dagster.errors import ArtifactError, TornArtifact, in_the_way
+from sand_dagster.errors import LEADS_TO_ITSELF, NO_FILE, NO_FOLDER, ArtifactError, TornArtifact, in_the_way
 from sand_dagster.execution.journal import damaged_lines
 from sand_dagster.fingerprints import forget, remembered_digest
 from sand_dagster.home import stays_inside
 from sand_dagster.rows.models import BaseModelRow, CheckpointRow
 
-MODEL, REPORT = "model", "training.json"
-"""A checkpoint's folder, and the one file in it that records the others."""
+REPORT = "training.json"
+"""The one file of a checkpoint's model that records the others."""
 
 _FILES = {DATA, MANIFEST, JOURNAL, LOCK, KEYS, LINKS, HISTORY}
 _UNREADABLE = {
-    errno.ENOTDIR: "found a file, expected a folder",
-    errno.EISDIR: "found a folder, expected a file",
-    errno.ELOOP: "a symbolic link that leads to itself",
+    errno.ENOTDIR: NO_FOLDER,
+    errno.EISDIR: NO_FILE,
+    errno.ELOOP: LEADS_TO_ITSELF,
     errno.ENOENT: "a symbolic link to what is not there",
 }
 _BLOCK = 512
@@ -61,11 +61,6 @@ class Verified:
 
     partitions: int
     damages: list[Damage]
-
-
-def experiments_in(home: Path) -> list[str]:
-    """The experiments that have tables in `home`, by name."""
-    return sorted({path.parent.name for table in TABLES for path in home.glob(f"*/{table}") if path.is_dir()})
 
 
 def verify(store: ArtifactStore) -> Verified:
@@ -113,7 +108,7 @@ class _Verification:
             below = self._below / name
             if os.path.lexists(below) and not below.is_dir():
                 again = f"`sand run {self._store.experiment}` makes {name} again"
-                yield Damage(below, "found a file, expected a folder", f"Move it away; then {again}")
+                yield Damage(below, NO_FOLDER, f"Move it away; then {again}")
             if not table.partitioned or not below.is_dir():
                 continue
             for path in sorted(below.iterdir()):

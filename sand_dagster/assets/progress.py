@@ -68,5 +68,7 @@ def listening(listener: Listener) -> Iterator[None]:
 
 def tell(progress: StageProgress, ended: bool) -> None:
     """Tell all listeners."""
+    if ended:
+        progress.at_first = ""
     for listener in _listeners:
         listener(progress, ended)

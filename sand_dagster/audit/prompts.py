@@ -358,9 +358,7 @@ def rendered(prompt: Prompt) -> tuple[str, int]:
         LineageError: the model's folder, with its tokenizer, is not there.
     """
     # Imported only when a tokenizer is needed: it takes seconds.
-    from sand_dagster.models.chat import ChatEncoder
-    from sand_dagster.models.model_folder import load_tokenizer
-    from sand_dagster.models.templates import prompting_template
+    from sand_dagster.models.model_folder import chat_encoder
 
     folder = Path(prompt.model_folder)
     if not prompt.model_folder or not folder.is_dir():
@@ -368,8 +366,7 @@ def rendered(prompt: Prompt) -> tuple[str, int]:
             f"the model's folder {prompt.model_folder or '(a server has it)'} is not there, so its chat "
             "template cannot be applied; without --rendered the messages are shown"
         )
-    tokenizer = load_tokenizer(folder)
-    encoder = ChatEncoder(tokenizer, prompting_template(tokenizer, prompt.chat_template, str(folder)))  # type: ignore[arg-type]
+    encoder = chat_encoder(folder, prompt.chat_template)  # type: ignore[arg-type]
     text = encoder.render(prompt.messages)
     return text, len(encoder.encode_text(text))
 

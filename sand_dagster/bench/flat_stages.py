@@ -21,8 +21,8 @@ from sand_dagster.interfaces import Generator
 from sand_dagster.models import vllm_engine
 from sand_dagster.models.chat import ChatEncoder
 from sand_dagster.models.in_process import parameters, prepare
+from sand_dagster.models.model_folder import chat_encoder
 from sand_dagster.models.settings import GenerationSettings
-from sand_dagster.models.templates import prompting_template
 from sand_dagster.models.vllm_engine import VllmGenerator
 from sand_dagster.rows.candidates import CandidateRow, RolloutRow
 from sand_dagster.rows.row import Row
@@ -87,16 +87,12 @@ class _Bare:
 
     @classmethod
     async def start(cls, folder: Path, settings: GenerationSettings) -> _Bare:
-        from transformers import AutoTokenizer
-
         prepare()
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
         from vllm import LLM
 
         arguments = vllm_engine.engine_arguments(folder, _CONTEXT, settings)
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        encoder = ChatEncoder(tokenizer, prompting_template(tokenizer, "auto", str(folder)))
-        return cls(await asyncio.to_thread(lambda: LLM(**arguments)), encoder)
+        return cls(await asyncio.to_thread(lambda: LLM(**arguments)), chat_encoder(folder, "auto"))
 
     async def generate(self, asked: Asked) -> tuple[float, list[str]]:
         """Seconds, and the completions; the cache is empty at the start."""

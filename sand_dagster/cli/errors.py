@@ -118,13 +118,22 @@ def _expected(error: Exception) -> tuple[str, int] | None:
         return f"a table cannot be read: {error}\n`sand verify` lists the damaged files", FAILED
     if _is(error, "sqlalchemy.exc", "DBAPIError"):
         return database_problem(error), FAILED
+    if _is(error, "dagster_postgres.utils", "DagsterPostgresException"):
+        return database_problem(error.__cause__ or error), FAILED
     return None
 
 
 def database_problem(error: BaseException) -> str:
     """What is wrong with Dagster's own record, and what to do."""
     folder = sand_home() / "dagster"
-    reason = str(getattr(error, "orig", error))
+    cause = getattr(error, "orig", error)
+    reason = str(cause)
+    if type(cause).__module__.startswith("psycopg2"):
+        return (
+            f"Dagster's record is in the database that SAND_POSTGRES_URL names, and it failed "
+            f"({' '.join(reason.split())}). See whether its server runs (docs/team.md), and give the command "
+            "again: what was finished is kept"
+        )
     if "full" in reason or ("disk I/O" in reason and shutil.disk_usage(folder).free < _LITTLE):
         return f"no space left on the disk for Dagster's record in {folder}. Free some space and try again"
     if "disk I/O" in reason:

@@ -25,7 +25,8 @@ def verify(
     Prints one line for each damaged file: what is wrong with it, and what to do. The exit code is then 1.
     If there is none, only stderr says how much was looked at.
     """
-    from sand_dagster.artifacts.verify import Damage, experiments_in, verify
+    from sand_dagster.artifacts.history import experiments_in
+    from sand_dagster.artifacts.verify import Damage, verify
     from sand_dagster.errors import OldLayout
 
     names = experiments or experiments_in(sand_home())

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Self
 
 from sand_dagster.interfaces import PromptTooLong
 from sand_dagster.models.chat import ChatEncoder
 from sand_dagster.models.endpoints import Endpoints
-from sand_dagster.models.model_folder import context_length, load_tokenizer
+from sand_dagster.models.model_folder import chat_encoder, context_length
 from sand_dagster.models.serving import Serving
 from sand_dagster.models.settings import GenerationSettings, ModelSource
 from sand_dagster.models.stats import GenerationStats
-from sand_dagster.models.templates import prompting_template
 from sand_dagster.types import Completion, Message, Sampling
 
 
@@ -41,7 +39,7 @@ class EncodedEndpoints:
         folder = source.tokenizer
         assert folder is not None
         try:
-            encoder = await asyncio.to_thread(_encoder, folder, settings)
+            encoder = await asyncio.to_thread(chat_encoder, folder, settings.chat_template)
             context = settings.max_model_len or context_length(folder)
             endpoints = await Endpoints.start(source, settings.model_copy(update={"max_model_len": context}))
         except BaseException:
@@ -74,8 +72,3 @@ class EncodedEndpoints:
         self._watching.cancel()
         await self._endpoints.close()
         await self._serving.close()
-
-
-def _encoder(folder: Path, settings: GenerationSettings) -> ChatEncoder:
-    tokenizer = load_tokenizer(folder)
-    return ChatEncoder(tokenizer, prompting_template(tokenizer, settings.chat_template, str(folder)))

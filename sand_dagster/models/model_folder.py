@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sand_dagster.fingerprints import content_digest
+from sand_dagster.models.chat import ChatEncoder
 from sand_dagster.models.settings import ModelSource
+from sand_dagster.models.templates import TemplateChoice, prompting_template
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -110,6 +112,16 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         folder, trust_remote_code=False, mistral_format=False
     )
     return tokenizer
+
+
+def chat_encoder(folder: Path, choice: TemplateChoice) -> ChatEncoder:
+    """What writes and encodes the prompts of the model in `folder`.
+
+    Raises:
+        NoChatTemplate: `choice` leaves the template to the model, and the model has none.
+    """
+    tokenizer = load_tokenizer(folder)
+    return ChatEncoder(tokenizer, prompting_template(tokenizer, choice, str(folder)))
 
 
 def model_id(folder: Path) -> str:

@@ -16,13 +16,12 @@ from sand_dagster.models.cards import Card, cards
 from sand_dagster.models.chat import ChatEncoder
 from sand_dagster.models.driver import Driver, EngineFailed, Sampled
 from sand_dagster.models.in_process import parameters, prepare, sampled
-from sand_dagster.models.model_folder import ModelUnavailable, context_length, load_tokenizer, model_id
+from sand_dagster.models.model_folder import ModelUnavailable, chat_encoder, context_length, model_id
 from sand_dagster.models.parallel import Parallelism, parallelism
 from sand_dagster.models.replicas import Replicas
 from sand_dagster.models.settings import GenerationSettings
 from sand_dagster.models.shape import ModelShape
 from sand_dagster.models.stats import GenerationStats, Meter
-from sand_dagster.models.templates import prompting_template
 from sand_dagster.types import Completion, Message, Sampling
 
 if TYPE_CHECKING:
@@ -116,8 +115,7 @@ async def start(folder: Path, settings: GenerationSettings) -> VllmGenerator:
             f"max_model_len is set to {context} tokens, but the model {folder} was made for {longest}; "
             "set a smaller value"
         )
-    tokenizer = load_tokenizer(folder)
-    encoder = ChatEncoder(tokenizer, prompting_template(tokenizer, settings.chat_template, str(folder)))
+    encoder = chat_encoder(folder, settings.chat_template)
     identity = await asyncio.to_thread(model_id, folder)
     try:
         driver = await _driver(folder, context, settings)

@@ -16,8 +16,15 @@ DASH = "(?:[-–—=→]|[-=]>)"
 _INVISIBLE = re.compile("[\u200b-\u200f\u2060\ufeff]")
 _WRITTEN_BREAK = re.compile(r"(?:\\r)?\\n(?![a-z])|<br ?/?>")
 
-_OPENING = r"(?:<(?:think|thinking|reasoning)>|\[THINK\]|<\|begin_of_thought\|>)"
-_CLOSING = r"(?:</(?:think|thinking|reasoning)>|\[/THINK\]|<\|end_of_thought\|>)"
+# The last of each are gpt-oss's channels, with their special tokens and, as engines give them, without.
+_OPENING = (
+    r"(?:<(?:think|thinking|reasoning)>|\[THINK\]|<\|begin_of_thought\|>"
+    r"|<\|channel\|>(?:analysis|commentary)\b|\A(?-i:analysis(?=[^\sa-z:])))"
+)
+_CLOSING = (
+    r"(?:</(?:think|thinking|reasoning)>|\[/THINK\]|<\|end_of_thought\|>"
+    r"|<\|channel\|>final\b[^<\n]*<\|message\|>|(?-i:(?<=\S)assistantfinal(?=\S)))"
+)
 _THINKING = re.compile(f"{_OPENING}.*?{_CLOSING}", re.IGNORECASE | re.DOTALL)
 _THINKING_STARTS = re.compile(_OPENING, re.IGNORECASE)
 _THINKING_ENDS = re.compile(_CLOSING, re.IGNORECASE)

@@ -1,17 +1,20 @@
-"""What is said where SQLite, which holds Dagster's record, fails: a full disk is no damage."""
+"""What is said where the database fails that holds Dagster's record: a full disk is no damage."""
 
 from __future__ import annotations
 
 import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from sand_dagster.cli.errors import database_problem
+from sand_dagster.cli.errors import _expected, database_problem
+from sand_dagster.jobs.instance import POSTGRES, opened
+from tests.jobs.postgres import PROGRAMS, postgres
 
 
 @pytest.fixture(autouse=True)
@@ -58,3 +61,19 @@ def test_a_failed_write_is_no_damage_and_on_a_disk_without_room_it_is_that(
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
     said = database_problem(OperationalError("INSERT", {}, sqlite3.OperationalError("disk I/O error")))
     assert said.startswith(message) and "damaged" not in said
+
+
+@pytest.mark.skipif(PROGRAMS is None, reason="needs Debian's package postgresql")
+def test_a_teams_database_that_is_away_is_no_damage_and_its_password_is_not_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))  # restored afterwards
+    with ExitStack() as until_end:
+        with postgres() as url:
+            monkeypatch.setenv(POSTGRES, url)
+            instance = until_end.enter_context(opened(tmp_path))
+        with pytest.raises(Exception, match="onnect") as failed:
+            instance.get_runs()
+    said, _ = _expected(failed.value) or ("a traceback", 0)
+    assert "it failed (" in said and "onnect" in said
+    assert "secret" not in said and "damaged" not in said

@@ -22,7 +22,7 @@ from typer.testing import CliRunner, Result
 from sand_dagster.artifacts.store import JOURNAL, ArtifactStore
 from sand_dagster.artifacts.verify import verify
 from sand_dagster.assets import stages_of
-from sand_dagster.assets.progress import StageProgress, listening
+from sand_dagster.assets.progress import StageProgress, listening, tell
 from sand_dagster.cli import app
 from sand_dagster.definitions import definitions
 from sand_dagster.errors import ExperimentBusy
@@ -90,13 +90,22 @@ def place(progress: StageProgress) -> tuple[str, str | None]:
     return progress.stage, progress.iteration
 
 
+def test_a_stage_that_has_ended_waits_for_nothing() -> None:
+    progress = StageProgress("rollouts", "00", at_first="an engine starts")
+    lines: list[str] = []
+    with listening(lambda told, ended: lines.append(told.line())):
+        tell(progress, ended=False)
+        tell(progress, ended=True)
+    assert lines == ["00 rollouts (an engine starts) 0 s", "00 rollouts 0 s"]
+
+
 def interrupted(home: Path, at: tuple[str, str | None], number: signal.Signals) -> Result:
     """`sand run small --until 01` in `home`, sent the signal when the stage `at` begins."""
 
-    tell = ProgressDisplay.tell
+    show = ProgressDisplay.tell
 
     def told(self: ProgressDisplay, progress: StageProgress, ended: bool) -> None:
-        tell(self, progress, ended)
+        show(self, progress, ended)
         if place(progress) == at and not ended:
             os.kill(os.getpid(), number)
 

@@ -12,7 +12,18 @@ from sand_dagster.prompts.figures import Parsed, is_deliberation, parse_critique
 from sand_dagster.prompts.turns import Reply, parse_completion, parse_reply, render_turn
 from sand_dagster.types import Completion
 
-FAMILIES = {"any", "llama-3.1", "qwen2.5", "qwen3", "gemma", "smollm2", "mistral", "phi", "deepseek"}
+FAMILIES = {
+    "any",
+    "llama-3.1",
+    "qwen2.5",
+    "qwen3",
+    "gemma",
+    "gpt-oss",
+    "smollm2",
+    "mistral",
+    "phi",
+    "deepseek",
+}
 
 
 def _corpus(name: str) -> list[dict[str, Any]]:
