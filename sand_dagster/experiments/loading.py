@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,19 @@ _TAKEN = {"alfworld", "dagster", "experiments", "games", "questions", "reports",
 """Folders in $SAND_HOME that are not an experiment's."""
 
 
+_TAG = "tag:yaml.org,2002:"
+_FORMS = {
+    "bool": r"true|false",
+    "int": r"[-+]?\d+",
+    "float": r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?\.inf|\.nan",
+}
+
+
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that a mapping has twice, of which YAML's own loader keeps only the last."""
+    """Reads numbers and booleans as YAML 1.2 does, and refuses a key that a mapping has twice.
+
+    For PyYAML's own `010` is eight, `1:30` is ninety, `no` is false, and the last of two keys counts.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         written = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
@@ -34,6 +46,15 @@ class _Loader(yaml.SafeLoader):
                 )
             seen.add(str(key.value))
         return super().construct_mapping(node, deep)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, form) for tag, form in forms if tag in (f"{_TAG}null", f"{_TAG}merge")]
+    for first, forms in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+for _name, _form in _FORMS.items():
+    _Loader.add_implicit_resolver(f"{_TAG}{_name}", re.compile(rf"(?:{_form})\Z"), None)
+_Loader.add_constructor(f"{_TAG}int", lambda _, node: int(node.value))
 
 
 class ExperimentError(Exception):
@@ -128,10 +149,28 @@ def _control_problem(control: Experiment, name: str, files: dict[str, Path]) -> 
 def _validated(name: str, files: dict[str, Path]) -> Experiment:
     values = _read(name, files, ())
     try:
-        return Experiment.model_validate({"name": name, **values})
+        experiment = Experiment.model_validate({"name": name, **values})
+        understood = experiment.model_dump()
+        understood["environment"] |= understood["environment"]["options"]  # a file has them side by side
+        problems = list(_booleans(values, understood))
     except ValidationError as error:
-        problems = "\n".join(f"  {explain(problem, Experiment)}" for problem in error.errors())
-        raise ExperimentError(f"{files[name]} is not a valid experiment:\n{problems}") from None
+        problems = [explain(problem, Experiment) for problem in error.errors()]
+    if problems:
+        listed = "\n".join(f"  {problem}" for problem in problems)
+        raise ExperimentError(f"{files[name]} is not a valid experiment:\n{listed}")
+    return experiment
+
+
+def _booleans(given: Any, understood: Any, where: str = "") -> Iterator[str]:
+    """A problem for each true or false in `given` that pydantic took for a number."""
+    if isinstance(given, bool) and not isinstance(understood, bool) and isinstance(understood, int | float):
+        yield f"{where}: expected a number, found {str(given).lower()}"
+    elif isinstance(given, dict) and isinstance(understood, dict):
+        for key in given.keys() & understood.keys():
+            yield from _booleans(given[key], understood[key], f"{where}.{key}".removeprefix("."))
+    elif isinstance(given, list) and isinstance(understood, list | tuple):
+        for at, (one, other) in enumerate(zip(given, understood, strict=False)):
+            yield from _booleans(one, other, f"{where}.{at}")
 
 
 def _read(name: str, files: dict[str, Path], children: tuple[str, ...]) -> dict[str, Any]:

@@ -98,6 +98,11 @@ def test_a_users_experiment_takes_over_from_another(tmp_path: Path) -> None:
             ["the key 'lora' is there twice", "line 2"],
         ),
         ("extends: household\nfinetuning: {learning_rate: .inf}", ["learning_rate", "finite number"]),
+        ("extends: household\nseed: true", ["seed: expected a number, found true"]),
+        ("extends: household\nfinetuning: {epochs: [1, true, 1]}", ["epochs.1: expected a number"]),
+        ("extends: household\nenvironment: {train: true}", ["environment.train: expected a number"]),
+        ("extends: household\nseed: 1:30", ["seed", "found '1:30'"]),
+        ("extends: household\nsampling: {temperature: yes}", ["sampling.temperature", "found 'yes'"]),
         ("extends: household\nname: other", ["name: an experiment is named by its file"]),
         ("[" * 5000, ["nested too deeply"]),
         ("[1, 2]", ["expected a mapping"]),
@@ -132,6 +137,12 @@ def test_a_mistake_names_the_file_the_field_and_what_is_allowed(
     assert "mine.yaml" in error
     for part in said:
         assert part in error
+
+
+def test_numbers_are_read_as_they_look(tmp_path: Path) -> None:
+    _write(tmp_path, "extends: household\nseed: 010\nfinetuning: {learning_rate: 1e-5}\ndescription: no\n")
+    mine = load_experiment("mine", tmp_path)
+    assert (mine.seed, mine.finetuning.learning_rate, mine.description) == (10, 1e-5, "no")
 
 
 def test_names_are_unique_and_plain(tmp_path: Path) -> None:
