@@ -166,7 +166,7 @@ def _booleans(given: Any, understood: Any, where: str = "") -> Iterator[str]:
     if isinstance(given, bool) and not isinstance(understood, bool) and isinstance(understood, int | float):
         yield f"{where}: expected a number, found {str(given).lower()}"
     elif isinstance(given, dict) and isinstance(understood, dict):
-        for key in given.keys() & understood.keys():
+        for key in (key for key in given if key in understood):
             yield from _booleans(given[key], understood[key], f"{where}.{key}".removeprefix("."))
     elif isinstance(given, list) and isinstance(understood, list | tuple):
         for at, (one, other) in enumerate(zip(given, understood, strict=False)):
