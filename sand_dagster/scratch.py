@@ -6,6 +6,7 @@ vLLM leaves a socket or two of every engine in the folder for temporary files, a
 from __future__ import annotations
 
 import fcntl
+import getpass
 import os
 import shutil
 import tempfile
@@ -16,6 +17,8 @@ from pathlib import Path
 _PREFIX = "sand-"  # short: an address of a socket has 107 characters at most
 _HELD = "held"
 """A file that is locked as long as the folder is in use; the system lets it go if we are killed."""
+COMPILED = "TORCHINDUCTOR_CACHE_DIR"
+"""Where torch keeps compiled code for later processes. Its default is in the folder for temporary files."""
 
 
 @contextmanager
@@ -32,7 +35,7 @@ def scratch() -> Iterator[dict[str, str]]:
         fcntl.flock(held, fcntl.LOCK_EX)
         made.rename(folder / _HELD)
         try:
-            yield {"TMPDIR": str(folder)}
+            yield {"TMPDIR": str(folder), COMPILED: os.environ.get(COMPILED) or _default_cache()}
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -42,6 +45,15 @@ def remove_own() -> None:
     folder = Path(os.environ.get("TMPDIR", ""))
     if folder.name.startswith(_PREFIX) and (folder / _HELD).exists():
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _default_cache() -> str:
+    """torch's own, one for each user."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # the user has a number only
+        user = f"uid_{os.getuid()}"
+    return str(Path(tempfile.gettempdir()) / f"torchinductor_{user}")
 
 
 def _remove_abandoned() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -10,17 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from sand_dagster.scratch import scratch
+from sand_dagster.scratch import COMPILED, scratch
 
 _HOLDING = """
 import sys, tempfile, time
-from sand_dagster.scratch import scratch
+from sand_dagster.scratch import COMPILED, scratch
 
 tempfile.tempdir = sys.argv[1]
 with scratch() as environment:
     print(environment["TMPDIR"], flush=True)
     time.sleep(60)
 """
+
+_CACHE = "from torch._inductor.runtime.cache_dir_utils import default_cache_dir; print(default_cache_dir())"
 
 
 @pytest.fixture
@@ -36,6 +39,17 @@ def test_the_folder_goes_with_all_that_is_in_it(temporary: Path) -> None:
         (folder / "deep" / "file").touch()
         raise KeyError
     assert not any(temporary.iterdir())
+
+
+def test_what_torch_compiled_is_kept(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(COMPILED, raising=False)
+    with scratch() as environment:
+        variables = {**os.environ, "TMPDIR": str(temporary)}
+        found = subprocess.run([sys.executable, "-c", _CACHE], env=variables, capture_output=True, text=True)
+        assert environment[COMPILED] == found.stdout.strip()
+    monkeypatch.setenv(COMPILED, "elsewhere")
+    with scratch() as environment:
+        assert environment[COMPILED] == "elsewhere"
 
 
 def test_what_a_killed_process_left_is_removed_by_the_next_one(temporary: Path) -> None:

@@ -23,6 +23,7 @@ from sand_dagster.artifacts.store import LOCK, ArtifactStore
 from sand_dagster.bench.faults import child
 from sand_dagster.bench.faults.endpoint import CONTEXT, CONTROL
 from sand_dagster.errors import ArtifactError
+from sand_dagster.scratch import COMPILED
 
 NAME, UNTIL = "small", "01"
 KEY_VARIABLE, KEY = "SAND_BENCH_KEY", "sk-bench-0123456789abcdef"
@@ -251,6 +252,7 @@ class Ground:
             **self._variables,
             "SAND_HOME": str(home),
             "TMPDIR": str(temporary(home)),
+            COMPILED: str(self.folder / "compiled"),  # what torch keeps is nothing left over
             child.MARK: mark,
             **more,
         }
