@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 from sand_dagster.models.card_locks import CardLocks
 from sand_dagster.models.loop import LoopThread
 from sand_dagster.models.model_folder import model_id, resolve
+from sand_dagster.models.replicas import any_kept, end_kept
 from sand_dagster.models.serving import ModelServer, Serving
 from sand_dagster.models.settings import GenerationSettings, ModelSource
 from sand_dagster.models.stats import MeteredGenerator
@@ -164,8 +165,9 @@ class Engines:
             self._locks.release()
 
     def _at_exit(self) -> None:
-        if self._entries:
+        if self._entries or any_kept():
             self.run(self._end_all())
+            _LOOP.run(end_kept())
         _LOOP.stop()
 
 

@@ -29,6 +29,16 @@ most of the start time is the import of vLLM."""
 _numbers = count()
 
 
+def any_kept() -> bool:
+    """Whether there are running processes."""
+    return any(_kept.values())
+
+
+async def end_kept() -> None:
+    """End the processes that were started on this loop, and remove their temporary files."""
+    await asyncio.gather(*(process.stop() for process in _kept.pop(asyncio.get_running_loop(), [])))
+
+
 class Replicas:
     """See `Driver`."""
 
