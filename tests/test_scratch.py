@@ -15,7 +15,7 @@ from sand_dagster.scratch import COMPILED, scratch
 
 _HOLDING = """
 import sys, tempfile, time
-from sand_dagster.scratch import COMPILED, scratch
+from sand_dagster.scratch import scratch
 
 tempfile.tempdir = sys.argv[1]
 with scratch() as environment:

@@ -37,7 +37,7 @@ class _Loader(yaml.SafeLoader):
     """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        written = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        written = [key for key, _ in node.value if key.tag != f"{_TAG}merge"]
         seen: set[str] = set()
         for key in written:
             if isinstance(key, yaml.ScalarNode) and key.value in seen:
@@ -166,8 +166,8 @@ def _booleans(given: Any, understood: Any, where: str = "") -> Iterator[str]:
     if isinstance(given, bool) and not isinstance(understood, bool) and isinstance(understood, int | float):
         yield f"{where}: expected a number, found {str(given).lower()}"
     elif isinstance(given, dict) and isinstance(understood, dict):
-        for key in (key for key in given if key in understood):
-            yield from _booleans(given[key], understood[key], f"{where}.{key}".removeprefix("."))
+        for key, value in given.items():
+            yield from _booleans(value, understood.get(key), f"{where}.{key}".removeprefix("."))
     elif isinstance(given, list) and isinstance(understood, list | tuple):
         for at, (one, other) in enumerate(zip(given, understood, strict=False)):
             yield from _booleans(one, other, f"{where}.{at}")
